@@ -1,0 +1,35 @@
+"""The errors that this package raises on purpose.
+
+NpMobileNetError
+├── ShapeError (ValueError)              arrays or layers that do not fit together
+├── WeightsError (ValueError)            a weight or model file that cannot be read or does not fit its network
+├── ImageError (ValueError)              a picture that cannot be decoded or is not what the network takes
+├── ModelNotFoundError (LookupError)     a model name that is not known
+└── DownloadError (OSError)              a file that could not be fetched
+
+Every message says where, what came, what was needed and, where there is one, the next step.
+"""
+
+
+class NpMobileNetError(Exception):
+    """Root of all errors of this package; catch it to catch them all."""
+
+
+class ShapeError(NpMobileNetError, ValueError):
+    """Arrays or layers that do not fit together."""
+
+
+class WeightsError(NpMobileNetError, ValueError):
+    """A weight or model file that cannot be read, or does not fit its network."""
+
+
+class ImageError(NpMobileNetError, ValueError):
+    """A picture that cannot be decoded, or pixels that are not what the network takes."""
+
+
+class ModelNotFoundError(NpMobileNetError, LookupError):
+    """A model name that is neither known nor a file."""
+
+
+class DownloadError(NpMobileNetError, OSError):
+    """A file that could not be fetched, or is not the one expected."""

@@ -1,0 +1,33 @@
+"""What all tests share: where the real networks and photographs are, and Keras."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("NPMOBILENET_TEST_DATA", ROOT.parent / "shared"))
+
+
+def real_file(*parts: str) -> Path:
+    """A file of the test data; the test that asks for it is skipped, with the reason, where the data is not there."""
+    path = DATA.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"needs the real test data: {'/'.join(parts)} is not below NPMOBILENET_TEST_DATA")
+    return path
+
+
+@pytest.fixture(scope="session")
+def keras() -> Any:
+    """Keras 3."""
+    return pytest.importorskip("keras", reason="compares with Keras 3: pip install npmobilenet[test]")
+
+
+@pytest.fixture(scope="session")
+def tf_keras() -> Any:
+    """Keras 2."""
+    return pytest.importorskip("tf_keras", reason="compares with Keras 2: pip install npmobilenet[test]")
