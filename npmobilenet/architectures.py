@@ -33,7 +33,7 @@ from npmobilenet.graph import (
     Reshape,
     ZeroPadding2D,
 )
-from npmobilenet.shapes import Padding, downsampling_padding, make_divisible
+from npmobilenet.shapes import Padding, Shape, downsampling_padding, make_divisible
 
 Resolution = int | tuple[int, int]
 """Side of a square image in pixels, or (H, W)."""
@@ -323,13 +323,16 @@ class _Builder:
     def __init__(self, name: str, shape: tuple[int, int, int]) -> None:
         self.name = name
         self.layers: list[Layer] = [Input(name="input_layer", shape=shape)]
-        self.shape: tuple[int, ...] = shape
-        self._shapes = {"input_layer": self.shape}
+        self._shapes: dict[str, Shape] = {"input_layer": shape}
         self._numbered: Counter[str] = Counter()
 
     @property
     def last(self) -> str:
         return self.layers[-1].name
+
+    @property
+    def shape(self) -> Shape:
+        return self._shapes[self.last]
 
     def numbered(self, stem: str) -> str:
         """The name that Keras makes up: re_lu, re_lu_1, re_lu_2, ..."""
@@ -338,8 +341,7 @@ class _Builder:
 
     def add(self, kind: Callable[..., Layer], name: str, *, inputs: tuple[str, ...] = (), **fields: object) -> str:
         layer = kind(name=name, inputs=inputs or (self.last,), **fields)
-        self.shape = layer.output_shape(*(self._shapes[source] for source in layer.inputs))
-        self._shapes[name] = self.shape
+        self._shapes[name] = layer.output_shape(*(self._shapes[source] for source in layer.inputs))
         self.layers.append(layer)
         return name
 

@@ -261,7 +261,7 @@ def global_average_pool(x: Array, *, keepdims: bool = False) -> Array:
         (N, C), or (N, 1, 1, C); dtype of x.
     """
     _check_rank("global_average_pool", x, 4)
-    return np.asarray(x.mean(axis=(1, 2), keepdims=keepdims))
+    return x.mean(axis=(1, 2), keepdims=keepdims)
 
 
 def global_max_pool(x: Array, *, keepdims: bool = False) -> Array:
@@ -275,7 +275,7 @@ def global_max_pool(x: Array, *, keepdims: bool = False) -> Array:
         (N, C), or (N, 1, 1, C); dtype of x.
     """
     _check_rank("global_max_pool", x, 4)
-    return np.asarray(x.max(axis=(1, 2), keepdims=keepdims))
+    return x.max(axis=(1, 2), keepdims=keepdims)
 
 
 def average_pool(x: Array, *, size: Pair, stride: int, padding: Padding = "valid") -> Array:

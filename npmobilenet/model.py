@@ -1,0 +1,401 @@
+"""A network with its weights: what to call for answers, and the file that holds it.
+
+The file is a `.safetensors`: one tensor a parameter, named `layer/array`, in Keras's layouts, float32. The header's
+metadata holds one JSON document under the key `npmobilenet`:
+
+    format       1
+    version      of this package when it was written
+    graph        Graph.to_json()
+    scaling      {"scale", "offset"} from pixels in 0..255 to what the network takes
+    labels       [[wnid, label], ...], one a class, or []
+    background   true if output 0 stands for none of the labels, so that these begin at output 1
+    source       {"file", "sha256", "keras_version", "matched_by"} of what was converted
+    sha256       of all tensors, in the order of the graph
+    self_check   what `self_check` computed when the file was written
+
+Reading it runs no code.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from importlib.metadata import version
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from npmobilenet.errors import ImageError, NpMobileNetError, ShapeError, WeightsError
+from npmobilenet.files import write_atomically
+from npmobilenet.graph import Graph
+from npmobilenet.labels import Label, decode_predictions, label_pairs
+from npmobilenet.ops import Array, global_average_pool, rescale
+
+if TYPE_CHECKING:
+    from npmobilenet.images import Source
+
+    Picture = Array | Source
+    Images = Picture | Sequence[Picture]
+
+FORMAT = 1
+BACKENDS = ("auto", "reference")
+BATCH = 16  # images computed at a time, which bounds the memory of `predict`
+SELF_CHECK_TOLERANCE = 1e-9  # float64 rounding (1e-16) through some hundred layers, far below any wrong weight
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """From pixels in 0..255 to what the network takes: x * scale + offset."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+RAW = Scaling()
+"""0..255 as it is: V3 with its preprocessing inside."""
+UNIT = Scaling(1 / 255)
+"""[0, 1]."""
+SYMMETRIC = Scaling(1 / 127.5, -1.0)
+"""[-1, 1]: V1 and V2."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A graph and its parameters.
+
+    Args:
+        graph: the network.
+        params: float32 arrays by `layer/array`, exactly those of `graph.params`.
+        scaling: from pixels in 0..255 to the network's input.
+        labels: (wnid, label) of every class, or nothing.
+        background: output 0 stands for none of the labels.
+        source: what the weights were converted from.
+        stored_check: the self-check that the file held, if the model came from one.
+
+    Raises:
+        WeightsError: parameters are missing, unexpected or wrongly shaped; the message lists them all.
+        ShapeError: there is not one label a class.
+    """
+
+    graph: Graph
+    params: Mapping[str, Array]
+    scaling: Scaling = SYMMETRIC
+    labels: Sequence[str | Label] = ()
+    background: bool = False
+    source: Mapping[str, str] = field(default_factory=dict)
+    stored_check: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        check_params(self.graph, self.params)
+        object.__setattr__(self, "labels", label_pairs(self.labels))
+        classes = self.graph.output_shape[-1] - self.background
+        if self.labels and len(self.labels) != classes:
+            raise ShapeError(f"{self.graph.name}: {classes} labels are needed, one a class; got {len(self.labels)}")
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.graph.input_shape))
+        return (
+            f"<Model {self.graph.name}, {shape} -> {self.graph.output_shape}, {self.graph.total_params:,} parameters>"
+        )
+
+    def predict(self, images: "Images", *, resize: str = "crop", backend: str = "auto") -> Array:
+        """Classify pictures.
+
+        Args:
+            images: pixels (N, H, W, 3) or (H, W, 3), RGB, uint8 or float in 0..255; or a path, the bytes of a file, a
+                Pillow image; or a sequence of any of these. Pictures of another size than the network's are resized.
+            resize: "crop" (short side to the network's / 0.875, then the centre) or "keras" (to the size, stretched).
+            backend: "auto" or "reference".
+
+        Returns:
+            (N, classes) the network's output, float32: probabilities if it ends in a softmax.
+
+        Raises:
+            ImageError: a picture cannot be read, or float pixels are plainly scaled already.
+            ShapeError: the pixels do not fit, or the network has no classifier.
+        """
+        if len(self.graph.output_shape) != 1:
+            raise ShapeError(
+                f"{self.graph.name} has no classifier, its output is {self.graph.output_shape}; use model.features"
+            )
+        batches = self._input_batches(images, resize)
+        return np.concatenate([self.forward(x, backend=backend) for x in batches])  # (N, classes)
+
+    def features(self, images: "Images", *, resize: str = "crop", backend: str = "auto") -> Array:
+        """The pooled embedding: one vector an image, from before the classifier.
+
+        Arguments and errors as `predict`.
+
+        Returns:
+            (N, C) float32.
+        """
+        return np.concatenate([self._embed(x, backend) for x in self._input_batches(images, resize)])
+
+    def classify(
+        self, images: "Images", *, top: int = 5, resize: str = "crop", backend: str = "auto"
+    ) -> list[list[tuple[str, str, float]]]:
+        """The most probable classes of each picture by name; arguments as `predict`.
+
+        Returns:
+            For each image `top` triples (wnid, label, probability), the best first.
+        """
+        return self.decode(self.predict(images, resize=resize, backend=backend), top)
+
+    def decode(self, probabilities: Array, top: int = 5) -> list[list[tuple[str, str, float]]]:
+        """Name the `top` classes of every row (N, classes) with this model's labels, or numbers if it has none."""
+        outputs = self.graph.output_shape[-1] - self.background
+        labels = self.labels or [str(output) for output in range(outputs)]
+        return decode_predictions(probabilities, top, labels, background=self.background)
+
+    def forward(self, x: Array, *, backend: str = "auto") -> Array:
+        """Compute the network on images that are already scaled as it wants them.
+
+        Args:
+            x: (N, H, W, C) float; float16 and float64 compute in that precision, by the reference.
+            backend: "auto" or "reference".
+
+        Returns:
+            (N, ...) the last layer's output, dtype of x.
+
+        Raises:
+            ShapeError: x does not fit, or holds no floating-point numbers.
+        """
+        _check_backend(backend)
+        for _, y in self.trace(x):
+            output = y
+        return output
+
+    def trace(self, x: Array) -> Iterator[tuple[str, Array]]:
+        """Every layer's output by its Keras name, computed by the reference in the dtype of x.
+
+        Args:
+            x: (N, H, W, C) as for `forward`.
+
+        Yields:
+            (layer name, output (N, ...)) in the order of the graph.
+        """
+        x = np.asarray(x)
+        if x.dtype.kind not in "fO":
+            raise ShapeError(
+                f"{self.graph.name}: x is the scaled input, floating point; got {x.dtype}. model.predict takes pixels"
+            )
+        yield from self.graph.run(self._params_as(x.dtype), x)
+
+    def scale(self, pixels: Array) -> Array:
+        """Pixels (N, H, W, C) in 0..255 as the network wants them, float32."""
+        return rescale(pixels.astype(np.float32), self.scaling.scale, self.scaling.offset)
+
+    def self_check(self) -> dict[str, Any]:
+        """Compute a made-up picture in float64 and note what every layer answers.
+
+        Returns:
+            {"output": the last layer's values, if it is a vector; "layers": {name: [mean, root mean square,
+            mean of y[k] * cos(k)]}}. The third number notices values in the wrong place.
+        """
+        H, W, C = self.graph.input_shape
+        i, j, c = np.ogrid[:H, :W, :C]
+        pixels = (37 * i + 57 * j + 101 * c + i * j) % 256  # (H, W, C)
+        x = rescale(pixels[None].astype(np.float64), self.scaling.scale, self.scaling.offset)
+        layers = {}
+        for name, y in self.trace(x):
+            layers[name] = _digest(y)
+            output = y
+        return {"output": output[0].tolist() if output.ndim == 2 else None, "layers": layers}
+
+    def failed_checks(self) -> list[str]:
+        """Names of the layers whose output differs from the self-check in the file, in order; none if all is well.
+
+        Raises:
+            WeightsError: the model did not come from a file with a self-check.
+        """
+        if not self.stored_check:
+            raise WeightsError(f"{self.graph.name}: there is no stored self-check; model.save writes one")
+        stored = self.stored_check["layers"]
+        return [name for name, digest in self.self_check()["layers"].items() if not _same(stored.get(name), digest)]
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the model to a `.safetensors` file, atomically; see the top of this module for what is in it."""
+        from safetensors.numpy import save
+
+        tensors = {name: np.ascontiguousarray(self.params[name]) for name in self.graph.params}
+        document = {
+            "format": FORMAT,
+            "version": version("npmobilenet"),
+            "graph": self.graph.to_json(),
+            "scaling": asdict(self.scaling),
+            "labels": self.labels,
+            "background": self.background,
+            "source": dict(self.source),
+            "sha256": _tensors_sha256(tensors),
+            "self_check": self.self_check(),
+        }
+        write_atomically(Path(path), save(tensors, {"npmobilenet": json.dumps(document)}))
+
+    @staticmethod
+    def open(path: str | PathLike[str]) -> "Model":
+        """Read a model that `save` wrote.
+
+        Raises:
+            WeightsError: there is no such file, it is damaged, or it is another kind of `.safetensors`.
+        """
+        where = fspath(path)
+        document, tensors = _read_safetensors(where)
+        try:
+            if document["format"] != FORMAT:
+                raise WeightsError(
+                    f"{where}: format {document['format']} is not known to this version; it reads {FORMAT}"
+                )
+            model = Model(
+                Graph.from_json(document["graph"]),
+                tensors,
+                Scaling(**document["scaling"]),
+                [(wnid, label) for wnid, label in document["labels"]],
+                document["background"],
+                document["source"],
+                document["self_check"],
+            )
+            if _tensors_sha256({name: tensors[name] for name in model.graph.params}) != document["sha256"]:
+                raise WeightsError(f"{where}: the tensors are not those that were written; the file is damaged")
+        except NpMobileNetError as error:
+            raise WeightsError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise WeightsError(f"{where}: the description in its header is damaged ({error!r})") from error
+        return model
+
+    def _params_as(self, dtype: np.dtype[Any]) -> Mapping[str, Array]:
+        if all(array.dtype == dtype for array in self.params.values()):
+            return self.params
+        return {name: array.astype(dtype) for name, array in self.params.items()}
+
+    def _embed(self, x: Array, backend: str) -> Array:
+        _check_backend(backend)
+        for name, y in self.trace(x):
+            last = y
+            if name == self.graph.embedding:
+                return last.reshape(len(x), -1)
+        return global_average_pool(last)
+
+    def _input_batches(self, images: "Images", resize: str) -> Iterator[Array]:
+        """Scaled batches (at most BATCH, H, W, C) of whatever `predict` was given."""
+        pictures = _as_sequence(images)
+        if len(pictures) == 0:
+            yield np.zeros((0, *self.graph.input_shape), np.float32)
+        for start in range(0, len(pictures), BATCH):
+            yield self.scale(np.stack([self._pixels(picture, resize) for picture in pictures[start : start + BATCH]]))
+
+    def _pixels(self, image: "Picture", resize: str) -> Array:
+        """One picture as (H, W, C) pixels in 0..255, in the network's size."""
+        from npmobilenet.images import RESIZES, prepare
+
+        H, W, C = self.graph.input_shape
+        if not isinstance(image, np.ndarray):
+            if C != 3:
+                raise ShapeError(f"{self.graph.name} takes {C} channels, a picture has 3; give it arrays")
+            return prepare(image, H, W, resize)
+        if image.ndim != 3 or image.shape[2] != C:
+            raise ShapeError(f"{self.graph.name}: pixels (N, H, W, {C}) or (H, W, {C}) are needed; got {image.shape}")
+        if image.dtype != np.uint8:
+            _check_pixel_range(image)
+        if image.shape[:2] == (H, W):
+            return image
+        if image.dtype != np.uint8 or C != 3:
+            raise ShapeError(
+                f"{self.graph.name}: only uint8 RGB pictures are resized; give {image.dtype} as ({H}, {W}, {C}), "
+                f"got {image.shape}"
+            )
+        return RESIZES[resize](image, H, W)
+
+
+def check_params(graph: Graph, params: Mapping[str, Array]) -> None:
+    """See that `params` are exactly the arrays that the graph wants.
+
+    Raises:
+        WeightsError: they are not; one message lists every missing, unexpected and wrongly shaped array.
+    """
+    problems = [f"missing: {name} {shape}" for name, shape in graph.params.items() if name not in params]
+    problems += [f"unexpected: {name} {params[name].shape}" for name in params if name not in graph.params]
+    problems += [
+        f"wrong shape: {name} is {params[name].shape}, {graph.name} needs {shape}"
+        for name, shape in graph.params.items()
+        if name in params and params[name].shape != shape
+    ]
+    if problems:
+        raise WeightsError(f"{graph.name}: the weights do not fit ({len(problems)} arrays)\n  " + "\n  ".join(problems))
+
+
+def _as_sequence(images: "Images") -> "Sequence[Picture]":
+    if isinstance(images, np.ndarray):
+        return list(images) if images.ndim == 4 else [images]
+    if isinstance(images, Sequence) and not isinstance(images, str | bytes):
+        return images
+    return [images]
+
+
+def _check_backend(backend: str) -> None:
+    if backend not in BACKENDS:
+        raise NpMobileNetError(f"backend is one of {', '.join(BACKENDS)}; got {backend!r}")
+
+
+def _check_pixel_range(image: Array) -> None:
+    """Refuse float pixels that are not in 0..255: scaled twice, they would be classified, and wrongly."""
+    if image.dtype.kind not in "fiu":
+        raise ImageError(f"pixels are numbers in 0..255; got dtype {image.dtype}")
+    if image.size == 0:
+        return
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0 and high <= 255):
+        raise ImageError(
+            f"pixels are numbers in 0..255; got {low:g} to {high:g}. "
+            "If they are scaled already, give them to model.forward"
+        )
+    if high <= 1 and not np.isin(image, (0, 1)).all():
+        raise ImageError(
+            f"pixels are numbers in 0..255; these, {low:g} to {high:g}, look scaled to [0, 1] already. "
+            "Multiply by 255, or scale them as the network wants and call model.forward"
+        )
+
+
+def _digest(y: Array) -> list[float]:
+    values = y.ravel().astype(np.float64)
+    return [
+        float(values.mean()),
+        float(np.sqrt(np.mean(values * values))),
+        float(np.mean(values * np.cos(np.arange(values.size)))),
+    ]
+
+
+def _same(stored: Sequence[float] | None, computed: Sequence[float]) -> bool:
+    if stored is None:
+        return False
+    allowed = SELF_CHECK_TOLERANCE * max(abs(stored[1]), np.finfo(np.float64).tiny)
+    return all(abs(a - b) <= allowed for a, b in zip(stored, computed, strict=True))
+
+
+def _tensors_sha256(tensors: Mapping[str, Array]) -> str:
+    digest = sha256()
+    for name, array in tensors.items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _read_safetensors(where: str) -> tuple[dict[str, Any], dict[str, Array]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(where, framework="np") as file:
+            metadata = file.metadata() or {}
+            if "npmobilenet" not in metadata:
+                raise WeightsError(f"{where}: a .safetensors file, but not one that npmobilenet wrote; convert one")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{where}: cannot be read as a .safetensors file: {error}") from error
+    try:
+        document = json.loads(metadata["npmobilenet"])
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{where}: the description in its header is damaged ({error})") from error
+    if not isinstance(document, dict):
+        raise WeightsError(f"{where}: the description in its header is not an object")
+    return document, tensors
