@@ -20,6 +20,8 @@ from math import prod
 from operator import add, mul
 from typing import Any, ClassVar
 
+import numpy as np
+
 from npmobilenet import ops
 from npmobilenet.errors import ShapeError
 from npmobilenet.ops import Array
@@ -256,6 +258,17 @@ class AveragePooling2D(Window):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaxPooling2D(Window):
+    """Largest value under a sliding window; zeros of the padding are not looked at."""
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return *self.output_map(inputs[0]), inputs[0][2]
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        return ops.max_pool(inputs[0], size=self.kernel_size, stride=self.stride, padding=self.padding)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dense(Layer):
     """Fully connected layer on the last axis."""
 
@@ -312,6 +325,26 @@ class Multiply(Layer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Concatenate(Layer):
+    """Its inputs one behind the other along one axis, counted as in Keras: 0 is the batch, -1 the channels."""
+
+    axis: int = -1
+
+    arity: ClassVar[int | None] = None
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        rank = len(inputs[0]) + 1
+        axis = self.axis - 1 if self.axis > 0 else self.axis + rank - 1  # without the batch
+        rest = {shape[:axis] + shape[axis + 1 :] for shape in inputs}
+        if self.axis == 0 or not 0 <= axis < rank - 1 or len(rest) > 1 or len({len(shape) for shape in inputs}) > 1:
+            raise ShapeError(f"{self.name}: {', '.join(map(str, inputs))} cannot be joined along axis {self.axis}")
+        return *inputs[0][:axis], sum(shape[axis] for shape in inputs), *inputs[0][axis + 1 :]
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        return np.concatenate(inputs, axis=self.axis)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reshape(Layer):
     """Same values in another shape; one side may be -1."""
 
@@ -354,7 +387,8 @@ LAYER_TYPES: dict[str, type[Layer]] = {
     cls.__name__: cls
     for cls in (
         Input, Rescaling, ZeroPadding2D, Conv2D, DepthwiseConv2D, BatchNormalization, Activation,
-        GlobalAveragePooling2D, GlobalMaxPooling2D, AveragePooling2D, Dense, Add, Multiply, Reshape, Flatten, Dropout,
+        GlobalAveragePooling2D, GlobalMaxPooling2D, AveragePooling2D, MaxPooling2D, Dense, Add, Multiply, Concatenate,
+        Reshape, Flatten, Dropout,
     )
 }  # fmt: skip
 

@@ -303,6 +303,31 @@ def average_pool(x: Array, *, size: Pair, stride: int, padding: Padding = "valid
     return _sum(view for _, _, view in _taps(x, size, stride, padding)) / pixels
 
 
+def max_pool(x: Array, *, size: Pair, stride: int, padding: Padding = "valid") -> Array:
+    """Largest value under a sliding window; zeros of the padding are not looked at.
+
+        y[n, i, j, c] = max of the pixels of x under the window at (i*stride - top, j*stride - left)
+
+    Args:
+        x: (N, H, W, C) activations.
+        size: (K_h, K_w) of the window, in pixels.
+        stride: step of the window, in pixels, the same on both axes.
+        padding: see `conv2d`.
+
+    Returns:
+        (N, H_out, W_out, C), dtype of x; -inf where a window holds padding only.
+
+    Raises:
+        ShapeError: the rank is wrong, or the window does not fit.
+
+    Source: Keras's MaxPooling2D.
+    """
+    _check_rank("max_pool", x, 4)
+    inside = _taps(np.ones((1, *x.shape[1:3], 1), bool), size, stride, padding)
+    taps = zip(_taps(x, size, stride, padding), inside, strict=True)
+    return reduce(np.maximum, (np.where(mask, view, -np.inf) for (_, _, view), (_, _, mask) in taps)).astype(x.dtype)
+
+
 def squeeze_excite(x: Array, w1: Array, b1: Array, w2: Array, b2: Array) -> Array:
     """Let the whole map decide how much each channel counts.
 
