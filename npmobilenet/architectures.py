@@ -176,7 +176,7 @@ def mobilenet_v1(
     """
     H, W = _check("mobilenet_v1", alpha, resolution, include_top, classes, pooling)
     name = "mobilenet" + ("_full_convolution" if full_convolution else "") + ("_shallow" if shallow else "")
-    net = _Builder(f"{name}_{alpha:0.2f}_{H}", (H, W, channels))
+    net = Builder(f"{name}_{alpha:0.2f}_{H}", (H, W, channels))
     net.conv("conv1", int(V1_STEM * alpha), K=3, stride=2)
     net.bn("conv1_bn")
     net.activation("relu6", "conv1_relu")
@@ -230,7 +230,7 @@ def mobilenet_v2(
     Source: Sandler et al. 2018 (arXiv:1801.04381), table 2; names and padding as `keras.applications.MobileNetV2`.
     """
     H, W = _check("mobilenet_v2", alpha, resolution, include_top, classes, pooling)
-    net = _Builder(f"mobilenetv2_{alpha:0.2f}_{H}", (H, W, channels))
+    net = Builder(f"mobilenetv2_{alpha:0.2f}_{H}", (H, W, channels))
     net.conv("Conv1", make_divisible(V2_STEM * alpha), K=3, stride=2)
     net.bn("bn_Conv1")
     net.activation("relu6", "Conv1_relu")
@@ -317,7 +317,7 @@ ARCHITECTURES: dict[str, Callable[..., Graph]] = {
 }
 
 
-class _Builder:
+class Builder:
     """Appends layers, each reading the one before unless told otherwise, and names them as Keras does."""
 
     def __init__(self, name: str, shape: tuple[int, int, int]) -> None:
@@ -328,6 +328,7 @@ class _Builder:
 
     @property
     def last(self) -> str:
+        """Name of the layer that was added last."""
         return self.layers[-1].name
 
     @property
@@ -340,6 +341,7 @@ class _Builder:
         return stem if self._numbered[stem] == 1 else f"{stem}_{self._numbered[stem] - 1}"
 
     def add(self, kind: Callable[..., Layer], name: str, *, inputs: tuple[str, ...] = (), **fields: object) -> str:
+        """Append a layer of any kind and return its name."""
         layer = kind(name=name, inputs=inputs or (self.last,), **fields)
         self._shapes[name] = layer.output_shape(*(self._shapes[source] for source in layer.inputs))
         self.layers.append(layer)
@@ -348,31 +350,38 @@ class _Builder:
     def conv(
         self, name: str, filters: int, K: int, stride: int = 1, padding: Padding = "same", use_bias: bool = False
     ) -> str:
+        """Standard or pointwise convolution, by default without bias, as before a normalisation."""
         return self.add(
             Conv2D, name, filters=filters, kernel_size=(K, K), stride=stride, padding=padding, use_bias=use_bias
         )
 
     def depthwise(self, name: str, K: int, stride: int, padding: Padding, depth_multiplier: int = 1) -> str:
+        """Depthwise convolution without bias."""
         return self.add(
             DepthwiseConv2D, name, kernel_size=(K, K), stride=stride, padding=padding,
             depth_multiplier=depth_multiplier, use_bias=False,
         )  # fmt: skip
 
     def zero_pad(self, name: str, padding: Padding) -> str:
+        """Zeros at ((top, bottom), (left, right))."""
         return self.add(ZeroPadding2D, name, padding=padding)
 
     def bn(self, name: str) -> str:
+        """Batch normalisation with Keras's epsilon for MobileNet."""
         return self.add(BatchNormalization, name, epsilon=1e-3)
 
     def activation(self, activation: str, name: str = "") -> str:
+        """Activation, by default under the name that Keras makes up."""
         name = name or self.numbered("re_lu" if activation.startswith("relu") else "activation")
         return self.add(Activation, name, activation=activation)
 
     def global_pool(self, keepdims: bool = False, kind: type[Layer] = GlobalAveragePooling2D, name: str = "") -> str:
+        """Global pooling, by default under the name that Keras makes up."""
         stem = "global_max_pooling2d" if kind is GlobalMaxPooling2D else "global_average_pooling2d"
         return self.add(kind, name or self.numbered(stem), keepdims=keepdims)
 
     def pooled(self, pooling: str | None, avg_name: str = "", max_name: str = "") -> Graph:
+        """End a network without classifier: with "avg", "max" or no pooling."""
         if pooling == "avg":
             self.global_pool(name=avg_name)
         elif pooling == "max":
@@ -380,10 +389,11 @@ class _Builder:
         return self.graph()
 
     def graph(self) -> Graph:
+        """What has been added so far, as a graph."""
         return Graph(self.name, tuple(self.layers))
 
 
-def _v2_block(net: _Builder, block: int, expand: int, c_out: int, stride: int) -> None:
+def _v2_block(net: Builder, block: int, expand: int, c_out: int, stride: int) -> None:
     entry, c_in = net.last, net.shape[2]
     prefix = f"block_{block}_" if block else "expanded_conv_"
     if block:
@@ -417,7 +427,7 @@ def _mobilenet_v3(
     channels: int,
 ) -> Graph:
     act = "relu" if minimalistic else "hard_swish"
-    net = _Builder(name, (*_sides(resolution), channels))
+    net = Builder(name, (*_sides(resolution), channels))
     if include_preprocessing:
         net.add(Rescaling, net.numbered("rescaling"), scale=1 / 127.5, offset=-1.0)
     net.conv("conv", V3_STEM, K=3, stride=2)
@@ -442,7 +452,7 @@ def _mobilenet_v3(
     return net.graph()
 
 
-def _v3_block(net: _Builder, block: int, row: InvertedResidual) -> None:
+def _v3_block(net: Builder, block: int, row: InvertedResidual) -> None:
     entry, c_in = net.last, net.shape[2]
     prefix = f"expanded_conv_{block}_" if block else "expanded_conv_"
     expanded = make_divisible(c_in * row.expand)
@@ -463,7 +473,7 @@ def _v3_block(net: _Builder, block: int, row: InvertedResidual) -> None:
         net.add(Add, f"{prefix}add", inputs=(entry, net.last))
 
 
-def _squeeze_excite(net: _Builder, prefix: str, channels: int) -> None:
+def _squeeze_excite(net: Builder, prefix: str, channels: int) -> None:
     entry = net.last
     net.global_pool(keepdims=True, name=f"{prefix}avg_pool")
     net.conv(f"{prefix}conv", make_divisible(channels / 4), K=1, use_bias=True)
