@@ -10,10 +10,10 @@ metadata holds one JSON document under the key `npmobilenet`:
     labels       [[wnid, label], ...], one a class, or []
     background   true if output 0 stands for none of the labels, so that these begin at output 1
     source       {"file", "sha256", "keras_version", "matched_by"} of what was converted
-    sha256       of all tensors, in the order of the graph
     self_check   what `self_check` computed when the file was written
 
-Reading it runs no code.
+and under the key `sha256` the hash of that document's bytes, followed by name and bytes of every tensor in the order
+of the graph, so that damage anywhere is noticed. Reading the file runs no code.
 """
 
 import json
@@ -228,10 +228,11 @@ class Model:
             "labels": self.labels,
             "background": self.background,
             "source": dict(self.source),
-            "sha256": _tensors_sha256(tensors),
             "self_check": self.self_check(),
         }
-        write_atomically(Path(path), save(tensors, {"npmobilenet": json.dumps(document)}))
+        description = json.dumps(document)
+        metadata = {"npmobilenet": description, "sha256": _sha256(description, tensors)}
+        write_atomically(Path(path), save(tensors, metadata))
 
     @staticmethod
     def open(path: str | PathLike[str]) -> "Model":
@@ -241,14 +242,16 @@ class Model:
             WeightsError: there is no such file, it is damaged, or it is another kind of `.safetensors`.
         """
         where = fspath(path)
-        document, tensors = _read_safetensors(where)
+        metadata, tensors = _read_safetensors(where)
         try:
+            document = json.loads(metadata["npmobilenet"])
             if document["format"] != FORMAT:
                 raise WeightsError(
                     f"{where}: format {document['format']} is not known to this version; it reads {FORMAT}"
                 )
+            graph = Graph.from_json(document["graph"])
             model = Model(
-                Graph.from_json(document["graph"]),
+                graph,
                 tensors,
                 Scaling(**document["scaling"]),
                 [(wnid, label) for wnid, label in document["labels"]],
@@ -256,11 +259,11 @@ class Model:
                 document["source"],
                 document["self_check"],
             )
-            if _tensors_sha256({name: tensors[name] for name in model.graph.params}) != document["sha256"]:
-                raise WeightsError(f"{where}: the tensors are not those that were written; the file is damaged")
+            if _sha256(metadata["npmobilenet"], {name: tensors[name] for name in graph.params}) != metadata["sha256"]:
+                raise WeightsError(f"{where}: its bytes are not those that were written; the file is damaged")
         except NpMobileNetError as error:
             raise WeightsError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise WeightsError(f"{where}: the description in its header is damaged ({error!r})") from error
         return model
 
@@ -272,10 +275,10 @@ class Model:
     def _embed(self, x: Array, backend: str) -> Array:
         _check_backend(backend)
         for name, y in self.trace(x):
-            last = y
+            last_map = y
             if name == self.graph.embedding:
-                return last.reshape(len(x), -1)
-        return global_average_pool(last)
+                return y.reshape(len(y), y.shape[-1])  # (N, C)
+        return global_average_pool(last_map)
 
     def _input_batches(self, images: "Images", resize: str) -> Iterator[Array]:
         """Scaled batches (at most BATCH, H, W, C) of whatever `predict` was given."""
@@ -373,15 +376,15 @@ def _same(stored: Sequence[float] | None, computed: Sequence[float]) -> bool:
     return all(abs(a - b) <= allowed for a, b in zip(stored, computed, strict=True))
 
 
-def _tensors_sha256(tensors: Mapping[str, Array]) -> str:
-    digest = sha256()
+def _sha256(description: str, tensors: Mapping[str, Array]) -> str:
+    digest = sha256(description.encode())
     for name, array in tensors.items():
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
-def _read_safetensors(where: str) -> tuple[dict[str, Any], dict[str, Array]]:
+def _read_safetensors(where: str) -> tuple[dict[str, str], dict[str, Array]]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -389,13 +392,6 @@ def _read_safetensors(where: str) -> tuple[dict[str, Any], dict[str, Array]]:
             metadata = file.metadata() or {}
             if "npmobilenet" not in metadata:
                 raise WeightsError(f"{where}: a .safetensors file, but not one that npmobilenet wrote; convert one")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{where}: cannot be read as a .safetensors file: {error}") from error
-    try:
-        document = json.loads(metadata["npmobilenet"])
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{where}: the description in its header is damaged ({error})") from error
-    if not isinstance(document, dict):
-        raise WeightsError(f"{where}: the description in its header is not an object")
-    return document, tensors
