@@ -10,7 +10,7 @@ Layers carry the names that Keras gives them in a fresh process, layers that Ker
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from npmobilenet.errors import ShapeError
@@ -346,6 +346,12 @@ class Builder:
         self._shapes[name] = layer.output_shape(*(self._shapes[source] for source in layer.inputs))
         self.layers.append(layer)
         return name
+
+    def extend(self, layers: Iterable[Layer]) -> None:
+        """Append layers of another graph as they are, wiring included."""
+        for layer in layers:
+            self._shapes[layer.name] = layer.output_shape(*(self._shapes[source] for source in layer.inputs))
+            self.layers.append(layer)
 
     def conv(
         self, name: str, filters: int, K: int, stride: int = 1, padding: Padding = "same", use_bias: bool = False
