@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+settings.register_profile("npmobilenet", deadline=None, max_examples=40)  # no wall-clock limit on a shared machine
+settings.register_profile("ci", parent=settings.get_profile("npmobilenet"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "npmobilenet")
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("NPMOBILENET_TEST_DATA", ROOT.parent / "shared"))

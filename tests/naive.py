@@ -1,0 +1,172 @@
+"""Every op as nested loops, straight from its formula: the oracle that shares no code with the package.
+
+Sums run in whatever the elements are: give float64 (or fractions) for an answer to compare with.
+"""
+
+import math
+
+import numpy as np
+
+
+def same_padding(size, K, stride):
+    """The fewest zeros that give ceil(size / stride) places of the window; the odd one goes to the end."""
+    total = 0
+    while len(range(0, size + total - K + 1, stride)) < math.ceil(size / stride):
+        total += 1
+    return total // 2, total - total // 2
+
+
+def zeros_around(padding, H, W, K_h, K_w, stride):
+    if padding == "same":
+        return same_padding(H, K_h, stride), same_padding(W, K_w, stride)
+    return ((0, 0), (0, 0)) if padding == "valid" else padding
+
+
+def places(size, K, stride, zeros):
+    """Where the window starts, in pixels of the unpadded image."""
+    return range(-zeros[0], size + zeros[1] - K + 1, stride)
+
+
+def conv2d(x, w, b=None, *, stride=1, padding="same"):
+    N, H, W, c_in = x.shape
+    K_h, K_w, _, c_out = w.shape
+    rows, cols = zeros_around(padding, H, W, K_h, K_w, stride)
+    tops, lefts = places(H, K_h, stride, rows), places(W, K_w, stride, cols)
+    y = np.zeros((N, len(tops), len(lefts), c_out), x.dtype)
+    for n in range(N):
+        for i, top in enumerate(tops):
+            for j, left in enumerate(lefts):
+                for d in range(c_out):
+                    for u in range(K_h):
+                        for v in range(K_w):
+                            if 0 <= top + u < H and 0 <= left + v < W:
+                                for c in range(c_in):
+                                    y[n, i, j, d] += x[n, top + u, left + v, c] * w[u, v, c, d]
+                    if b is not None:
+                        y[n, i, j, d] += b[d]
+    return y
+
+
+def depthwise_conv2d(x, w, b=None, *, stride=1, padding="same"):
+    N, H, W, C = x.shape
+    K_h, K_w, _, M = w.shape
+    rows, cols = zeros_around(padding, H, W, K_h, K_w, stride)
+    tops, lefts = places(H, K_h, stride, rows), places(W, K_w, stride, cols)
+    y = np.zeros((N, len(tops), len(lefts), C * M), x.dtype)
+    for n in range(N):
+        for i, top in enumerate(tops):
+            for j, left in enumerate(lefts):
+                for c in range(C):
+                    for m in range(M):
+                        for u in range(K_h):
+                            for v in range(K_w):
+                                if 0 <= top + u < H and 0 <= left + v < W:
+                                    y[n, i, j, c * M + m] += x[n, top + u, left + v, c] * w[u, v, c, m]
+                        if b is not None:
+                            y[n, i, j, c * M + m] += b[c * M + m]
+    return y
+
+
+def dense(x, w, b=None):
+    y = np.zeros((*x.shape[:-1], w.shape[1]), x.dtype)
+    for place in np.ndindex(x.shape[:-1]):
+        for d in range(w.shape[1]):
+            for c in range(w.shape[0]):
+                y[(*place, d)] += x[(*place, c)] * w[c, d]
+            if b is not None:
+                y[(*place, d)] += b[d]
+    return y
+
+
+def batch_norm(x, gamma, beta, mean, var, epsilon):
+    y = np.zeros(x.shape, x.dtype)
+    for place in np.ndindex(x.shape):
+        c = place[-1]
+        y[place] = (x[place] - mean[c]) / math.sqrt(var[c] + epsilon)
+        if gamma is not None:
+            y[place] *= gamma[c]
+        if beta is not None:
+            y[place] += beta[c]
+    return y
+
+
+def average_pool(x, size, stride, padding):
+    N, H, W, C = x.shape
+    rows, cols = zeros_around(padding, H, W, *size, stride)
+    tops, lefts = places(H, size[0], stride, rows), places(W, size[1], stride, cols)
+    y = np.zeros((N, len(tops), len(lefts), C), x.dtype)
+    for n, i, j, c in np.ndindex(y.shape):
+        seen = [
+            x[n, row, col, c]
+            for row in range(tops[i], tops[i] + size[0])
+            for col in range(lefts[j], lefts[j] + size[1])
+            if 0 <= row < H and 0 <= col < W
+        ]
+        y[n, i, j, c] = sum(seen[1:], seen[0]) / len(seen)
+    return y
+
+
+def global_average_pool(x):
+    N, H, W, C = x.shape
+    y = np.zeros((N, C), x.dtype)
+    for n, c in np.ndindex(y.shape):
+        for i in range(H):
+            for j in range(W):
+                y[n, c] += x[n, i, j, c]
+        y[n, c] = y[n, c] / (H * W)
+    return y
+
+
+def global_max_pool(x):
+    N, H, W, C = x.shape
+    y = np.zeros((N, C), x.dtype)
+    for n, c in np.ndindex(y.shape):
+        y[n, c] = x[n, 0, 0, c]
+        for i in range(H):
+            for j in range(W):
+                if x[n, i, j, c] > y[n, c]:
+                    y[n, c] = x[n, i, j, c]
+    return y
+
+
+def softmax(x):
+    y = np.zeros(x.shape, x.dtype)
+    for row in np.ndindex(x.shape[:-1]):
+        largest = max(x[row])
+        exponentials = [math.exp(value - largest) for value in x[row]]
+        for c, value in enumerate(exponentials):
+            y[(*row, c)] = value / math.fsum(exponentials)
+    return y
+
+
+def squeeze_excite(x, w1, b1, w2, b2):
+    y = np.zeros(x.shape, x.dtype)
+    for n, image in enumerate(x):
+        mean = [image[:, :, c].sum() / image[:, :, c].size for c in range(x.shape[3])]
+        squeezed = [relu(sum(s * w for s, w in zip(mean, w1[:, d], strict=True)) + b1[d]) for d in range(len(b1))]
+        excited = [sum(s * w for s, w in zip(squeezed, w2[:, c], strict=True)) + b2[c] for c in range(len(b2))]
+        for i, j, c in np.ndindex(image.shape):
+            y[n, i, j, c] = image[i, j, c] * hard_sigmoid(excited[c])
+    return y
+
+
+def relu(value):
+    return 0.0 if value < 0 else value  # NaN is not less than 0
+
+
+def relu6(value):
+    return 6.0 if value > 6 else relu(value)
+
+
+def sigmoid(value):
+    return 1 / (1 + math.exp(-value)) if value > 0 else math.exp(value) / (1 + math.exp(value))
+
+
+def hard_sigmoid(value):
+    if value <= -3:
+        return 0.0
+    return 1.0 if value >= 3 else (value + 3) / 6
+
+
+def hard_swish(value):
+    return value * hard_sigmoid(value)

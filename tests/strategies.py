@@ -1,0 +1,91 @@
+"""Hypothesis strategies: shapes and a seed are drawn, `default_rng(seed)` fills; every case drawn is a valid one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import strategies as st
+
+KERNELS = st.sampled_from([1, 2, 3, 4, 5])
+STRIDES = st.sampled_from([1, 2, 3])
+SEEDS = st.integers(0, 2**32 - 1)
+LAYOUTS = st.sampled_from(["contiguous", "read-only", "every second", "backwards", "fortran"])
+
+
+def laid_out(x, layout):
+    """The same values in another memory layout."""
+    if layout == "read-only":
+        x.flags.writeable = False
+    elif layout == "every second":
+        wide = np.full([2 * side for side in x.shape], -77, x.dtype)
+        wide[tuple(slice(None, None, 2) for _ in x.shape)] = x
+        x = wide[tuple(slice(None, None, 2) for _ in x.shape)]
+    elif layout == "backwards":
+        flip = tuple(slice(None, None, -1) for _ in x.shape)
+        x = x[flip].copy()[flip]
+    elif layout == "fortran":
+        x = np.asfortranarray(x)
+    return x
+
+
+@dataclass(frozen=True)
+class WindowCase:
+    """An image batch, a kernel and a bias for `conv2d` or `depthwise_conv2d`, in float64 that float16 can hold."""
+
+    x: np.ndarray
+    w: np.ndarray
+    b: np.ndarray | None
+    stride: int
+    padding: object
+    layout: str
+
+    def __repr__(self):
+        return (
+            f"WindowCase(x {self.x.shape}, w {self.w.shape}, bias={self.b is not None}, stride={self.stride}, "
+            f"padding={self.padding!r}, layout={self.layout!r})"
+        )
+
+    def arrays(self, dtype):
+        """x, w, b in a dtype, x laid out in memory as drawn."""
+        b = None if self.b is None else self.b.astype(dtype)
+        return laid_out(self.x.astype(dtype), self.layout), self.w.astype(dtype), b
+
+
+@st.composite
+def axes(draw, kind):
+    """(size, K, zeros before and after) of one axis: any size for "same", one that the window fits into otherwise."""
+    K = draw(KERNELS)
+    if kind == "same":
+        return draw(st.integers(1, 9)), K, (0, 0)
+    zeros = (0, 0) if kind == "valid" else (draw(st.integers(0, 3)), draw(st.integers(0, 3)))
+    return max(1, K - sum(zeros)) + draw(st.integers(0, 5)), K, zeros
+
+
+@st.composite
+def window_cases(draw, *, depthwise, max_batch=2, min_batch=1):
+    """A convolution that is valid; `depthwise` gives w the shape (K_h, K_w, C, M)."""
+    kind = draw(st.sampled_from(["same", "same", "valid", "explicit"]))
+    H, K_h, rows = draw(axes(kind))
+    W, K_w, cols = draw(axes(kind))
+    N, c_in, c_last = draw(st.integers(min_batch, max_batch)), draw(st.integers(1, 5)), draw(st.integers(1, 4))
+    rng = np.random.default_rng(draw(SEEDS))
+    c_out = c_in * c_last if depthwise else c_last
+    return WindowCase(
+        x=halves(rng, (N, H, W, c_in)),
+        w=halves(rng, (K_h, K_w, c_in, c_last)),
+        b=halves(rng, (c_out,)) if draw(st.booleans()) else None,
+        stride=draw(STRIDES),
+        padding=kind if kind != "explicit" else (rows, cols),
+        layout=draw(LAYOUTS),
+    )
+
+
+@st.composite
+def maps(draw, max_side=7, max_channels=5):
+    """(N, H, W, C) activations in float64 that float16 can hold."""
+    shape = draw(st.tuples(*(st.integers(1, n) for n in (3, max_side, max_side, max_channels))))
+    return halves(np.random.default_rng(draw(SEEDS)), shape)
+
+
+def halves(rng, shape):
+    """Normal random numbers that float16 can hold, as float64, so that one case serves all dtypes exactly."""
+    return rng.normal(size=shape).astype(np.float16).astype(np.float64)
