@@ -211,8 +211,9 @@ def relu6(x: Array) -> Array:
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), written as exp(-log(1 + exp(-x))) so that no x overflows."""
-    return np.exp(-np.logaddexp(_constant(0, x), -x))
+    """1 / (1 + exp(-x)), written as exp(-log(1 + exp(-x))) so that no x overflows. NaN stays NaN."""
+    with np.errstate(invalid="ignore"):
+        return np.exp(-np.logaddexp(_constant(0, x), -x))
 
 
 def hard_sigmoid(x: Array) -> Array:
