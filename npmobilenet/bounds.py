@@ -34,6 +34,7 @@ from npmobilenet.graph import (
     Add,
     AveragePooling2D,
     BatchNormalization,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
@@ -44,6 +45,7 @@ from npmobilenet.graph import (
     Graph,
     Input,
     Layer,
+    MaxPooling2D,
     Multiply,
     Params,
     Rescaling,
@@ -414,10 +416,17 @@ def _bound(layer: Layer, params: Params, xs: list[Array], errors: list[Array], d
 @_bound.register(Reshape)
 @_bound.register(Flatten)
 @_bound.register(Dropout)
+@_bound.register(Concatenate)
+def _(layer: Layer, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
+    """These only move values: the errors go the same way."""
+    return layer.apply(params, *errors)
+
+
+@_bound.register(MaxPooling2D)
 @_bound.register(GlobalMaxPooling2D)
 def _(layer: Layer, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
-    """These move values or pick one: errors go the same way, and the largest error bounds that of the largest value."""
-    return layer.apply(params, errors[0])
+    """The largest error under the window; 0 where the window holds padding only."""
+    return np.maximum(layer.apply(params, errors[0]), 0)
 
 
 @_bound.register
