@@ -259,7 +259,8 @@ def activation_bound(name: str, x: Array, error: Array | None = None, *, dtype: 
 
         linear        error
         relu, relu6   error, and 0 where the whole interval x +- error is clipped: nothing is rounded
-        sigmoid       error * the largest slope in the interval + gamma * s * (1 - log s)
+                      relu6 answers with 0 to 6 in any case, so never more than the farther of the two
+        sigmoid       error * the largest slope in the interval, at most 1, + gamma * s * (1 - log s)
         hard_sigmoid  error / 6 and three roundings of (|x| + 3) / 6, 0 where clipped, and two of the result
         hard_swish    the product of x and its hard sigmoid
         softmax       every exponential shifted by its error, the sum by the weighted mean of these; at most 1
@@ -287,14 +288,15 @@ def _relu_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
 
 
 def _relu6_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
-    return np.where((x + error <= 0) | (x - error >= 6), 0.0, error)
+    y = ops.relu6(x)
+    return np.where((x + error <= 0) | (x - error >= 6), 0.0, np.minimum(error, np.maximum(y, 6 - y)))
 
 
 def _sigmoid_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
     steepest = ops.sigmoid(np.maximum(np.abs(x) - error, 0))
     log_s = -np.logaddexp(0, -x)
     rounding = gamma(2 * EXP_ROUNDINGS, dtype) * np.exp(log_s) * (1 - log_s)
-    return np.asarray(error * steepest * (1 - steepest) + rounding + _underflow(1, dtype))
+    return np.asarray(np.minimum(error * steepest * (1 - steepest), 1) + rounding + _underflow(1, dtype))
 
 
 def _hard_sigmoid_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
