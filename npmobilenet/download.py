@@ -135,7 +135,7 @@ def _transfer(url: str, part: Path, advance: Advance) -> None:
     if here > MAX_BYTES:
         _discard(part)
         raise DownloadError(f"{url}: sends more than {MAX_BYTES:,} bytes; that is no weight file of these networks")
-    if total is not None and here != total:
+    if total is not None and here != total:  # urllib3 before 2.0 takes a cut for the end
         raise requests.ConnectionError(f"{here} of {total} bytes came")
 
 
@@ -152,6 +152,8 @@ def _is_passing(error: "requests.RequestException") -> bool:
 
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code in {408, 416, 429} or error.response.status_code >= 500
+    if isinstance(error, requests.exceptions.SSLError | requests.exceptions.ProxyError):  # kinds of ConnectionError
+        return False
     return isinstance(error, requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError)
 
 
@@ -162,6 +164,10 @@ def _reason(error: "requests.RequestException") -> str:
         return f"the server answers {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.Timeout) or "Read timed out" in str(error):  # within the body it is a ConnectionError
         return f"the server is silent (waited {CONNECT_TIMEOUT:g} s to connect, {READ_TIMEOUT:g} s for each byte)"
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"no connection that can be trusted ({error})"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return f"the proxy in HTTP_PROXY or HTTPS_PROXY does not answer ({error})"
     if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
         return "there is no connection, or it was cut off"
     return str(error)

@@ -389,6 +389,24 @@ def test_a_download_cut_off_halfway_goes_on_where_it_stopped(server: Server, mar
     assert files_of(V1) == {V1.file_name}
 
 
+def test_a_cut_is_noticed_where_urllib3_takes_it_for_the_end(server: Server, monkeypatch: pytest.MonkeyPatch):
+    from requests.adapters import HTTPAdapter
+
+    send = HTTPAdapter.send
+
+    def send_as_urllib3_1_does(*args: Any, **kwargs: Any) -> Any:
+        response = send(*args, **kwargs)
+        response.raw.enforce_content_length = False
+        return response
+
+    monkeypatch.setattr(HTTPAdapter, "send", send_as_urllib3_1_does)
+    server.files[V1.url_path] = weight_file()
+    server.cuts = [HALF]
+
+    assert fetch_source(V1).read_bytes() == weight_file()
+    assert ranges(server) == [None, f"bytes={HALF}-"]
+
+
 def test_a_bad_line_that_brings_some_bytes_each_time_gets_there(server: Server):
     server.files[V1.url_path] = weight_file()
     step = 4 * download.CHUNK
@@ -545,6 +563,24 @@ def test_without_a_server_the_error_names_the_file_its_place_and_the_two_ways_on
     assert V1.file_name in text
     assert "--model FILE" in text
     assert "--model digits" in text
+
+
+def test_a_server_without_a_trusted_certificate_is_told_at_once(server: Server, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NPMOBILENET_MIRROR", server.address.replace("http:", "https:"))
+
+    with pytest.raises(DownloadError, match=r"no connection that can be trusted \(.*SSL"):
+        fetch_source(V1)
+
+
+def test_a_proxy_that_does_not_answer_is_named(server: Server, monkeypatch: pytest.MonkeyPatch):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    monkeypatch.setenv("NPMOBILENET_MIRROR", "http://example.invalid")
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
+    monkeypatch.delenv("http_proxy", raising=False)
+
+    with pytest.raises(DownloadError, match=r"the proxy in HTTP_PROXY or HTTPS_PROXY does not answer"):
+        fetch_source(V1)
 
 
 def test_a_file_put_there_by_hand_is_taken_without_a_network(server: Server):
