@@ -16,9 +16,10 @@ are loops over this list.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, reduce
-from math import prod
+from math import isfinite, prod
 from operator import add, mul
-from typing import Any, ClassVar
+from types import UnionType
+from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -399,7 +400,7 @@ class Graph:
 
     Raises:
         ShapeError: a name is used twice, a layer reads one that does not come before it, a layer is read by none,
-            an activation is not known, or shapes do not fit.
+            an activation is not known, shapes do not fit, or a side of an output or parameter would be 0.
     """
 
     name: str
@@ -407,7 +408,7 @@ class Graph:
 
     def __post_init__(self) -> None:
         _check_wiring(self)
-        _ = self.shapes
+        _check_sides(self)
 
     def __getitem__(self, name: str) -> Layer:
         return self._by_name[name]
@@ -554,7 +555,7 @@ class Graph:
         """
         try:
             return Graph(str(document["name"]), tuple(map(_layer_from_json, document["layers"])))
-        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             if isinstance(error, ShapeError):
                 raise
             raise ShapeError(f"not a graph: {type(error).__name__}: {error}") from error
@@ -585,10 +586,22 @@ def _check_wiring(graph: Graph) -> None:
             raise ShapeError(f"{layer.name}: {layer.type} cannot have {len(layer.inputs)} inputs")
         if getattr(layer, "activation", "linear") not in ACTIVATIONS:
             raise ShapeError(f"{layer.name}: activation {getattr(layer, 'activation', '')!r} is not known")
+        if isinstance(layer, Input) and seen:
+            raise ShapeError(f"{layer.name}: a second Input; a graph has one, its first layer")
         seen.add(layer.name)
     unread = seen - graph.last_reader.keys() - {graph.layers[-1].name}
     if unread:
         raise ShapeError(f"{graph.name}: no layer reads {', '.join(sorted(unread))}; the last layer is the only output")
+
+
+def _check_sides(graph: Graph) -> None:
+    for layer in graph.layers:
+        sizes = [getattr(layer, "stride", 1), *getattr(layer, "kernel_size", ())]
+        if min(sizes) < 1:
+            raise ShapeError(f"{layer.name}: kernel size and stride are at least 1; got {layer}")
+    for name, shape in (graph.shapes | graph.params).items():
+        if min(shape, default=1) < 1:
+            raise ShapeError(f"{name}: every side is at least 1; got {shape}")
 
 
 def _layer_to_json(layer: Layer) -> dict[str, Any]:
@@ -602,7 +615,24 @@ def _layer_from_json(document: Mapping[str, Any]) -> Layer:
         raise ShapeError(
             f"{document.get('name')}: layer type {kind!r} is not known; known are {', '.join(LAYER_TYPES)}"
         )
-    return LAYER_TYPES[kind](**{name: _tuples(value) for name, value in document.items()})
+    layer = LAYER_TYPES[kind](**{name: _tuples(value) for name, value in document.items()})
+    for name, hint in get_type_hints(LAYER_TYPES[kind]).items():
+        if get_origin(hint) is not ClassVar and not _fits(getattr(layer, name), hint):
+            raise ShapeError(f"{document.get('name')}: {name} of {kind} is {hint}; got {getattr(layer, name)!r}")
+    return layer
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value out of a JSON document is what the type of a field says; no number is taken for a bool."""
+    kinds = get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, kind) for kind in kinds)
+    if get_origin(hint) is tuple:
+        kinds = kinds[:1] * len(value) if isinstance(value, tuple) and kinds[-1] is ... else kinds
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_fits, value, kinds))
+    if hint is float:
+        return type(value) in (int, float) and isfinite(value)
+    return type(value) is hint
 
 
 def _tuples(value: Any) -> Any:
