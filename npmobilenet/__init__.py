@@ -1,0 +1,40 @@
+"""MobileNet V1, V2 and V3 from scratch in NumPy, with Keras's own weights.
+
+    import npmobilenet as nm
+    model = nm.load("mobilenet_v2_1.0_224")
+    model.classify("panda.jpg")
+
+Read `shapes`, `ops`, `graph`, `architectures` in this order; `model` puts weights to it.
+"""
+
+from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
+from npmobilenet.errors import (
+    DownloadError,
+    ImageError,
+    ModelNotFoundError,
+    NpMobileNetError,
+    ShapeError,
+    WeightsError,
+)
+from npmobilenet.graph import Graph
+from npmobilenet.labels import decode_predictions
+from npmobilenet.loading import load
+from npmobilenet.model import Model, Scaling
+
+__all__ = [
+    "DownloadError",
+    "Graph",
+    "ImageError",
+    "Model",
+    "ModelNotFoundError",
+    "NpMobileNetError",
+    "Scaling",
+    "ShapeError",
+    "WeightsError",
+    "decode_predictions",
+    "load",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+]

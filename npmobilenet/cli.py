@@ -1,0 +1,309 @@
+"""The command line: classify, convert, cost, models.
+
+Answers go to standard output, as a table where people look at it, as plain text otherwise, as one JSON document with
+`--json`; progress and complaints go to standard error. Exit code 0: done. 1: could not, or not everything. 2: wrong
+use.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from npmobilenet.architectures import ARCHITECTURES
+from npmobilenet.cost import cost_table, to_json
+from npmobilenet.errors import ImageError, NpMobileNetError
+from npmobilenet.graph import Graph
+from npmobilenet.images import prepare
+from npmobilenet.loading import load, names_a_file
+from npmobilenet.model import RAW, SYMMETRIC, UNIT, Model
+from npmobilenet.registry import KNOWN_MODELS, KnownModel, converted_path, find_model
+from npmobilenet.terminal import print_json, print_table, progress_bar
+
+DEFAULT_MODEL = "mobilenet_v2_1.0_224"
+BATCH = 8  # pictures classified together; answers appear this many at a time
+PICTURE_SUFFIXES = {
+    ".avif",
+    ".bmp",
+    ".gif",
+    ".ico",
+    ".jpeg",
+    ".jpg",
+    ".jp2",
+    ".png",
+    ".ppm",
+    ".tga",
+    ".tif",
+    ".tiff",
+    ".webp",
+}
+
+app = typer.Typer(
+    name="npmobilenet",
+    help="MobileNet V1, V2 and V3 from scratch in NumPy, with Keras's own weights.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class Resize(StrEnum):
+    """How a picture is brought to the network's size."""
+
+    crop = "crop"
+    keras = "keras"
+
+
+class Backend(StrEnum):
+    """What computes the network."""
+
+    auto = "auto"
+    reference = "reference"
+
+
+class Range(StrEnum):
+    """What a network takes for pixels in 0..255."""
+
+    symmetric = "-1..1"
+    unit = "0..1"
+    raw = "0..255"
+
+
+SCALINGS = {Range.symmetric: SYMMETRIC, Range.unit: UNIT, Range.raw: RAW}
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Alpha = Annotated[float | None, typer.Option(help="Width multiplier of an architecture.")]
+Resolution = Annotated[str | None, typer.Option(help="Side of the picture in pixels, or HxW.")]
+
+Minimalistic = Annotated[bool, typer.Option("--minimalistic", help="The minimalistic variant of V3.")]
+NoTop = Annotated[bool, typer.Option("--no-top", help="Without the classifier.")]
+
+
+@app.command()
+def classify(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures, folders of pictures, or - .")],
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", metavar="M", help="A known name, a file (.safetensors, .h5, .keras), digits."),
+    ] = DEFAULT_MODEL,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to name for each picture.")] = 5,
+    resize: Annotated[
+        Resize, typer.Option(help="crop: keep proportions, cut the centre; keras: stretch.")
+    ] = Resize.crop,
+    backend: Annotated[Backend, typer.Option(help="What computes the network.")] = Backend.auto,
+    as_json: AsJson = False,
+) -> None:
+    """Name what is on pictures."""
+    with _reported(as_json):
+        sources = list(_pictures(images))
+        network = load(model)
+        answers = []
+        found = _classified(network, sources, top, resize, backend)
+        for answer in progress_bar(found, len(sources), "classifying"):
+            answers.append(answer)
+            if not as_json:
+                _print_answer(answer)
+        if as_json:
+            print_json(answers)
+    if any("error" in answer for answer in answers):
+        raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A Keras file: .h5, .weights.h5 or .keras.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to; by default the source's name, in this folder.")
+    ] = None,
+    arch: Annotated[str | None, typer.Option(help=f"What the weights are for: {', '.join(ARCHITECTURES)}.")] = None,
+    alpha: Alpha = None,
+    resolution: Resolution = None,
+    classes: Annotated[int | None, typer.Option(help="With --arch: outputs of the classifier.")] = None,
+    minimalistic: Minimalistic = False,
+    no_top: NoTop = False,
+    pixels: Annotated[
+        Range | None, typer.Option("--range", help="What the network takes for pixels, where the file does not say.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="A text file with the name of one class a line.")] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output if it is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a Keras file into a .safetensors file that explains and checks itself."""
+    if arch is None and (alpha, resolution, classes, minimalistic, no_top) != (None, None, None, False, False):
+        raise typer.BadParameter("--alpha, --resolution, --classes, --minimalistic and --no-top describe an --arch")
+    graph = None if arch is None else _architecture(arch, alpha, resolution, minimalistic, no_top, classes)
+    with _reported(as_json):
+        from npmobilenet_weights_convert import convert_file
+
+        destination = output or Path(source.name.removesuffix(source.suffix).removesuffix(".weights") + ".safetensors")
+        if destination.exists() and not force:
+            raise NpMobileNetError(f"{destination} is there already; --force overwrites it, --output writes elsewhere")
+        model = convert_file(
+            source,
+            destination,
+            graph=graph,
+            scaling=None if pixels is None else SCALINGS[pixels],
+            labels=None if labels is None else labels.read_text(encoding="utf-8").splitlines(),
+        )
+        document = {
+            "output": str(destination),
+            "model": model.graph.name,
+            "input_shape": model.graph.input_shape,
+            "params": model.graph.total_params,
+            **model.source,
+        }
+        if as_json:
+            print_json(document)
+        else:
+            print_table(("", ""), [(name.replace("_", " "), value) for name, value in document.items()])
+
+
+@app.command()
+def cost(
+    model: Annotated[str, typer.Argument(metavar="ARCH|M", help="An architecture, a known name, a file or digits.")],
+    alpha: Alpha = None,
+    resolution: Resolution = None,
+    minimalistic: Minimalistic = False,
+    no_top: NoTop = False,
+    per_layer: Annotated[bool, typer.Option("--per-layer", help="A row for every layer.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Count parameters and multiply-adds."""
+    with _reported(as_json):
+        graph = _graph(model, alpha, resolution, minimalistic, no_top)
+        table = cost_table(graph)
+        if as_json:
+            print_json(to_json(table, model=model))
+            return
+        rows = table.rows if per_layer else ()
+        print_table(
+            ("layer", "type", "output", "parameters", "multiply-adds"),
+            [(row.name, row.type, row.output_shape, row.params, row.macs) for row in (*rows, table.total)],
+        )
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the known models: what they cost, how good they are, whether they are here already."""
+    with _reported(as_json):
+        if as_json:
+            print_json([_model_document(known) for known in KNOWN_MODELS])
+            return
+        rows = [
+            (known.name, round(known.macs / 1e6, 1), round(known.params / 1e6, 2), known.top1, known.top5,
+             "yes" if converted_path(known).exists() else "")
+            for known in KNOWN_MODELS
+        ]  # fmt: skip
+        header = ("model", "million multiply-adds", "million parameters", "top-1 %", "top-5 %", "here")
+        print_table(header, rows)
+        print("each also with _no_top; --json gives addresses and where the accuracies come from")
+
+
+def main() -> None:
+    """Run the command line; this is what the `npmobilenet` command calls."""
+    app(prog_name="npmobilenet")
+
+
+@contextmanager
+def _reported(as_json: bool) -> Iterator[None]:
+    """Turn what could not be done into one line on standard error (with --json, also a document) and exit code 1."""
+    try:
+        yield
+    except (NpMobileNetError, OSError, UnicodeDecodeError) as error:
+        if as_json:
+            print_json({"error": str(error)})
+        print(f"npmobilenet: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def _pictures(images: list[str]) -> Iterator[str]:
+    """Files as they are named, and what looks like a picture inside folders, sorted."""
+    for name in images:
+        if name == "-" or not Path(name).is_dir():
+            yield name
+            continue
+        inside = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+        if not inside:
+            raise ImageError(f"{name}: no pictures in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
+        yield from map(str, inside)
+
+
+def _classified(
+    network: Model, sources: list[str], top: int, resize: Resize, backend: Backend
+) -> Iterator[dict[str, Any]]:
+    """An answer for every picture, in order; one that cannot be read gets its error and does not stop the others."""
+    H, W, _ = network.graph.input_shape
+    for names in (sources[start : start + BATCH] for start in range(0, len(sources), BATCH)):
+        answers: list[dict[str, Any]] = []
+        pixels = []
+        for name in names:
+            try:
+                pixels.append(prepare(sys.stdin.buffer if name == "-" else name, H, W, resize))
+                answers.append({"image": name})
+            except ImageError as error:
+                answers.append({"image": name, "error": str(error)})
+        named = iter(network.classify(np.stack(pixels), top=top, backend=backend) if pixels else [])
+        for answer in answers:
+            if "error" not in answer:
+                answer["predictions"] = [
+                    {"wnid": wnid, "label": label, "probability": probability}
+                    for wnid, label, probability in next(named)
+                ]
+            yield answer
+
+
+def _print_answer(answer: dict[str, Any]) -> None:
+    if "error" in answer:
+        print(f"npmobilenet: {answer['error']}", file=sys.stderr)
+        return
+    rows = [(f"{found['probability']:.4f}", found["label"], found["wnid"]) for found in answer["predictions"]]
+    print_table(("", "", ""), rows, title=answer["image"])
+
+
+def _model_document(known: KnownModel) -> dict[str, Any]:
+    return {
+        "model": known.name,
+        "macs": known.macs,
+        "params": known.params,
+        "top1": known.top1,
+        "top5": known.top5,
+        "accuracy_source": known.accuracy_source,
+        "url": known.url,
+        "converted": str(converted_path(known)) if converted_path(known).exists() else None,
+    }
+
+
+def _graph(model: str, alpha: float | None, resolution: str | None, minimalistic: bool, no_top: bool) -> Graph:
+    """The graph of an architecture, of a known model (which is not fetched for it), or of a file."""
+    if model in ARCHITECTURES:
+        return _architecture(model, alpha, resolution, minimalistic, no_top)
+    if (alpha, resolution, minimalistic, no_top) != (None, None, False, False):
+        raise typer.BadParameter(
+            f"{model} is what it is; only an architecture ({', '.join(ARCHITECTURES)}) has options"
+        )
+    return load(model).graph if names_a_file(model) else find_model(model).graph()
+
+
+def _architecture(
+    arch: str,
+    alpha: float | None,
+    resolution: str | None,
+    minimalistic: bool,
+    no_top: bool,
+    classes: int | None = None,
+) -> Graph:
+    given: dict[str, Any] = {"alpha": alpha, "minimalistic": minimalistic or None, "classes": classes}
+    options = {name: value for name, value in given.items() if value is not None}
+    if arch not in ARCHITECTURES:
+        raise typer.BadParameter(f"{arch} is not an architecture; there are {', '.join(ARCHITECTURES)}")
+    try:
+        sides = [int(side) for side in (resolution or "224").split("x")]
+        return ARCHITECTURES[arch](resolution=(sides[0], sides[-1]), include_top=not no_top, **options)
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(f"{arch}: {error}") from None
