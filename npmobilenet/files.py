@@ -1,7 +1,10 @@
 """Writing files so that nobody ever sees half of one."""
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -24,6 +27,29 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def folder_written_atomically(path: Path) -> Iterator[Path]:
+    """Fill a new folder that becomes `path` when all of it is there; a folder that stood there before goes.
+
+    Yields:
+        An empty folder beside `path`. If the body raises, it is removed and `path` stays as it was.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    filled, former = temporary / "filled", temporary / "former"
+    try:
+        filled.mkdir()
+        yield filled
+        if path.exists():
+            path.replace(former)
+        filled.replace(path)
+    finally:
+        shutil.rmtree(temporary)
 
 
 def _umask() -> int:
