@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-HEAVY = ["numba", "llvmlite", "h5py", "PIL", "pooch", "safetensors", "tensorflow", "keras", "npmobilenet_weights_convert"]
+HEAVY = [
+    "numba",
+    "llvmlite",
+    "h5py",
+    "PIL",
+    "pooch",
+    "safetensors",
+    "tensorflow",
+    "keras",
+    "npmobilenet_weights_convert",
+]
 
 
 def loaded_by(statement: str) -> list[str]:

@@ -1,0 +1,108 @@
+"""Train the digits network that ships with the package, and draw the pictures in examples/digits.
+
+    python scripts/train_digits.py
+
+MobileNetV1, alpha 0.25, 32 x 32, on scikit-learn's bundled handwritten digits; a fifth of them is held out and never
+seen in training. Needs the `test` extra. Takes some minutes; the result is converted by our own converter.
+
+Data: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998,
+https://doi.org/10.24432/C50P49, licence CC BY 4.0; scikit-learn carries its 1,797 test digits as 8 x 8 pixels.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npmobilenet.images import RESIZES
+from npmobilenet.model import SYMMETRIC
+
+ROOT = Path(__file__).resolve().parent.parent
+SIDE = 32  # pixels, what the network takes
+PICTURE = 64  # pixels, the pictures that are drawn of the 8 x 8 digits
+EPOCHS = 60
+BATCH = 64
+
+Digits = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+
+def split_digits() -> tuple[Digits, Digits]:
+    """Draw the digits and hold a fifth of them out.
+
+    Returns:
+        ((pictures (N, 64, 64, 3), digits (N,)) for training, the same held out).
+    """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bunch = load_digits()
+    pictures = np.stack([draw(ink) for ink in bunch.images])  # (1797, 64, 64, 3)
+    train, held_out, y_train, y_held_out = train_test_split(
+        pictures, bunch.target, test_size=0.2, stratify=bunch.target, random_state=0
+    )
+    return (train, y_train), (held_out, y_held_out)
+
+
+def draw(ink: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Draw 8 x 8 amounts of ink in 0..16 as a picture (64, 64, 3), white on black."""
+    from PIL import Image
+
+    grey = Image.fromarray(np.round(ink * 255 / 16).astype(np.uint8))
+    return np.asarray(grey.resize((PICTURE, PICTURE), Image.Resampling.BICUBIC).convert("RGB"))
+
+
+def train(pictures: NDArray[np.uint8], digits: NDArray[np.int64], destination: Path) -> None:
+    """Train on pictures (N, 64, 64, 3) as both ways of resizing see them, shaken a little; save `.keras`."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    views = [np.stack([resize(picture, SIDE, SIDE) for picture in pictures]) for resize in RESIZES.values()]
+    x = np.concatenate(views).astype(np.float32) * SYMMETRIC.scale + SYMMETRIC.offset  # (2N, 32, 32, 3)
+    network = keras.applications.MobileNet((SIDE, SIDE, 3), alpha=0.25, weights=None, classes=10)
+    shaken = keras.Sequential(
+        [
+            keras.Input((SIDE, SIDE, 3)),
+            keras.layers.RandomTranslation(0.1, 0.1, fill_mode="nearest"),
+            keras.layers.RandomRotation(0.04, fill_mode="nearest"),
+            keras.layers.RandomZoom(0.15, fill_mode="nearest"),
+            network,
+        ]
+    )
+    steps = EPOCHS * -(-len(x) // BATCH)
+    shaken.compile(
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps)),
+        "sparse_categorical_crossentropy",
+    )
+    shaken.fit(x, np.tile(digits, len(views)), batch_size=BATCH, epochs=EPOCHS, verbose=2)
+    network.save(destination)
+
+
+def draw_examples(pictures: NDArray[np.uint8], digits: NDArray[np.int64], folder: Path) -> None:
+    """Write the first held-out picture of each digit."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for digit in range(10):
+        Image.fromarray(pictures[digits == digit][0]).save(folder / f"{digit}.png", optimize=True)
+
+
+def main() -> None:
+    """Train, convert, draw."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from npmobilenet_weights_convert import convert_file
+
+    training, held_out = split_digits()
+    with tempfile.TemporaryDirectory() as folder:
+        trained = Path(folder) / "digits.keras"
+        train(*training, trained)
+        destination = ROOT / "npmobilenet" / "data" / "digits.safetensors"
+        model = convert_file(trained, destination, scaling=SYMMETRIC, labels=[str(digit) for digit in range(10)])
+    draw_examples(*held_out, ROOT / "examples" / "digits")
+    right = model.predict(held_out[0]).argmax(axis=1) == held_out[1]
+    print(f"held-out digits named rightly: {right.sum()} of {right.size} ({right.mean():.2%})")
+
+
+if __name__ == "__main__":
+    main()
