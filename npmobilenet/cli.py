@@ -26,6 +26,7 @@ from npmobilenet.registry import KNOWN_MODELS, KnownModel, converted_path, find_
 from npmobilenet.terminal import print_json, print_table, progress_bar
 
 DEFAULT_MODEL = "mobilenet_v2_1.0_224"
+BAR = 24  # length of a probability of 1, in characters
 BATCH = 8  # pictures classified together; answers appear this many at a time
 PICTURE_SUFFIXES = {
     ".avif",
@@ -105,7 +106,9 @@ def classify(
         network = load(model)
         answers = []
         found = _classified(network, sources, top, resize, backend)
-        for answer in progress_bar(found, len(sources), "classifying"):
+        if as_json or not sys.stdout.isatty():  # on a terminal the answers show the progress
+            found = progress_bar(found, len(sources), "classifying")
+        for answer in found:
             answers.append(answer)
             if not as_json:
                 _print_answer(answer)
@@ -196,11 +199,11 @@ def models(as_json: AsJson = False) -> None:
             print_json([_model_document(known) for known in KNOWN_MODELS])
             return
         rows = [
-            (known.name, round(known.macs / 1e6, 1), round(known.params / 1e6, 2), known.top1, known.top5,
+            (known.name, f"{known.macs / 1e6:.1f}", f"{known.params / 1e6:.2f}", known.top1, known.top5,
              "yes" if converted_path(known).exists() else "")
             for known in KNOWN_MODELS
         ]  # fmt: skip
-        header = ("model", "million multiply-adds", "million parameters", "top-1 %", "top-5 %", "here")
+        header = ("model", "M macs", "M params", "top-1 %", "top-5 %", "here")
         print_table(header, rows)
         print("each also with _no_top; --json gives addresses and where the accuracies come from")
 
@@ -262,8 +265,12 @@ def _print_answer(answer: dict[str, Any]) -> None:
     if "error" in answer:
         print(f"npmobilenet: {answer['error']}", file=sys.stderr)
         return
-    rows = [(f"{found['probability']:.4f}", found["label"], found["wnid"]) for found in answer["predictions"]]
-    print_table(("", "", ""), rows, title=answer["image"])
+    rows = [
+        (f"{found['probability']:.4f}", found["label"], found["wnid"], "█" * round(BAR * found["probability"]))
+        for found in answer["predictions"]
+    ]
+    columns = 4 if sys.stdout.isatty() else 3  # a bar is for the eye
+    print_table([""] * columns, [row[:columns] for row in rows], title=answer["image"])
 
 
 def _model_document(known: KnownModel) -> dict[str, Any]:

@@ -36,22 +36,28 @@ def progress_bar(items: Iterable[Item], total: int | None, label: str) -> Iterat
         yield from items
         return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    yield from track(items, label, total, console=Console(stderr=True), transient=True)
+    bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
+    with bar:
+        yield from bar.track(items, total, description=label)
 
 
 def _print_drawn(header: Sequence[str], cells: list[tuple[str, ...]], right: list[bool], title: str) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", show_header=any(header))
-    for name, is_right in zip(header, right, strict=True):
-        table.add_column(name, justify="right" if is_right else "left", overflow="fold")
+    table = Table(box=SIMPLE_HEAD, show_header=any(header), show_edge=False, pad_edge=False)
+    for column, (name, is_right) in enumerate(zip(header, right, strict=True)):
+        table.add_column(name, justify="right" if is_right else "left", no_wrap=column == 0, overflow="fold")
     for row in cells:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    console = Console()
+    if title:
+        console.print(Text(title, style="bold"), soft_wrap=True)
+    console.print(table)
 
 
 def _print_plain(header: Sequence[str], cells: list[tuple[str, ...]], right: list[bool], title: str) -> None:
