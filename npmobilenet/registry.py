@@ -29,6 +29,7 @@ from npmobilenet.download import ChangedFileError, download, say
 from npmobilenet.errors import DownloadError, ModelNotFoundError, WeightsError
 from npmobilenet.files import write_atomically
 from npmobilenet.graph import Graph
+from npmobilenet.labels import imagenet_labels
 
 KERAS_WEIGHTS = "https://storage.googleapis.com/tensorflow/keras-applications"
 
@@ -345,7 +346,11 @@ def locate(name: str, *, progress: bool = True) -> Path:
 def _convert(source: Path, destination: Path, model: KnownModel) -> None:
     from npmobilenet_weights_convert import convert_file
 
-    convert_file(source, destination, graph=model.graph())
+    labels = imagenet_labels() if model.include_top else ()
+    try:
+        convert_file(source, destination, graph=model.graph(), labels=labels)
+    except OSError as error:
+        raise DownloadError(f"{destination}: cannot be written: {error}") from error
 
 
 def _ways_on_without(model: KnownModel, path: Path) -> str:

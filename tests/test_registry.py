@@ -23,6 +23,7 @@ from conftest import real_file
 
 from npmobilenet import download, registry
 from npmobilenet.errors import DownloadError, ModelNotFoundError, WeightsError
+from npmobilenet.loading import load
 from npmobilenet.registry import (
     KNOWN_MODELS,
     KnownModel,
@@ -532,9 +533,9 @@ def test_a_server_that_falls_silent_is_given_up(server: Server, monkeypatch: pyt
 
 
 def test_a_slow_server_is_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(download, "READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(download, "READ_TIMEOUT", 1.0)
     server.files[V1.url_path] = weight_file()
-    server.pause = 0.05  # in all longer than the limit, which is on silence
+    server.pause = 0.1  # in all longer than the limit, which is on silence
 
     assert fetch_source(V1).read_bytes() == weight_file()
     assert len(server.asked) == 1
@@ -763,13 +764,20 @@ def test_an_unknown_name_is_not_asked_for(server: Server):
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v1_0.25_224", "mobilenet_v2_1.0_224"])
-def test_a_name_ends_in_a_network_that_sees_the_panda(name: str, server: Server):
-    import npmobilenet as nm
+def test_a_name_gives_the_network_that_its_file_gives(name: str, server: Server):
+    file, panda = real_file("weights", f"{name}_imagenet.h5"), real_file("images", "panda.jpg")
+    server.files[find_model(name).url_path] = file.read_bytes()
 
-    server.files[find_model(name).url_path] = real_file("weights", f"{name}_imagenet.h5").read_bytes()
+    by_name = load(name).classify(panda)
 
-    model = nm.load(name)
-    ((wnid, label, probability),) = nm.decode_predictions(model.predict([real_file("images", "panda.jpg")]), top=1)[0]
+    assert by_name[0][0][:2] == ("n02510455", "giant_panda")
+    assert by_name == load(file).classify(panda)
 
-    assert (wnid, label) == ("n02510455", "giant_panda")
-    assert probability > 0.9
+
+def test_weights_of_another_alpha_are_refused(server: Server):
+    file = real_file("weights", "mobilenet_v1_0.25_224_imagenet.h5")
+    server.files[find_model("mobilenet_v1_0.5_224").url_path] = file.read_bytes()
+
+    with pytest.raises(WeightsError, match=r"0\.25"):
+        locate("mobilenet_v1_0.5_224")
+    assert not converted_path(find_model("mobilenet_v1_0.5_224")).exists()
