@@ -7,7 +7,6 @@ use.
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +15,7 @@ import numpy as np
 import typer
 
 from npmobilenet.architectures import ARCHITECTURES
+from npmobilenet.cli_shared import DEFAULT_MODEL, AsJson, Force, ModelName, Resize, ResizeOption, reported
 from npmobilenet.cost import cost_table, to_json
 from npmobilenet.errors import ImageError, NpMobileNetError
 from npmobilenet.graph import Graph
@@ -25,7 +25,6 @@ from npmobilenet.model import RAW, SYMMETRIC, UNIT, Model
 from npmobilenet.registry import KNOWN_MODELS, KnownModel, converted_path, find_model
 from npmobilenet.terminal import print_json, print_table, progress_bar
 
-DEFAULT_MODEL = "mobilenet_v2_1.0_224"
 BAR = 24  # length of a probability of 1, in characters
 BATCH = 8  # pictures classified together; answers appear this many at a time
 PICTURE_SUFFIXES = {
@@ -54,13 +53,6 @@ app = typer.Typer(
 )
 
 
-class Resize(StrEnum):
-    """How a picture is brought to the network's size."""
-
-    crop = "crop"
-    keras = "keras"
-
-
 class Backend(StrEnum):
     """What computes the network."""
 
@@ -78,7 +70,6 @@ class Range(StrEnum):
 
 SCALINGS = {Range.symmetric: SYMMETRIC, Range.unit: UNIT, Range.raw: RAW}
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Alpha = Annotated[float | None, typer.Option(help="Width multiplier of an architecture.")]
 Resolution = Annotated[str | None, typer.Option(help="Side of the picture in pixels, or HxW.")]
 
@@ -89,19 +80,14 @@ NoTop = Annotated[bool, typer.Option("--no-top", help="Without the classifier.")
 @app.command()
 def classify(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures, folders of pictures, or - .")],
-    model: Annotated[
-        str,
-        typer.Option("--model", "-m", metavar="M", help="A known name, a file (.safetensors, .h5, .keras), digits."),
-    ] = DEFAULT_MODEL,
+    model: ModelName = DEFAULT_MODEL,
     top: Annotated[int, typer.Option(min=1, help="How many classes to name for each picture.")] = 5,
-    resize: Annotated[
-        Resize, typer.Option(help="crop: keep proportions, cut the centre; keras: stretch.")
-    ] = Resize.crop,
+    resize: ResizeOption = Resize.crop,
     backend: Annotated[Backend, typer.Option(help="What computes the network.")] = Backend.auto,
     as_json: AsJson = False,
 ) -> None:
     """Name what is on pictures."""
-    with _reported(as_json):
+    with reported(as_json):
         sources = list(_pictures(images))
         network = load(model)
         answers = []
@@ -134,14 +120,14 @@ def convert(
         Range | None, typer.Option("--range", help="What the network takes for pixels, where the file does not say.")
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="A text file with the name of one class a line.")] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output if it is there.")] = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Turn a Keras file into a .safetensors file that explains and checks itself."""
     if arch is None and (alpha, resolution, classes, minimalistic, no_top) != (None, None, None, False, False):
         raise typer.BadParameter("--alpha, --resolution, --classes, --minimalistic and --no-top describe an --arch")
     graph = None if arch is None else _architecture(arch, alpha, resolution, minimalistic, no_top, classes)
-    with _reported(as_json):
+    with reported(as_json):
         from npmobilenet_weights_convert import convert_file
 
         destination = output or Path(source.name.removesuffix(source.suffix).removesuffix(".weights") + ".safetensors")
@@ -178,7 +164,7 @@ def cost(
     as_json: AsJson = False,
 ) -> None:
     """Count parameters and multiply-adds."""
-    with _reported(as_json):
+    with reported(as_json):
         graph = _graph(model, alpha, resolution, minimalistic, no_top)
         table = cost_table(graph)
         if as_json:
@@ -194,7 +180,7 @@ def cost(
 @app.command()
 def models(as_json: AsJson = False) -> None:
     """List the known models: what they cost, how good they are, whether they are here already."""
-    with _reported(as_json):
+    with reported(as_json):
         if as_json:
             print_json([_model_document(known) for known in KNOWN_MODELS])
             return
@@ -211,18 +197,6 @@ def models(as_json: AsJson = False) -> None:
 def main() -> None:
     """Run the command line; this is what the `npmobilenet` command calls."""
     app(prog_name="npmobilenet")
-
-
-@contextmanager
-def _reported(as_json: bool) -> Iterator[None]:
-    """Turn what could not be done into one line on standard error (with --json, also a document) and exit code 1."""
-    try:
-        yield
-    except (NpMobileNetError, OSError, UnicodeDecodeError) as error:
-        if as_json:
-            print_json({"error": str(error)})
-        print(f"npmobilenet: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
 
 
 def _pictures(images: list[str]) -> Iterator[str]:
