@@ -419,6 +419,13 @@ def test_activations_equal_keras_at_the_corners_and_between(keras, name: str, dt
 
 
 @pytest.mark.parametrize("name", POINTWISE)
+def test_nan_goes_through_every_activation_and_infinity_to_its_limit(name: str) -> None:
+    limits = {"relu": (0, np.inf), "relu6": (0, 6), "hard_swish": (np.nan, np.inf)}.get(name, (0, 1))
+    y = POINTWISE[name][0](np.array([np.nan, -np.inf, np.inf], np.float32))
+    np.testing.assert_array_equal(y, [np.nan, *limits])
+
+
+@pytest.mark.parametrize("name", POINTWISE)
 def test_nan_goes_through_every_activation_as_in_keras(keras, name: str) -> None:
     x = np.array([np.nan, 1], np.float32)
     theirs = keras.ops.convert_to_numpy(getattr(keras.activations, {"hard_swish": "hard_silu"}.get(name, name))(x))
