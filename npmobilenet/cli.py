@@ -16,6 +16,7 @@ import typer
 
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.cli_shared import DEFAULT_MODEL, AsJson, Force, ModelName, Resize, ResizeOption, reported
+from npmobilenet.cli_verification import bounds, trace, verify
 from npmobilenet.cost import cost_table, to_json
 from npmobilenet.errors import ImageError, NpMobileNetError
 from npmobilenet.graph import Graph
@@ -192,6 +193,10 @@ def models(as_json: AsJson = False) -> None:
         header = ("model", "M macs", "M params", "top-1 %", "top-5 %", "here")
         print_table(header, rows)
         print("each also with _no_top; --json gives addresses and where the accuracies come from")
+
+
+for command in (trace, bounds, verify):
+    app.command()(command)
 
 
 def main() -> None:

@@ -358,7 +358,7 @@ def _check_free(path: Path, overwrite: bool) -> None:
     if not path.exists():
         return
     if not overwrite:
-        raise NpMobileNetError(f"{path} is there already; overwrite it, or write elsewhere")
+        raise NpMobileNetError(f"{path} is there already; overwrite=True (--force) replaces it")
     if not path.is_dir() or (any(path.iterdir()) and not (path / MANIFEST).is_file()):
         raise NpMobileNetError(f"{path} is there already, and no golden pack, so it is not overwritten")
 

@@ -7,7 +7,8 @@ stays sharp at any depth, and every layer that is wrong is named, not only the f
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from os import PathLike, fspath
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from npmobilenet.bounds import layer_bound
 from npmobilenet.errors import WeightsError
 from npmobilenet.graph import Graph, Input, Layer, Params
+from npmobilenet.loading import load
 from npmobilenet.model import Model, made_up_pixels
 from npmobilenet.ops import Array
 
@@ -44,11 +46,12 @@ class LayerVerdict:
 
     Attributes:
         name, type: of the layer.
-        compared: false where the other side lacks its output or inputs, or has other shapes.
-        ratio: largest |other - exact| / allowed of all values, given the other side's inputs; up to 1 is rounding.
+        compared: false where the other side lacks its output or its inputs.
+        ratio: largest |other - exact| / allowed of all values, given the other side's inputs: up to 1 is rounding,
+            infinite where shapes differ.
         difference: |other - exact| at that value.
         allowed: at that value.
-        note: why it was not compared.
+        note: what the other side lacks, or which shapes it has instead.
     """
 
     name: str
@@ -69,19 +72,27 @@ class LayerVerdict:
         return asdict(self) | {"same": self.same}
 
 
-def check_file(path: str | PathLike[str]) -> tuple[Model, SelfCheck]:
-    """Open a converted file and run its self-check again, even where its bytes are not those that were written.
+def open_and_check(model: str | PathLike[str]) -> tuple[Model, SelfCheck | None]:
+    """Open a model and run its self-check again, even where the file's bytes are not those that were written.
+
+    Args:
+        model: a converted file; or anything that `load` takes.
+
+    Returns:
+        The model and what came of its self-check, None where it has none, as a Keras file.
 
     Raises:
-        WeightsError: it cannot be opened, or has no self-check.
+        NpMobileNetError: it cannot be opened.
     """
-    where = fspath(path)
     try:
-        model, intact = Model.open(where), True
+        opened, intact = load(model), True
     except WeightsError:
-        model, intact = Model.open(where, intact=False), False
-    differing = tuple(model.failed_checks())
-    return model, SelfCheck(len(model.graph.layers), differing, intact)
+        if Path(model).suffix != ".safetensors":
+            raise
+        opened, intact = Model.open(model, intact=False), False
+    if not opened.stored_check:
+        return opened, None
+    return opened, SelfCheck(len(opened.graph.layers), tuple(opened.failed_checks()), intact)
 
 
 def compare_with_keras(model: Model, source: str | PathLike[str]) -> list[LayerVerdict]:
@@ -126,7 +137,7 @@ def _judged(graph: Graph, params: Params, layer: Layer, theirs: Mapping[str, Arr
     odd = [name for name in (layer.name, *layer.inputs) if theirs[name].shape[1:] != graph.shapes[name]]
     if odd:
         shapes = ", ".join(f"{name} is {theirs[name].shape[1:]}, not {graph.shapes[name]}" for name in odd)
-        return LayerVerdict(layer.name, layer.type, False, note=f"the other side's {shapes}")
+        return LayerVerdict(layer.name, layer.type, True, float("inf"), note=f"the other side's {shapes}")
     arrays = {array: params[f"{layer.name}/{array}"].astype(np.float64) for array in graph.params_of(layer)}
     inputs = [theirs[name].astype(np.float64) for name in layer.inputs]
     exact, bound = layer.apply(arrays, *inputs), layer_bound(layer, arrays, *inputs)
