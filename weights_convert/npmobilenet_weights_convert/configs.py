@@ -64,11 +64,6 @@ MAX_SIDE = 4096  # pixels
 MAX_VALUES = 1 << 28  # in the output of one layer for one image: 1 GiB
 
 
-def has_nested_models(config: dict[str, Any]) -> bool:
-    """Whether a layer of the model is a model itself."""
-    return any(layer["class_name"] in MODELS for layer in config["config"]["layers"])
-
-
 @dataclass(frozen=True)
 class Imported:
     """A graph, where its arrays are in a file, and what was assumed on the way."""

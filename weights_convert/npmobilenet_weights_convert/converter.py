@@ -14,8 +14,16 @@ from npmobilenet.graph import BatchNormalization, GlobalMaxPooling2D, Graph, Par
 from npmobilenet.labels import Label, imagenet_labels
 from npmobilenet.model import RAW, SYMMETRIC, Model, Scaling
 from npmobilenet.ops import Array, rescale
-from npmobilenet_weights_convert.configs import has_nested_models, import_config
-from npmobilenet_weights_convert.matching import Pairs, Place, assignment, attempts, places_of, problems
+from npmobilenet_weights_convert.configs import import_config
+from npmobilenet_weights_convert.matching import (
+    Pairs,
+    Place,
+    assignment,
+    attempts,
+    have_same_names,
+    places_of,
+    problems,
+)
 from npmobilenet_weights_convert.recognition import (
     DEFAULT_RESOLUTION,
     IMAGENET_CLASSES,
@@ -134,7 +142,7 @@ def _network(contents: Contents, graph: Graph | None) -> _Network:
     if contents.config is None:
         return _from_arrays(contents)
     own = _from_config(contents, contents.config)
-    return (None if has_nested_models(contents.config) else _from_architecture(contents, own)) or own
+    return _from_architecture(contents, own) or own
 
 
 def _from_arrays(contents: Contents) -> _Network:
@@ -182,6 +190,8 @@ def _from_architecture(contents: Contents, own: _Network) -> _Network | None:
     try:
         graph = found.graph(**_arguments_in(own.graph, found))
     except ShapeError:
+        return None
+    if not have_same_names(own.graph, graph):
         return None
     filled = _filled(graph, found.pairs, found.matched_by, True, own.notes)
     epsilons = {layer.epsilon for layer in own.graph.layers if isinstance(layer, BatchNormalization)}

@@ -94,6 +94,13 @@ def attempts(contents: Contents, places: Sequence[Place]) -> Iterator[tuple[str,
         yield ORDER, _pair_by_order(contents, places)
 
 
+def have_same_names(own: Graph, published: Graph) -> bool:
+    """Whether the layers with arrays are called as in a published graph, today or in the past."""
+    names = {layer.name for layer in own.layers if own.params_of(layer)}
+    wanted = {layer.name for layer in published.layers if published.params_of(layer)}
+    return any({_rename(name, rules) for name in names} == wanted for rules in ((), *PAST_NAMES.values()))
+
+
 def problems(pairs: Pairs, shapes: Mapping[str, Shape] | None) -> list[str]:
     """What does not fit, one line an array; shapes are not looked at where none are given."""
     lines: list[str] = []
@@ -143,11 +150,17 @@ def _indices(layer: StoredLayer, place: Place) -> Iterator[tuple[str | None, int
 
 
 def _pair_by_name(layers: Sequence[StoredLayer], places: Sequence[Place], rename: Callable[[str], str]) -> Pairs:
-    """Layers and places of one name; a layer that has no other namesake goes by the name of its group."""
+    """Layers and places of one name, which some files do not have in full."""
     known = {place.name for place in places}
 
     def name(layer: StoredLayer) -> str:
-        return rename(layer.name) if rename(layer.name) in known else rename(layer.group)
+        full, group = rename(layer.name), rename(layer.group)
+        if full in known or group in known:
+            return full if full in known else group
+        # a model inside a model inside a model: Keras 2 leaves out the one in the middle
+        inside = layer.name.removeprefix(f"{layer.group}/")
+        ends = [name for name in known if name.startswith(f"{layer.group}/") and name.endswith(f"/{inside}")]
+        return min(ends, key=len, default=full)
 
     return _pair(layers, places, name, lambda place: place.name)
 
