@@ -6,10 +6,11 @@
 
 The cache folder is `NPMOBILENET_CACHE`, or the one that the system keeps for such files (~/.cache/npmobilenet):
 
-    keras/mobilenet_v2/....h5               as fetched, with the paths that Keras's server has
-    keras/mobilenet_v2/....h5.part          cut off; the next try goes on from its end
-    converted/0.1.0/mobilenet_v2_....safetensors    for this version of npmobilenet
-    sha256.json                             what each of these files was when it came: {path in this folder: SHA-256}
+    keras/mobilenet_v2/....h5            as fetched, below the paths that Keras's server has
+    keras/mobilenet_v2/....h5.part       cut off; the next try goes on from its end
+    converted/0.1.0/mobilenet_v2_1.0_224.safetensors    made by this version of npmobilenet
+    sha256.json                          {path in this folder: SHA-256 when it came or was made}
+    ....lock                             held by the process that is getting the file beside it; empty
 """
 
 import difflib
