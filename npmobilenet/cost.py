@@ -136,6 +136,11 @@ class CostTable:
         sums = {field: sum(getattr(row, field) for row in self.rows) for field in counted}
         return LayerCost(name="total", type="", kind="", output_shape=self.rows[-1].output_shape, **sums)
 
+    @property
+    def convolution_macs(self) -> int:
+        """Multiply-adds of everything but dense layers."""
+        return sum(row.macs for row in self.rows if row.kind != "Fully connected")
+
     def shares(self) -> tuple[Share, ...]:
         """Multiply-adds and weights by kind of layer, the largest first (Howard et al. 2017, table 2)."""
         kinds = dict.fromkeys(row.kind for row in self.rows if row.weights)
@@ -232,6 +237,8 @@ CONVENTIONS: Mapping[str, Convention] = {
                    "", lambda graph: graph.macs + _values(graph, _is_batch_norm)),
         Convention("macs_no_classifier", "multiply-adds", "macs without the last dense layer",
                    "V1 paper, tables 4 (full convolution) and 12", lambda graph: graph.macs - _macs(graph, -1)),
+        Convention("macs_convolutions", "multiply-adds", "macs without any dense layer",
+                   "V1 paper, table 8, VGG 16", lambda graph: cost_table(graph).convolution_macs),
         Convention("macs_no_stem", "multiply-adds", "macs without the first convolution",
                    "TF-Slim's page on V1, alpha 0.75", lambda graph: graph.macs - _macs(graph, 0)),
         Convention("flops", "operations", "2 for each of macs: the multiplication and the addition",

@@ -15,8 +15,10 @@ writes. How much that takes depends on what one is ready to do; each way has a n
 Weights are not counted: they can stay in flash, or are read once.
 """
 
+from bisect import insort
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from enum import Enum, auto
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -205,7 +207,7 @@ class Plan:
         """Size of the one block that holds every place."""
         return _end(self.buffers)
 
-    @property
+    @cached_property
     def offsets(self) -> dict[str, int]:
         """Offset of every tensor, in bytes."""
         return {tensor: buffer.offset for buffer in self.buffers for tensor in buffer.tensors}
@@ -216,6 +218,19 @@ class Plan:
         return sum(
             step.layer.macs(*(piece.shape(self.shapes[piece.tensor]) for piece in step.reads)) for step in self.steps
         )
+
+
+class InPlace(Enum):
+    """Which layers take the place of their input.
+
+    A depthwise convolution with a stride needs less than that place: while it runs this is a gain, but the whole
+    place stays taken as long as its output lives, so that it pays in some networks and not in others.
+    """
+
+    NOTHING = auto()
+    ELEMENTWISE = auto()
+    DEPTHWISE = auto()
+    STRIDED = auto()
 
 
 POLICIES: Mapping[str, str] = {
@@ -238,8 +253,11 @@ def plan(
         policy: a name in `POLICIES`.
         itemsize: bytes of one value: 4 for float32, 2 for float16, 1 for int8.
         parts: into how many parts "split" and "stripes" cut an inverted residual, the t of section 5.1.
-        stripes: into how many stripes "stripes" cuts the first layers; where they end is chosen for the lowest peak.
+        stripes: into how many stripes "stripes" cuts the first layers.
         align: every offset is a multiple of it, in bytes.
+
+    Returns:
+        The plan with the lowest peak of those that the policy allows; a policy allows what the one before it does.
 
     Raises:
         ShapeError: the policy is not known, or a number is not positive.
@@ -252,21 +270,21 @@ def plan(
             f"got {itemsize}, {parts}, {stripes} and {align}"
         )
 
-    def planned(steps: list[Step], shapes: dict[str, Shape]) -> Plan:
-        if policy not in ("keep", "free"):
-            steps = list(_in_place(steps, shapes, depthwise=policy != "in_place"))
+    def planned(steps: list[Step], shapes: dict[str, Shape], in_place: InPlace) -> Plan:
+        steps = list(_take_over(steps, shapes, in_place))
         return Plan(graph, policy, itemsize, align, tuple(steps), shapes, keep=policy == "keep")
 
     if policy in ("keep", "free"):
-        return planned(*_layer_by_layer(graph))
+        return planned(*_layer_by_layer(graph), InPlace.NOTHING)
     folded = fold_padding(graph)
-    if policy in ("in_place", "depthwise_in_place"):
-        return planned(*_layer_by_layer(folded))
-    whole = planned(*_split(folded, parts))
-    if policy == "split":
-        return whole
-    candidates = (planned(*_striped(folded, last, stripes, parts)) for last in _stripe_ends(folded))
-    return min((whole, *candidates), key=lambda candidate: (candidate.peak_bytes, candidate.macs))
+    candidates = [planned(*_layer_by_layer(folded), InPlace.ELEMENTWISE)]
+    for in_place in (InPlace.DEPTHWISE, InPlace.STRIDED) if policy != "in_place" else ():
+        candidates.append(planned(*_layer_by_layer(folded), in_place))
+        if policy in ("split", "stripes"):
+            candidates.append(planned(*_split(folded, parts), in_place))
+        if policy == "stripes":
+            candidates += [planned(*_striped(folded, end, stripes, parts), in_place) for end in _stripe_ends(folded)]
+    return min(candidates, key=lambda candidate: (candidate.peak_bytes, candidate.macs, len(candidate.steps)))
 
 
 def memory_table(graph: Graph, *, itemsize: int = 4, parts: int = 4, stripes: int = 4) -> tuple[Plan, ...]:
@@ -521,15 +539,15 @@ def _inner(graph: Graph) -> frozenset[str]:
 
 def _place(order: list[Buffer], align: int) -> tuple[Buffer, ...]:
     """Give each its offset, in the order given, and return them by time."""
-    placed: list[Buffer] = []
+    placed: list[Buffer] = []  # by offset
     for buffer in order:
         offset = 0
-        for other in sorted(placed, key=lambda other: other.offset):
+        for other in placed:
             if other.meets(buffer):
                 if offset + buffer.bytes <= other.offset:
                     break
                 offset = max(offset, -(-(other.offset + other.bytes) // align) * align)
-        placed.append(replace(buffer, offset=offset))
+        insort(placed, replace(buffer, offset=offset), key=lambda other: other.offset)
     return tuple(sorted(placed, key=lambda buffer: (buffer.first, buffer.offset)))
 
 
@@ -642,7 +660,7 @@ def _rows_read(layer: Layer, rows: Pair, shape: Shape) -> tuple[Pair, Pair]:
     return (max(first, 0), min(last, shape[0])), (max(-first, 0), max(last - shape[0], 0))
 
 
-def _in_place(steps: list[Step], shapes: dict[str, Shape], *, depthwise: bool) -> Iterator[Step]:
+def _take_over(steps: list[Step], shapes: dict[str, Shape], in_place: InPlace) -> Iterator[Step]:
     """Let steps take the place of an input that no later step reads, where they never write what they still read."""
     last_use = {tensor: number for number, step in enumerate(steps) for tensor in step.tensors}
     for number, step in enumerate(steps):
@@ -652,15 +670,16 @@ def _in_place(steps: list[Step], shapes: dict[str, Shape], *, depthwise: bool) -
             if piece.is_whole and step.writes.is_whole and last_use[piece.tensor] == number and not step.sums
         ]
         size = prod(shapes[step.writes.tensor])
-        if isinstance(step.layer, ELEMENTWISE):
+        if isinstance(step.layer, ELEMENTWISE) and in_place is not InPlace.NOTHING:
             fitting = [tensor for tensor in free if prod(shapes[tensor]) == size]
             step = replace(step, over=fitting[0]) if fitting else step
-        elif (
-            depthwise and isinstance(step.layer, DepthwiseConv2D) and free and _rows_follow(step.layer, shapes[free[0]])
-        ):
-            scratch = f"{step.writes.tensor} (rows held back)"
-            shapes[scratch] = (step.layer.kernel_size[0], *shapes[free[0]][1:])
-            step = replace(step, over=free[0], scratch=scratch)
+        elif isinstance(step.layer, DepthwiseConv2D) and free and in_place in (InPlace.DEPTHWISE, InPlace.STRIDED):
+            held = (step.layer.kernel_size[0], *shapes[free[0]][1:])
+            fits = size == prod(shapes[free[0]]) or in_place is InPlace.STRIDED
+            if fits and prod(held) < size and _rows_follow(step.layer, shapes[free[0]]):
+                scratch = f"{step.writes.tensor} (rows held back)"
+                shapes[scratch] = held
+                step = replace(step, over=free[0], scratch=scratch)
         yield step
 
 
