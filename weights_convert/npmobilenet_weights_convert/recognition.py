@@ -20,7 +20,7 @@ from npmobilenet_weights_convert.storage import Contents
 DEFAULT_RESOLUTION = 224
 RESOLUTIONS = (96, 128, 160, 192, 224)  # of the published files
 PUBLISHED_ALPHAS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
-ALPHAS = (*PUBLISHED_ALPHAS, *(percent / 100 for percent in range(5, 301) if percent / 100 not in PUBLISHED_ALPHAS))
+ALPHAS = (*PUBLISHED_ALPHAS, *(percent / 100 for percent in range(5, 201) if percent / 100 not in PUBLISHED_ALPHAS))
 IMAGENET_CLASSES = 1000
 
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = tuple(
