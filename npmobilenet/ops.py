@@ -153,7 +153,7 @@ def dense(x: Array, w: Array, b: Array | None = None) -> Array:
     """
     if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[0]:
         raise ShapeError(f"dense: x (..., c_in) and w (c_in, c_out) are needed; x {x.shape}, w {w.shape}")
-    rows = x.reshape(int(np.prod(x.shape[:-1])), w.shape[0])  # (pixels, c_in)
+    rows = x.reshape(-1, w.shape[0])  # (pixels, c_in)
     return _add_bias((rows @ w).reshape(*x.shape[:-1], w.shape[1]), b)
 
 
