@@ -7,6 +7,7 @@ arrays say everything but the input size, which the published files have in thei
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
@@ -131,7 +132,12 @@ def _alpha(arch: str, arguments: Mapping[str, Any], pairs: Pairs) -> float:
 
 
 def _shapes(arch: str, arguments: Mapping[str, Any]) -> Mapping[str, Shape]:
+    return _built_shapes(arch, tuple(arguments.items()))
+
+
+@lru_cache(maxsize=2 * len(ALPHAS))
+def _built_shapes(arch: str, arguments: tuple[tuple[str, Any], ...]) -> Mapping[str, Shape]:
     try:
-        return ARCHITECTURES[arch](**arguments).params
+        return ARCHITECTURES[arch](**dict(arguments)).params
     except ShapeError:
         return {}
