@@ -9,7 +9,7 @@ here; it belongs to the network (`Model.predict`), since V1 and V2 want it outsi
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO, TextIOBase
 from pathlib import Path
@@ -148,24 +148,11 @@ def prepare(source: Source, height: int, width: int, resize: str = "crop") -> Pi
     return RESIZES[resize](decode(source), height, width)
 
 
-def load_batch(sources: Iterable[Source], height: int, width: int, resize: str = "crop") -> Pixels:
-    """Prepare several pictures for one call of `Model.predict`.
+def file_suffixes() -> frozenset[str]:
+    """Return the endings of file names, such as ".jpg", that pictures of the `FORMATS` go by."""
+    from PIL import Image
 
-    Args:
-        sources: pictures; see `prepare`.
-        height: pixels wanted.
-        width: pixels wanted.
-        resize: a name in `RESIZES`.
-
-    Returns:
-        (N, height, width, 3) RGB.
-
-    Raises:
-        ImageError: at the first picture that cannot be read.
-        ShapeError: the target is empty.
-    """
-    pictures = [prepare(source, height, width, resize) for source in sources]
-    return np.stack(pictures) if pictures else np.empty((0, height, width, 3), np.uint8)
+    return frozenset(suffix for suffix, format_ in Image.registered_extensions().items() if format_ in FORMATS)
 
 
 @contextmanager

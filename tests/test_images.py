@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from npmobilenet.errors import ImageError, ShapeError
-from npmobilenet.images import FORMATS, MAX_PIXELS, decode, load_batch, prepare, resize_crop, resize_keras
+from npmobilenet.images import FORMATS, MAX_PIXELS, decode, file_suffixes, prepare, resize_crop, resize_keras
 
 PHOTOS = ("burger.jpg", "cat.bmp", "panda.jpg", "parrot.jpg", "sunflower.bmp")
 
@@ -354,17 +354,9 @@ def test_keras_resize_equals_load_img_for_every_mode(mode: str, keras):
     np.testing.assert_array_equal(prepare(file, 16, 24, "keras"), expected)
 
 
-def test_a_batch_stacks_its_pictures():
-    pictures = [saved_pixels(random_pixels(10, 12, seed), "PNG") for seed in range(3)]
-
-    batch = load_batch(pictures, 4, 6, "keras")
-
-    assert batch.shape == (3, 4, 6, 3)
-    np.testing.assert_array_equal(batch[2], prepare(pictures[2], 4, 6, "keras"))
-
-
-def test_an_empty_batch_has_its_shape():
-    assert load_batch([], 4, 6).shape == (0, 4, 6, 3)
+def test_files_are_known_by_the_usual_endings():
+    assert {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".gif"} <= file_suffixes()
+    assert not {".eps", ".pdf", ".h5", ""} & file_suffixes()
 
 
 # ---------------------------------------------------------------- what is no picture
@@ -495,15 +487,6 @@ def _decoded_or_refused(contents: bytes) -> str:
     assert pixels.ndim == 3
     assert pixels.shape[2] == 3
     return "decoded"
-
-
-def test_one_bad_picture_of_a_batch_is_named(tmp_path: Path):
-    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
-    good.write_bytes(saved_pixels(random_pixels(2, 2), "PNG"))
-    bad.write_text("no picture")
-
-    with pytest.raises(ImageError, match=r"bad\.png: is not a picture"):
-        load_batch([good, bad], 8, 8)
 
 
 def test_a_picture_without_pixels_is_refused():
