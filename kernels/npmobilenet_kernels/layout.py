@@ -1,0 +1,56 @@
+"""How activations and weights lie in memory; the only place that turns NumPy's arrays into the kernels' and back.
+
+    activations   (H, W, C)        -> [blocks][H * W][lanes]               blocks of `lanes` channels, one vector a
+    pixel
+    matrix        (K, N)           -> [panels][K][panel]                   panels of output channels, read in one stream
+    depthwise     (K, K, C)        -> [blocks][1 + K * K][lanes]           bias first, then the taps
+
+The last block or panel is filled up with zeros.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float32]
+
+
+def to_blocks(x: ArrayLike, lanes: int, blocks: int | None = None) -> Floats:
+    """(H, W, C) activations -> (blocks, H * W, lanes), as many blocks as C needs unless more are asked for."""
+    x = np.asarray(x, np.float32)
+    H, W, C = x.shape
+    count = -(-C // lanes) if blocks is None else blocks
+    padded = np.zeros((H * W, count * lanes), np.float32)
+    padded[:, :C] = x.reshape(H * W, C)
+    return np.ascontiguousarray(padded.reshape(H * W, count, lanes).transpose(1, 0, 2))
+
+
+def from_blocks(x: Floats, shape: tuple[int, ...]) -> Floats:
+    """(blocks, pixels, lanes) -> a new array of `shape`, whose last axis is C."""
+    blocks, pixels, lanes = x.shape
+    return np.ascontiguousarray(x.transpose(1, 0, 2).reshape(pixels, blocks * lanes)[:, : shape[-1]]).reshape(shape)
+
+
+def pack_matrix(kernel: ArrayLike, panel: int) -> Floats:
+    """(K, N) weights -> (panels, K, panel)."""
+    kernel = np.asarray(kernel, np.float32)
+    K, N = kernel.shape
+    panels = -(-N // panel)
+    padded = np.zeros((K, panels * panel), np.float32)
+    padded[:, :N] = kernel
+    return np.ascontiguousarray(padded.reshape(K, panels, panel).transpose(1, 0, 2))
+
+
+def pack_vector(values: ArrayLike, panel: int) -> Floats:
+    """(N,) values, filled up with zeros to a multiple of `panel`."""
+    values = np.asarray(values, np.float32)
+    return np.pad(values, (0, -len(values) % panel))
+
+
+def pack_depthwise(kernel: ArrayLike, bias: ArrayLike, lanes: int) -> Floats:
+    """(K, K, C) taps and (C,) bias -> (blocks, 1 + K * K, lanes)."""
+    kernel = np.asarray(kernel, np.float32)
+    K, _, C = kernel.shape
+    rows = np.concatenate([np.asarray(bias, np.float32)[None], kernel.reshape(K * K, C)])  # (1 + K * K, C)
+    return pack_matrix(rows, lanes)

@@ -1,0 +1,109 @@
+"""What Numba lacks and the network's driver needs: memory by address, calls of the tiles, other threads."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import extending
+from numba.core import types
+
+from npmobilenet_kernels.vector import I64, POINTER, Value, Values, declared
+
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
+
+
+def intrinsic(emit: Callable[..., Any]) -> Any:
+    """Numba's decorator, with a type that lets compiled code leave out the typing context."""
+    return extending.intrinsic(emit)
+
+
+def external(name: str) -> Any:
+    """A function that Numba code can call, compiled elsewhere under the symbol `name`.
+
+    Returns:
+        A Numba intrinsic that takes one tuple of integers and returns nothing.
+    """
+
+    @intrinsic
+    def call(typing: Any, arguments: Any) -> Any:
+        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, packed: Values) -> Value:
+            given = [builder.extract_value(packed[0], i) for i in range(len(arguments.types))]
+            values = [context.cast(builder, v, t, types.int64) for v, t in zip(given, arguments.types, strict=True)]
+            kind = ir.FunctionType(ir.VoidType(), [I64] * len(values))
+            builder.call(declared(builder.module, name, kind), values)
+            return context.get_dummy_value()
+
+        return types.void(arguments), codegen
+
+    return call
+
+
+@intrinsic
+def read(typing: Any, table: Any, index: Any) -> Any:
+    """table[index] of an int64 table given by its address."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, values: Values) -> Value:
+        pointer = builder.inttoptr(values[0], POINTER)
+        return builder.load(builder.gep(pointer, [values[1]], source_etype=I64), typ=I64)
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def write(typing: Any, table: Any, index: Any, value: Any) -> Any:
+    """table[index] = value, in an int64 table given by its address."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, values: Values) -> Value:
+        pointer = builder.inttoptr(values[0], POINTER)
+        builder.store(values[2], builder.gep(pointer, [values[1]], source_etype=I64))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def read_now(typing: Any, address: Any) -> Any:
+    """The int64 at `address` as another thread may just have written it (load-acquire)."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, values: Values) -> Value:
+        return builder.load_atomic(builder.inttoptr(values[0], POINTER), "acquire", 8, typ=I64)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def add_now(typing: Any, address: Any, amount: Any) -> Any:
+    """Add to the int64 at `address`, one thread at a time, and return what was there before."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, values: Values) -> Value:
+        return builder.atomic_rmw("add", builder.inttoptr(values[0], POINTER), values[1], "acq_rel")
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def pause(typing: Any) -> Any:
+    """Tell the core that this is a waiting loop (x86 only; nothing elsewhere)."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, values: Values) -> Value:
+        if X86:
+            builder.call(declared(builder.module, "llvm.x86.sse2.pause", ir.FunctionType(ir.VoidType(), [])), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def give_way(typing: Any) -> Any:
+    """Let the operating system run another thread on this core."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, values: Values) -> Value:
+        builder.call(declared(builder.module, YIELD, ir.FunctionType(ir.IntType(32), [])), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen

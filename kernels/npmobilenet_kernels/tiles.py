@@ -1,0 +1,324 @@
+"""Register tiles: the innermost loops of every layer, as vector instructions.
+
+Activations lie in memory as [C / W][H * W_map][W]: blocks of W channels, one vector a pixel. The distance from pixel
+to pixel is then the constant 4 W bytes, and one vector instruction handles W channels of a pixel, in every layer.
+
+Each tile is an emitter: it writes one LLVM function that `network.py` calls from its loops, by the name that `*_name`
+gives it. The arguments are addresses and counts, in bytes and elements. The plain loops that these must equal are in
+`plain.py`.
+"""
+
+from __future__ import annotations
+
+from npmobilenet_kernels.lanes import Lanes
+from npmobilenet_kernels.steps import GEMV_PANELS, Activation
+from npmobilenet_kernels.vector import FLOAT_BYTES, Emit, Emitter, Value, Values
+
+DEPTHWISE_PIXELS = 7  # output pixels of one depthwise tile: the widths of all networks at 224 are multiples of 7
+STEM_CHANNELS = 3  # the first convolution that has a tile: RGB, a pixel of its output two pixels of the image further
+STEM_PITCH = 2 * STEM_CHANNELS * FLOAT_BYTES
+POOL_ROWS = 4  # partial sums of the average: one addition waits four cycles for the one before it
+GEMV_SPLIT = 4  # partial sums over k for a single panel
+
+
+def gemm_name(rows: int, lanes: Lanes, stem: bool = False) -> str:
+    """Symbol of a tile of the matrix product."""
+    return f"npmobilenet_{'stem' if stem else 'gemm'}_{rows}x{lanes.panels}x{lanes.width}"
+
+
+def gemv_name(panels: int, lanes: Lanes) -> str:
+    """Symbol of a dense layer's tile."""
+    return f"npmobilenet_gemv_{panels}x{lanes.width}"
+
+
+def depthwise_name(size: int, stride: int, lanes: Lanes) -> str:
+    """Symbol of a depthwise row."""
+    return f"npmobilenet_depthwise_{size}x{size}s{stride}x{lanes.width}"
+
+
+def simple_name(operation: str, lanes: Lanes) -> str:
+    """Symbol of pool, scale_weights, add_pixels or scale_and_copy."""
+    return f"npmobilenet_{operation}_x{lanes.width}"
+
+
+def all_tiles(lanes: Lanes) -> dict[str, Emit]:
+    """Every tile for one kind of CPU, by symbol."""
+    tiles = {gemm_name(rows, lanes): gemm_tile(rows, lanes.panels, None, 4) for rows in lanes.rows}
+    for rows in (lanes.stem_rows, 1):
+        tiles[gemm_name(rows, lanes, stem=True)] = gemm_tile(rows, lanes.panels, STEM_PITCH, STEM_CHANNELS)
+    tiles[gemv_name(GEMV_PANELS, lanes)] = gemv_tile(GEMV_PANELS, 1)
+    tiles[gemv_name(1, lanes)] = gemv_tile(1, GEMV_SPLIT)
+    tiles |= {depthwise_name(size, stride, lanes): depthwise_row(size, stride) for size in (3, 5) for stride in (1, 2)}
+    tiles[simple_name("scale_weights", lanes)] = scale_weights(lanes.panels)
+    return tiles | {simple_name(emit.__name__, lanes): emit for emit in (pool, add_pixels, scale_and_copy)}
+
+
+def activate(e: Emitter, activation: Value, x: Values) -> Values:
+    """The activation, chosen by its number at run time, of every vector in x.
+
+    relu6(x) = min(max(x, 0), 6)    hard_sigmoid(x) = relu6(x + 3) / 6    hard_swish(x) = x hard_sigmoid(x)
+    """
+    zero, three, six = e.constant(0), e.constant(3), e.constant(6)
+
+    def clamped() -> Values:
+        limit = e.where(e.compare("==", activation, Activation.RELU), e.constant(float("inf")), six)
+        return [e.clamp(v, zero, limit) for v in x]
+
+    def hard() -> Values:
+        gates = [e.times(e.clamp(e.plus(v, three), zero, six), e.constant(1 / 6)) for v in x]
+        swish = e.compare("==", activation, Activation.HARD_SWISH)
+        return e.choose(swish, lambda: [e.times(v, gate) for v, gate in zip(x, gates, strict=True)], lambda: gates)
+
+    def curved() -> Values:
+        return e.choose(e.compare("<=", activation, Activation.RELU6), clamped, hard)
+
+    return e.choose(e.compare("==", activation, Activation.LINEAR), lambda: x, curved)
+
+
+def gemm_tile(rows: int, panels: int, pitch: int | None, unroll: int) -> Emit:
+    """A tile of a matrix product: `rows` pixels by `panels` vectors of output channels.
+
+        y[i, :] = act(bias[:] + sum_k a[i, k] b[k, :]) + residual[i, :]
+
+    The accumulators stay in registers for the whole sum. The values a[i, k] of one pixel lie in segments of memory:
+    for a 1x1 convolution the blocks of W channels, for a first convolution the rows of its filter.
+
+    Args of the tile:
+        a: address of a[0, 0]; segment: bytes from one segment to the next.
+        segments: number of whole segments; length: their values, a multiple of `unroll`; tail: values of one more,
+            shorter one.
+        b: weights (K, panels * W); bias: (panels * W,).
+        y: output, pixel to pixel 4 W bytes; y_block: bytes to the next block of W channels. The residual, unless its
+            address is 0, has the same layout.
+        activation: its number.
+
+    Args:
+        rows: pixels. panels: vectors of output channels.
+        pitch: bytes from a[i, k] to a[i + 1, k]; None for 4 W.
+        unroll: values of k a round.
+    """
+
+    def emit(
+        e: Emitter, a: Value, segment: Value, segments: Value, length: Value, tail: Value,
+        b: Value, bias: Value, y: Value, y_block: Value, residual: Value, activation: Value,
+    ) -> None:  # fmt: skip
+        step = e.bytes if pitch is None else pitch
+        tile = [(i, j) for i in range(rows) for j in range(panels)]
+
+        def multiply_add(a: Value, b: Value, depth: int, accumulators: Values) -> Values:
+            for k in range(depth):
+                w = [e.load(b, (k * panels + j) * e.bytes) for j in range(panels)]
+                x = [e.splat(a, i * step + k * FLOAT_BYTES) for i in range(rows)]
+                accumulators = [e.fma(x[i], w[j], acc) for (i, j), acc in zip(tile, accumulators, strict=True)]
+            return accumulators
+
+        def rounds(count: Value | int, depth: int, a: Value, b: Value, accumulators: Values) -> Values:
+            def one_round(_: Value, carried: Values) -> Values:
+                a, b, *accumulators = carried
+                accumulators = multiply_add(a, b, depth, accumulators)
+                return [e.add(a, depth * FLOAT_BYTES), e.add(b, depth * panels * e.bytes), *accumulators]
+
+            return e.loop(count, [a, b, *accumulators], one_round)
+
+        def one_segment(_: Value, carried: Values) -> Values:
+            a, b, *accumulators = carried
+            _, b, *accumulators = rounds(e.divide(length, unroll), unroll, a, b, accumulators)
+            return [e.add(a, segment), b, *accumulators]
+
+        start = [e.load(bias, j * e.bytes) for j in range(panels)]
+        a, b, *sums = e.loop(segments, [a, b, *(start[j] for _, j in tile)], one_segment)
+        _, _, *sums = rounds(tail, 1, a, b, sums)
+        result = activate(e, activation, sums)
+        blocks = [y] if panels == 1 else [y, e.add(y, y_block)]
+
+        def with_residual() -> Values:
+            first = residual
+            addresses = [first] if panels == 1 else [first, e.add(first, y_block)]
+            return [e.plus(v, e.load(addresses[j], i * e.bytes)) for (i, j), v in zip(tile, result, strict=True)]
+
+        result = e.choose(e.compare("!=", residual, 0), with_residual, lambda: result)
+        for (i, j), v in zip(tile, result, strict=True):
+            e.store(v, blocks[j], i * e.bytes)
+
+    return emit
+
+
+def gemv_tile(panels: int, split: int) -> Emit:
+    """One row of a matrix product, for dense layers: `panels` vectors of outputs, each from its own stream of weights.
+
+        y[:] = act(bias[:] + sum_k x[k] b[k, :])
+
+    Args of the tile:
+        x: (K,) contiguous; k: K; b: weights of the first panel (K, W), `panel` bytes to the next; bias, y: contiguous.
+    """
+
+    def emit(e: Emitter, x: Value, k: Value, b: Value, panel: Value, bias: Value, y: Value, activation: Value) -> None:
+        starts = [e.add(b, e.multiply(panel, j)) for j in range(panels)]
+
+        def rounds(count: Value, depth: int, x: Value, offset: Value, sums: Values) -> Values:
+            def one_round(_: Value, carried: Values) -> Values:
+                x, offset, *sums = carried
+                for d in range(depth):
+                    v = e.splat(x, d * FLOAT_BYTES)
+                    for j in range(panels):
+                        slot = j * split + d % split
+                        sums[slot] = e.fma(v, e.load(e.add(starts[j], offset), d * e.bytes), sums[slot])
+                return [e.add(x, depth * FLOAT_BYTES), e.add(offset, depth * e.bytes), *sums]
+
+            return e.loop(count, [x, offset, *sums], one_round)
+
+        first = [e.load(bias, j * e.bytes) if s == 0 else e.constant(0) for j in range(panels) for s in range(split)]
+        whole = e.divide(k, 4)
+        x, offset, *sums = rounds(whole, 4, x, e.integer(0), first)
+        _, _, *sums = rounds(e.add(k, e.multiply(whole, -4)), 1, x, offset, sums)
+        totals = []
+        for j in range(panels):
+            total = sums[j * split]
+            for s in range(1, split):
+                total = e.plus(total, sums[j * split + s])
+            totals.append(total)
+        for j, v in enumerate(activate(e, activation, totals)):
+            e.store(v, y, j * e.bytes)
+
+    return emit
+
+
+def depthwise_row(size: int, stride: int) -> Emit:
+    """One output row of a depthwise convolution, for one block of W channels.
+
+        y[j, :] = act(bias[:] + sum_{u, v} x[row u, j stride + v - left, :] w[u, v, :])
+
+    Args of the tile:
+        row: (size,) addresses of the input rows; a row outside the image is one of zeros.
+        width: input columns; out_width: output columns; left: columns of zeros on the left; zero: address of a zero
+            vector.
+        w: weights (size, size, W) after the bias (W,).
+        y: output row; activation: its number.
+
+    Args:
+        size: K of the K x K filter. stride: 1 or 2.
+    """
+
+    def emit(
+        e: Emitter,
+        rows: Value,
+        width: Value,
+        out_width: Value,
+        left: Value,
+        zero: Value,
+        w: Value,
+        y: Value,
+        activation: Value,
+    ) -> None:
+        row = [e.read(rows, u) for u in range(size)]
+        bias = w
+        w = e.add(w, e.bytes)
+
+        def tile(first: Value, pixels: int, inside: bool) -> Values:
+            """Output pixels first ... first + pixels - 1; `inside` if no column that they read lies outside the
+            image."""
+            corner = e.add(e.multiply(first, stride), e.negate(left))
+            reach = (pixels - 1) * stride + size
+            columns = [e.add(corner, c) for c in range(reach)]
+            exists = [e.below(c, width) for c in columns] if not inside else []
+            sums = [e.load(bias)] * pixels
+            start = e.multiply(corner, e.bytes)
+            for u in range(size):
+                base = e.add(row[u], start)
+                if inside:
+                    x = [e.load(base, c * e.bytes) for c in range(reach)]
+                else:
+                    x = [e.load(e.where(exists[c], e.add(base, c * e.bytes), zero)) for c in range(reach)]
+                for v in range(size):
+                    weight = e.load(w, (u * size + v) * e.bytes)
+                    sums = [e.fma(x[j * stride + v], weight, s) for j, s in enumerate(sums)]
+            target = e.add(y, e.multiply(first, e.bytes))
+            for j, s in enumerate(activate(e, activation, sums)):
+                e.store(s, target, j * e.bytes)
+            return []
+
+        def any_tile(first: Value, pixels: int) -> None:
+            corner = e.add(e.multiply(first, stride), e.negate(left))
+            last = e.add(corner, (pixels - 1) * stride + size - 1)
+            safe = e.both(e.compare(">=", corner, 0), e.compare("<", last, width))
+            e.choose(safe, lambda: tile(first, pixels, True), lambda: tile(first, pixels, False))
+
+        def wide() -> Values:
+            def one_tile(index: Value, _: Values) -> Values:
+                start = e.multiply(index, DEPTHWISE_PIXELS)
+                last = e.add(out_width, -DEPTHWISE_PIXELS)
+                any_tile(e.where(e.compare("<", start, last), start, last), DEPTHWISE_PIXELS)
+                return []
+
+            return e.loop(e.divide(e.add(out_width, DEPTHWISE_PIXELS - 1), DEPTHWISE_PIXELS), [], one_tile)
+
+        def narrow() -> Values:
+            return e.loop(out_width, [], lambda index, _: tile(index, 1, False))
+
+        e.choose(e.compare(">=", out_width, DEPTHWISE_PIXELS), wide, narrow)
+
+    return emit
+
+
+def pool(e: Emitter, x: Value, pixels: Value, scale: Value, y: Value) -> None:
+    """Global average of one block of channels: y[:] = scale[0] * sum_p x[p, :], in POOL_ROWS partial sums."""
+
+    def rounds(count: Value, depth: int, x: Value, sums: Values) -> Values:
+        def one_round(_: Value, carried: Values) -> Values:
+            x, *sums = carried
+            sums = [e.plus(s, e.load(x, d * e.bytes)) if d < depth else s for d, s in enumerate(sums)]
+            return [e.add(x, depth * e.bytes), *sums]
+
+        return e.loop(count, [x, *sums], one_round)
+
+    whole = e.divide(pixels, POOL_ROWS)
+    x, *sums = rounds(whole, POOL_ROWS, x, [e.constant(0)] * POOL_ROWS)
+    _, *sums = rounds(e.add(pixels, e.multiply(whole, -POOL_ROWS)), 1, x, sums)
+    total = e.plus(e.plus(sums[0], sums[1]), e.plus(sums[2], sums[3]))
+    e.store(e.times(total, e.splat(scale)), y)
+
+
+def scale_weights(panels: int) -> Emit:
+    """Squeeze-and-excite, folded into the next product: y[k, :] = gate[k] w[k, :], for one panel of weights (K, panels
+    * W)."""
+
+    def emit(e: Emitter, w: Value, gate: Value, k: Value, y: Value) -> None:
+        def one_row(index: Value, _: Values) -> Values:
+            factor = e.splat(e.add(gate, e.multiply(index, FLOAT_BYTES)))
+            offset = e.multiply(index, panels * e.bytes)
+            for j in range(panels):
+                e.store(e.times(e.load(e.add(w, offset), j * e.bytes), factor), e.add(y, offset), j * e.bytes)
+            return []
+
+        e.loop(k, [], one_row)
+
+    return emit
+
+
+def scale_and_copy(e: Emitter, x: Value, count: Value, factors: Value, y: Value) -> None:
+    """Copy `count` floats as y = x * factors[0] + factors[1]; reads and writes nothing beyond them."""
+
+    def vectors(e: Emitter, start: Value, rounds: Value) -> None:
+        factor, offset = e.splat(factors), e.splat(factors, FLOAT_BYTES)
+
+        def one_vector(index: Value, _: Values) -> Values:
+            here = e.add(start, e.multiply(index, e.bytes))
+            e.store(e.fma(e.load(e.add(x, here)), factor, offset), e.add(y, here))
+            return []
+
+        e.loop(rounds, [], one_vector)
+
+    whole = e.divide(count, e.width)
+    vectors(e, e.integer(0), whole)
+    vectors(e.with_width(1), e.multiply(whole, e.bytes), e.add(count, e.multiply(whole, -e.width)))
+
+
+def add_pixels(e: Emitter, x: Value, other: Value, pixels: Value, y: Value) -> None:
+    """Sum of two maps, one block of channels: y[p, :] = x[p, :] + other[p, :]."""
+
+    def one_pixel(index: Value, _: Values) -> Values:
+        offset = e.multiply(index, e.bytes)
+        e.store(e.plus(e.load(e.add(x, offset)), e.load(e.add(other, offset))), e.add(y, offset))
+        return []
+
+    e.loop(pixels, [], one_pixel)

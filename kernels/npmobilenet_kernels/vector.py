@@ -1,0 +1,227 @@
+"""Vector instructions: the only file that knows how LLVM spells them.
+
+Numba compiles Python loops well, but leaves the choice of vector registers to LLVM, which does not find the register
+tile of a matrix product (17 to 25 GFLOP/s on a core that can do 150). So the fast kernels are functions of an
+`Emitter`: each call of a method adds one vector instruction to the function being built, and a kernel reads like its
+formula.
+
+    acc[i] = e.fma(e.splat(a[i]), w, acc[i])            acc[i][:] += a[i] * w[:]
+
+Addresses are 64-bit integers, in bytes. One vector holds `width` floats: 16 with AVX-512, 8 with AVX2, 4 with NEON or
+SSE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
+from typing import Any
+
+from llvmlite import ir
+
+F32 = ir.FloatType()
+I64 = ir.IntType(64)
+I8 = ir.IntType(8)
+POINTER = ir.PointerType()
+FLOAT_BYTES = 4
+
+Value = Any  # llvmlite's ir.Value; its stubs are not typed
+Values = list[Value]
+Emit = Callable[..., None]
+
+
+class Emitter:
+    """Adds vector instructions to one LLVM function.
+
+    Args:
+        builder: llvmlite's IRBuilder, placed where the next instruction goes.
+        width: floats in one vector.
+    """
+
+    def __init__(self, builder: ir.IRBuilder, width: int) -> None:
+        self.builder = builder
+        self.width = width
+        self.vector = ir.VectorType(F32, width)
+        self.bytes = width * FLOAT_BYTES
+
+    def with_width(self, width: int) -> Emitter:
+        """The same place in the same function, with vectors of another width."""
+        return Emitter(self.builder, width)
+
+    # Integers and addresses
+
+    def integer(self, value: int) -> Value:
+        """The 64-bit constant `value`."""
+        return ir.Constant(I64, value)
+
+    def add(self, base: Value, offset: Value | int) -> Value:
+        """base + offset; addresses are counted in bytes."""
+        return self.builder.add(base, self._value(offset)) if not _is_zero(offset) else base
+
+    def multiply(self, base: Value, factor: Value | int) -> Value:
+        """base * factor."""
+        return self.builder.mul(base, self._value(factor))
+
+    def divide(self, count: Value, divisor: int) -> Value:
+        """count / divisor, rounded down, for count >= 0 (negative counts become 0 rounds of a loop)."""
+        return self.builder.sdiv(count, self.integer(divisor))
+
+    def negate(self, value: Value) -> Value:
+        """-value."""
+        return self.builder.neg(value)
+
+    def both(self, one: Value, other: Value) -> Value:
+        """Whether both conditions hold."""
+        return self.builder.and_(one, other)
+
+    def where(self, condition: Value, yes: Value, no: Value) -> Value:
+        """`yes` if the condition holds, else `no`; no jump."""
+        return self.builder.select(condition, yes, no)
+
+    def compare(self, relation: str, left: Value, right: Value | int) -> Value:
+        """Signed comparison of two integers, `relation` one of < <= == != >= >."""
+        return self.builder.icmp_signed(relation, left, self._value(right))
+
+    def below(self, left: Value, right: Value) -> Value:
+        """0 <= left < right, as one unsigned comparison."""
+        return self.builder.icmp_unsigned("<", left, right)
+
+    def _value(self, value: Value | int) -> Value:
+        return self.integer(value) if isinstance(value, int) else value
+
+    # Memory
+
+    def load(self, address: Value, offset: int = 0) -> Value:
+        """The vector at address + offset bytes."""
+        return self.builder.load(self._pointer(address, offset), typ=self.vector, align=FLOAT_BYTES)
+
+    def store(self, vector: Value, address: Value, offset: int = 0) -> None:
+        """Write the vector to address + offset bytes."""
+        self.builder.store(vector, self._pointer(address, offset), align=FLOAT_BYTES)
+
+    def read(self, table: Value, index: int) -> Value:
+        """table[index] of a table of 64-bit integers."""
+        return self.builder.load(self._pointer(table, 8 * index), typ=I64)
+
+    def splat(self, address: Value, offset: int = 0) -> Value:
+        """The float at address + offset bytes, in every lane."""
+        return self._spread(self.builder.load(self._pointer(address, offset), typ=F32, align=FLOAT_BYTES))
+
+    def constant(self, value: float) -> Value:
+        """The number `value` in every lane."""
+        return ir.Constant(self.vector, [ir.Constant(F32, value)] * self.width)
+
+    def _pointer(self, address: Value, offset: int) -> Value:
+        pointer = self.builder.inttoptr(address, POINTER)
+        return self.builder.gep(pointer, [self.integer(offset)], source_etype=I8) if offset else pointer
+
+    def _spread(self, scalar: Value) -> Value:
+        one = self.builder.insert_element(
+            ir.Constant(self.vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0)
+        )
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
+        return self.builder.shuffle_vector(one, ir.Constant(self.vector, ir.Undefined), lanes)
+
+    # Arithmetic
+
+    def fma(self, a: Value, b: Value, c: Value) -> Value:
+        """a * b + c: one rounding where the CPU has the instruction, two where it has not (SSE)."""
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        name = f"llvm.fmuladd.v{self.width}f32"
+        return self.builder.call(declared(self.builder.module, name, kind), [a, b, c])
+
+    def plus(self, a: Value, b: Value) -> Value:
+        """a + b in every lane."""
+        return self.builder.fadd(a, b)
+
+    def times(self, a: Value, b: Value) -> Value:
+        """a * b in every lane."""
+        return self.builder.fmul(a, b)
+
+    def clamp(self, x: Value, low: Value, high: Value) -> Value:
+        """min(max(x, low), high); NaN stays NaN, as with np.maximum and np.minimum.
+
+        Written as (low > x) ? low : x, which is to the letter what x86's maxps does: no extra instruction for NaN.
+        """
+        raised = self.builder.select(self.builder.fcmp_ordered(">", low, x), low, x)
+        return self.builder.select(self.builder.fcmp_ordered("<", high, raised), high, raised)
+
+    # Control
+
+    def loop(self, count: Value | int, carried: Sequence[Value], body: Callable[[Value, Values], Values]) -> Values:
+        """Run body(index, carried) count times, count >= 0; the carried values stay in registers.
+
+        Args:
+            count: number of rounds, an integer value.
+            carried: values that enter the first round.
+            body: emits one round and returns the values for the next.
+
+        Returns:
+            The carried values after the last round.
+        """
+        builder = self.builder
+        before = builder.block
+        head, inside, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        index = builder.phi(I64)
+        phis = [builder.phi(value.type) for value in carried]
+        for phi, value in zip([index, *phis], [self.integer(0), *carried], strict=True):
+            phi.add_incoming(value, before)
+        builder.cbranch(builder.icmp_signed("<", index, self._value(count)), inside, after)
+        builder.position_at_end(inside)
+        following = body(index, phis)
+        for phi, value in zip([index, *phis], [self.add(index, 1), *following], strict=True):
+            phi.add_incoming(value, builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+        return phis
+
+    def choose(self, condition: Value, yes: Callable[[], Values], no: Callable[[], Values]) -> Values:
+        """The values of `yes` if the condition holds, else those of `no`; only that side runs."""
+        builder = self.builder
+        sides, after = (
+            [builder.append_basic_block("yes"), builder.append_basic_block("no")],
+            builder.append_basic_block("both"),
+        )
+        builder.cbranch(condition, *sides)
+        ends, results = [], []
+        for side, emit in zip(sides, (yes, no), strict=True):
+            builder.position_at_end(side)
+            results.append(emit())
+            ends.append(builder.block)
+            builder.branch(after)
+        builder.position_at_end(after)
+        phis = [builder.phi(value.type) for value in results[0]]
+        for end, values in zip(ends, results, strict=True):
+            for phi, value in zip(phis, values, strict=True):
+                phi.add_incoming(value, end)
+        return phis
+
+
+def build_module(kernels: Mapping[str, Emit], width: int) -> str:
+    """LLVM assembly of a module with one function for each kernel, (int64, ...) -> nothing.
+
+    Args:
+        kernels: by symbol; emit(e, *values) writes the instructions of a function with as many arguments as it has
+            values.
+        width: floats in a vector.
+    """
+    module = ir.Module("npmobilenet")
+    for name, emit in kernels.items():
+        arguments = len(signature(emit).parameters) - 1
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * arguments), name)
+        function.attributes.add("nounwind")
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        emit(Emitter(builder, width), *function.args)
+        builder.ret_void()
+    return str(module)
+
+
+def declared(module: ir.Module, name: str, kind: ir.FunctionType) -> Value:
+    """The module's declaration of a function that is defined elsewhere."""
+    return module.globals.get(name) or ir.Function(module, kind, name)
+
+
+def _is_zero(offset: Value | int) -> bool:
+    return isinstance(offset, int) and offset == 0

@@ -1,0 +1,437 @@
+"""The engine: passes keep the function, plans equal the reference, whoever calls and however many threads."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import random_images, random_params
+from npmobilenet_kernels import native
+from npmobilenet_kernels.lanes import LANES, host_width
+from npmobilenet_kernels.threads import Team, available_cores, team
+
+from npmobilenet import ShapeError, bounds, fusion
+from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
+from npmobilenet.engine import Plan, allocate, default_threads, kernel_folder
+from npmobilenet.graph import (
+    Activation,
+    AveragePooling2D,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    Graph,
+    Input,
+)
+
+WIDTHS = [width for width in sorted(LANES) if width <= host_width()]
+ORDERS = 10  # two orders of summing: either's rounding may be so many times the other's, taken over all outputs
+LOGITS = {"classifier_activation": None, "classes": 21}
+
+NETWORKS = {
+    "v1": lambda: mobilenet_v1(resolution=96, **LOGITS),
+    "v1 alpha 0.25, not square": lambda: mobilenet_v1(0.25, (128, 96), **LOGITS),
+    "v1 alpha 0.3, odd size": lambda: mobilenet_v1(0.3, 75, **LOGITS),
+    "v1 depth multiplier 2": lambda: mobilenet_v1(0.25, 64, depth_multiplier=2, **LOGITS),
+    "v1 without top": lambda: mobilenet_v1(0.5, 64, include_top=False),
+    "v2": lambda: mobilenet_v2(resolution=96, **LOGITS),
+    "v2 alpha 0.35, odd size": lambda: mobilenet_v2(0.35, 97, **LOGITS),
+    "v2 alpha 1.4, wide": lambda: mobilenet_v2(1.4, (32, 160), **LOGITS),
+    "v2 average": lambda: mobilenet_v2(0.5, 64, include_top=False, pooling="avg"),
+    "v2 maximum": lambda: mobilenet_v2(0.5, 64, include_top=False, pooling="max"),
+    "v3 large": lambda: mobilenet_v3_large(resolution=96, **LOGITS),
+    "v3 large minimalistic": lambda: mobilenet_v3_large(0.75, 65, minimalistic=True, **LOGITS),
+    "v3 small": lambda: mobilenet_v3_small(resolution=113, **LOGITS),
+    "v3 small, scaled outside": lambda: mobilenet_v3_small(0.75, 64, include_preprocessing=False, **LOGITS),
+    "grey": lambda: mobilenet_v1(0.25, 64, channels=1, **LOGITS),
+    "own head": lambda: own_head(),
+    "odd layers": lambda: odd_layers(),
+}
+
+
+def own_head():
+    """Biases, plain ReLU, average pooling over the whole map, Flatten, Dense with softmax."""
+    layers = (
+        Input(name="in", shape=(40, 40, 3)),
+        Conv2D(name="c1", inputs=("in",), filters=8, kernel_size=(3, 3), stride=2, padding="same"),
+        BatchNormalization(name="n1", inputs=("c1",)),
+        Activation(name="r1", inputs=("n1",), activation="relu"),
+        DepthwiseConv2D(name="d1", inputs=("r1",), kernel_size=(3, 3), padding="same"),
+        BatchNormalization(name="n2", inputs=("d1",)),
+        Activation(name="r2", inputs=("n2",), activation="relu"),
+        Conv2D(name="p1", inputs=("r2",), filters=19, kernel_size=(1, 1), activation="relu6"),
+        AveragePooling2D(name="a", inputs=("p1",), kernel_size=(20, 20)),
+        Flatten(name="f", inputs=("a",)),
+        Dense(name="out", inputs=("f",), units=2, activation="softmax"),
+    )
+    return Graph("own", layers)
+
+
+def odd_layers():
+    """What has no kernel, in between what has: 7 x 7 filters, stride 3, strided 1 x 1, sigmoid, Flatten of a map."""
+    layers = (
+        Input(name="in", shape=(33, 29, 3)),
+        Conv2D(name="c1", inputs=("in",), filters=10, kernel_size=(3, 3), stride=1, padding="same"),
+        DepthwiseConv2D(name="d1", inputs=("c1",), kernel_size=(7, 7), padding="same"),
+        DepthwiseConv2D(name="d2", inputs=("d1",), kernel_size=(3, 3), padding="same", activation="relu"),
+        Conv2D(name="p1", inputs=("d2",), filters=12, kernel_size=(1, 1), activation="sigmoid"),
+        Conv2D(name="p2", inputs=("p1",), filters=12, kernel_size=(1, 1), stride=2),
+        DepthwiseConv2D(name="d3", inputs=("p2",), kernel_size=(3, 3), stride=3, padding="valid"),
+        Flatten(name="f", inputs=("d3",)),
+        Dense(name="out", inputs=("f",), units=5),
+    )
+    return Graph("odd", layers)
+
+
+@cache
+def network(name):
+    """(graph, params, images, the reference's output in float64)"""
+    graph = NETWORKS[name]()
+    params = random_params(graph, seed=3)
+    x = random_images(graph, seed=4, N=3)
+    return graph, params, x, reference(graph, params, x, np.float64)
+
+
+def reference(graph, params, x, dtype):
+    for _, y in graph.run({name: array.astype(dtype) for name, array in params.items()}, x.astype(dtype)):
+        output = y
+    return output
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernels_kept_for_this_session(tmp_path_factory):
+    """One cache folder for all processes that these tests start, so that the kernels are compiled once."""
+    folder = tmp_path_factory.getbasetemp() / "kernel-cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NPMOBILENET_CACHE", str(folder))
+        yield
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_plan_answers_as_the_reference_does(name, width):
+    graph, params, x, exact = network(name)
+
+    y = Plan(graph, params, width=width).run(x, threads=1)
+
+    rounding = np.abs(reference(graph, params, x, np.float32) - exact).max()
+    assert y.shape == exact.shape
+    assert np.abs(y - exact).max() <= ORDERS * (rounding + bounds.gamma(1) * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("name", ["v1", "v2 alpha 0.35, odd size", "v3 small", "odd layers"])
+def test_the_answer_is_the_same_to_the_bit_for_any_number_of_threads(name):
+    graph, params, x, _ = network(name)
+    plan = Plan(graph, params)
+    alone = plan.run(x, threads=1)
+
+    for threads in (2, 3, 7):
+        np.testing.assert_array_equal(plan.run(x[:1], threads=threads), alone[:1])  # inside the layers
+        np.testing.assert_array_equal(plan.run(x, threads=threads), alone)  # image by image, if there are enough
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("count", range(len(fusion.PASSES) + 1))
+def test_every_pass_keeps_the_function(name, count):
+    graph, params, x, exact = network(name)
+    ops = fusion.lower(graph, params)
+    for run in fusion.PASSES[:count]:
+        ops = run(ops)
+
+    values = {ops[0].name: x.astype(np.float64)}
+    for op in ops[1:]:
+        values[op.name] = fusion.apply(op, *(values[name] for name in op.reads))
+
+    scale = np.abs(exact).max()
+    np.testing.assert_allclose(values[ops[-1].name], exact, rtol=0, atol=1e5 * bounds.gamma(1, np.float64) * scale)
+    assert sum(op.macs for op in ops) == graph.macs
+
+
+def kinds(graph, *passes):
+    ops = fusion.lower(graph, random_params(graph, 0))
+    for run in passes:
+        ops = run(ops)
+    return ops
+
+
+def test_each_pass_removes_what_it_is_named_after():
+    graph = mobilenet_v3_small(resolution=64)
+    folded = kinds(graph, fusion.merge_zero_padding, fusion.fold_batch_norm)
+    assert not any(op.kind == "norm" or getattr(op.layer, "type", "") == "ZeroPadding2D" for op in folded)
+    named = fusion.recognise_hard_sigmoid(folded)
+    assert not any(getattr(op.layer, "offset", 0) == 3 for op in named)
+    fused = fusion.fuse_activation(named)
+    assert [op.name for op in fused if op.kind == "reference"] == ["rescaling", "predictions"]
+    scaled = fusion.fuse_rescaling(fused)
+    assert scaled[1].rescale == (1 / 127.5, -1)
+    gated = fusion.fuse_gate(scaled)
+    assert sum(op.gate is not None for op in gated) == sum(op.kind == "multiply" for op in scaled) == 9
+    done = fusion.fuse_residual(gated)
+    assert sum(op.residual is not None for op in done) == sum(op.kind == "add" for op in gated) == 6
+
+
+def test_folding_a_normalisation_is_the_formula_of_the_paper():
+    layers = (
+        Input(name="in", shape=(4, 4, 1)),
+        Conv2D(name="c", inputs=("in",), filters=1, kernel_size=(1, 1)),
+        BatchNormalization(name="n", inputs=("c",), epsilon=0.75),
+    )
+    values = {"c/kernel": 2, "c/bias": 3, "n/gamma": 5, "n/beta": 7, "n/moving_mean": 1, "n/moving_variance": 0.25}
+    graph = Graph("one", layers)
+    ops = fusion.lower(graph, {name: np.full(graph.params[name], v, np.float32) for name, v in values.items()})
+
+    _, conv = fusion.fold_batch_norm(ops)
+
+    assert conv.kernel.item() == 10  # 2 * 5 / sqrt(0.25 + 0.75)
+    assert conv.bias.item() == 17  # (3 - 1) * 5 + 7
+
+
+def test_every_layer_is_in_exactly_one_step_and_the_plan_says_which_have_no_kernel():
+    graph, params, _, _ = network("odd layers")
+    plan = Plan(graph, params)
+
+    covered = [name for step in plan.steps for op in step.ops for name in op.layers]
+    assert sorted(covered) == sorted(layer.name for layer in graph.layers[1:])
+    assert sum(step.macs for step in plan.steps) == graph.macs
+    table = str(plan)
+    assert table.count("ops (reference)") == sum(step.kind is None for step in plan.steps) > 0
+    assert f"{graph.macs:,} multiply-adds" in table
+
+
+def test_a_published_network_needs_the_reference_for_its_softmax_alone():
+    for graph in (mobilenet_v1(), mobilenet_v2(), mobilenet_v3_large(), mobilenet_v3_small()):
+        zeros = {name: np.ones(shape, np.float32) for name, shape in graph.params.items()}
+        plan = Plan(graph, zeros)
+        assert [step.target for step in plan.steps if step.kind is None] == ["predictions"]
+
+
+@given(st.lists(st.tuples(st.integers(1, 99), st.integers(0, 9), st.integers(0, 5)), max_size=12))
+def test_values_that_live_at_once_never_share_memory(values):
+    sizes = {str(i): size for i, (size, _, _) in enumerate(values)}
+    lives = {str(i): (first, first + length) for i, (_, first, length) in enumerate(values)}
+
+    offsets, total = allocate(sizes, lives)
+
+    for one in sizes:
+        assert 0 <= offsets[one] <= total - sizes[one]
+        for other in sizes:
+            apart = offsets[one] + sizes[one] <= offsets[other] or offsets[other] + sizes[other] <= offsets[one]
+            together = lives[one][0] <= lives[other][1] and lives[other][0] <= lives[one][1]
+            assert one == other or apart or not together
+    assert total >= max((sum(sizes[n] for n in sizes if lives[n][0] <= t <= lives[n][1]) for t in range(15)), default=0)
+
+
+def test_memory_is_used_again_after_its_last_reader():
+    assert allocate({"a": 8, "b": 8, "c": 8}, {"a": (0, 1), "b": (1, 2), "c": (2, 3)}) == (
+        {"a": 0, "b": 8, "c": 0},
+        16,
+    )
+
+
+@settings(max_examples=8)
+@given(st.sampled_from(WIDTHS), st.integers(0, 2**32 - 1))
+def test_the_network_writes_nothing_outside_its_memory(width, seed):
+    graph, params, x, _ = network("v3 small")
+    plan = Plan(graph, params, width=width)
+    plan.run(x[:1], threads=2)
+    arena = plan._arenas[0]
+    rooms = [arena._floats.base, *(scratch.base for scratch in arena._scratch), plan._packed.base]
+    inner = [arena._floats, *arena._scratch, plan._packed]
+    mark = np.float32(np.random.default_rng(seed).normal())
+    outside = []
+    for room, used in zip(rooms, inner, strict=True):
+        begin = (used.ctypes.data - room.ctypes.data) // 4
+        ends = np.r_[0:begin, begin + used.size : room.size]
+        room[ends] = mark
+        outside.append(ends)
+    weights = plan._packed.copy()
+
+    plan.run(x, threads=2)
+    plan.run(x[:1], threads=2)
+
+    for room, ends in zip(rooms, outside, strict=True):
+        np.testing.assert_array_equal(room[ends], mark)
+    np.testing.assert_array_equal(plan._packed, weights)
+
+
+def test_nothing_of_one_image_is_left_for_the_next():
+    graph, params, x, _ = network("v2")
+    plan = Plan(graph, params)
+    clean = plan.run(x[:1], threads=2)
+
+    plan.run(np.full_like(x[:1], np.nan), threads=2)
+
+    np.testing.assert_array_equal(plan.run(x[:1], threads=2), clean)
+
+
+@pytest.mark.parametrize("name", ["v1", "v2", "v3 small"])
+def test_an_image_of_nan_gives_nan(name):
+    graph, params, x, _ = network(name)
+    assert np.isnan(Plan(graph, params).run(np.full_like(x, np.nan), threads=1)).all()
+
+
+def test_relu6_of_nan_is_nan_as_in_keras(keras):
+    assert np.isnan(np.asarray(keras.ops.relu6(np.array([np.nan], np.float32)))).all()
+
+
+def test_any_memory_layout_of_the_images_will_do_and_none_is_changed():
+    graph, params, x, _ = network("v1")
+    plan = Plan(graph, params)
+    expected, before = plan.run(x, threads=1), x.copy()
+
+    np.testing.assert_array_equal(plan.run(np.asfortranarray(x), threads=1), expected)
+    np.testing.assert_array_equal(plan.run(x[::-1][::-1], threads=1), expected)
+    np.testing.assert_array_equal(x, before)
+
+
+def test_no_images_give_no_answers_and_a_wrong_shape_is_refused():
+    graph, params, x, expected = network("v1")
+    plan = Plan(graph, params)
+
+    assert plan.run(x[:0]).shape == (0, *expected.shape[1:])
+    with pytest.raises(ShapeError, match=r"plan: x \(N, 96, 96, 3\) is needed; x \(3, 95, 96, 3\)"):
+        plan.run(x[:, 1:])
+
+
+def test_many_threads_may_call_one_plan_at_once():
+    graph, params, x, _ = network("v3 small")
+    plan = Plan(graph, params)
+    expected = plan.run(x, threads=1)
+    wrong = []
+
+    def caller():
+        for threads in (1, 2, 4, 2, 1) * 4:
+            if not np.array_equal(plan.run(x, threads=threads), expected):
+                wrong.append(threads)
+
+    callers = [threading.Thread(target=caller) for _ in range(5)]
+    for thread in callers:
+        thread.start()
+    for thread in callers:
+        thread.join()
+    assert wrong == []
+
+
+def test_whoever_is_interrupted_before_the_work_begins_calls_the_others_off():
+    with team(3) as members:
+        ended = [threading.Event() for _ in range(3)]
+
+        def member(number):
+            if number == 0:
+                raise KeyboardInterrupt
+            while members.barrier[0] >= 0:
+                pass
+            ended[number].set()
+
+        with pytest.raises(KeyboardInterrupt):
+            members.together(member)
+        assert all(event.wait(20) for event in ended[1:])
+    with team(3) as fresh:
+        assert fresh is not members
+        assert fresh.barrier[0] == 0
+
+
+def test_work_that_fails_on_another_thread_is_reported_here():
+    def work(piece):
+        if piece == 5:
+            raise ValueError("piece 5")
+
+    with pytest.raises(ValueError, match="piece 5"):
+        Team(3).share(work, 9)
+
+
+def test_whoever_finds_the_team_busy_works_alone():
+    with team(2) as first, team(2) as second:
+        assert first is not None
+        assert second is None
+
+
+def test_the_number_of_threads_is_asked_for_or_what_the_process_may_use(monkeypatch):
+    monkeypatch.setenv("NPMOBILENET_THREADS", "3")
+    assert default_threads() == 3
+    monkeypatch.setenv("NPMOBILENET_THREADS", "many")
+    assert default_threads() == available_cores()
+    if hasattr(os, "sched_getaffinity"):
+        assert 1 <= available_cores() <= len(os.sched_getaffinity(0))
+
+
+PROGRAM = """
+import json, os, sys, threading
+import numpy as np
+sys.path.insert(0, {tests!r})
+from networks import random_images, random_params
+from npmobilenet.architectures import mobilenet_v1
+from npmobilenet.engine import Plan
+graph = mobilenet_v1(0.25, 64)
+params, x = random_params(graph, 0), random_images(graph, 0)
+def answer(threads):
+    return Plan(graph, params).run(x, threads).ravel()[:5].tolist()
+{body}
+"""
+
+
+def child(body, **environment):
+    """Run a program in a fresh process; what it prints as JSON. It must end by itself."""
+    program = PROGRAM.format(tests=os.path.dirname(__file__), body=body)  # noqa: PTH120
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program],
+        capture_output=True, text=True, timeout=120, env=os.environ | environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_fresh_process_with_kept_kernels_does_not_import_numba():
+    child("print(json.dumps(answer(1)))")
+    answers, numba = child("print(json.dumps([answer(2), 'numba' in sys.modules]))")
+    assert not numba
+    assert answers == child("print(json.dumps(answer(1)))")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_computes_with_threads_of_its_own():
+    body = """
+before = answer(2)
+read, write = os.pipe()
+if os.fork() == 0:
+    os.write(write, json.dumps(answer(2)).encode())
+    os._exit(0)
+print(json.dumps([before, json.loads(os.read(read, 10000)), answer(2)]))
+"""
+    before, forked, after = child(body)
+    assert before == forked == after
+
+
+def test_a_call_from_another_process_started_by_spawn_and_one_at_exit_both_end():
+    body = """
+import atexit
+atexit.register(lambda: print(json.dumps(answer(2))))
+answer(2)
+threading.Thread(target=lambda: [answer(2) for _ in range(1000)], daemon=True).start()
+"""
+    assert len(child(body)) == 5
+
+
+def test_kernels_are_compiled_again_where_the_kept_file_is_damaged_or_no_folder_can_be_written(tmp_path):
+    folder = tmp_path / "cache"
+    first = child("print(json.dumps(answer(1)))", NPMOBILENET_CACHE=str(folder))
+    (kept,) = (folder / "kernels").glob("*.o")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-1000])
+    assert child("print(json.dumps(answer(1)))", NPMOBILENET_CACHE=str(folder)) == first
+    assert kept.read_bytes() == whole
+
+    (tmp_path / "file").write_text("not a folder")
+    assert child("print(json.dumps(answer(1)))", NPMOBILENET_CACHE=str(tmp_path / "file")) == first
+
+
+def test_frozen_code_calls_nothing_of_python():
+    """When this fails, Numba has changed: predictions still work, but each new process compiles for seconds."""
+    assert list(native.frozen_file(host_width(), kernel_folder()).parent.glob("*.o"))
