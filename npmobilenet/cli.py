@@ -1,4 +1,4 @@
-"""The command line: classify, convert, cost, models.
+"""The command line: classify, convert, models, and the commands of `cli_costs` and `cli_verification`.
 
 Answers go to standard output, as a table where people look at it, as plain text otherwise, as one JSON document with
 `--json`; progress and complaints go to standard error. Exit code 0: done. 1: could not, or not everything. 2: wrong
@@ -15,15 +15,27 @@ import numpy as np
 import typer
 
 from npmobilenet.architectures import ARCHITECTURES
-from npmobilenet.cli_shared import DEFAULT_MODEL, AsJson, Force, ModelName, Resize, ResizeOption, reported
+from npmobilenet.cli_costs import cost, memory
+from npmobilenet.cli_shared import (
+    DEFAULT_MODEL,
+    Alpha,
+    AsJson,
+    Force,
+    Minimalistic,
+    ModelName,
+    NoTop,
+    Resize,
+    ResizeOption,
+    Resolution,
+    architecture,
+    reported,
+)
 from npmobilenet.cli_verification import bounds, trace, verify
-from npmobilenet.cost import cost_table, to_json
 from npmobilenet.errors import ImageError, NpMobileNetError
-from npmobilenet.graph import Graph
 from npmobilenet.images import prepare
-from npmobilenet.loading import load, names_a_file
+from npmobilenet.loading import load
 from npmobilenet.model import RAW, SYMMETRIC, UNIT, Model
-from npmobilenet.registry import KNOWN_MODELS, KnownModel, converted_path, find_model
+from npmobilenet.registry import KNOWN_MODELS, KnownModel, converted_path
 from npmobilenet.terminal import print_json, print_table, progress_bar
 
 BAR = 24  # length of a probability of 1, in characters
@@ -70,12 +82,6 @@ class Range(StrEnum):
 
 
 SCALINGS = {Range.symmetric: SYMMETRIC, Range.unit: UNIT, Range.raw: RAW}
-
-Alpha = Annotated[float | None, typer.Option(help="Width multiplier of an architecture.")]
-Resolution = Annotated[str | None, typer.Option(help="Side of the picture in pixels, or HxW.")]
-
-Minimalistic = Annotated[bool, typer.Option("--minimalistic", help="The minimalistic variant of V3.")]
-NoTop = Annotated[bool, typer.Option("--no-top", help="Without the classifier.")]
 
 
 @app.command()
@@ -127,7 +133,7 @@ def convert(
     """Turn a Keras file into a .safetensors file that explains and checks itself."""
     if arch is None and (alpha, resolution, classes, minimalistic, no_top) != (None, None, None, False, False):
         raise typer.BadParameter("--alpha, --resolution, --classes, --minimalistic and --no-top describe an --arch")
-    graph = None if arch is None else _architecture(arch, alpha, resolution, minimalistic, no_top, classes)
+    graph = None if arch is None else architecture(arch, alpha, resolution, minimalistic, no_top, classes)
     with reported(as_json):
         from npmobilenet_weights_convert import convert_file
 
@@ -155,30 +161,6 @@ def convert(
 
 
 @app.command()
-def cost(
-    model: Annotated[str, typer.Argument(metavar="ARCH|M", help="An architecture, a known name, a file or digits.")],
-    alpha: Alpha = None,
-    resolution: Resolution = None,
-    minimalistic: Minimalistic = False,
-    no_top: NoTop = False,
-    per_layer: Annotated[bool, typer.Option("--per-layer", help="A row for every layer.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Count parameters and multiply-adds."""
-    with reported(as_json):
-        graph = _graph(model, alpha, resolution, minimalistic, no_top)
-        table = cost_table(graph)
-        if as_json:
-            print_json(to_json(table, model=model))
-            return
-        rows = table.rows if per_layer else ()
-        print_table(
-            ("layer", "type", "output", "parameters", "multiply-adds"),
-            [(row.name, row.type, row.output_shape, row.params, row.macs) for row in (*rows, table.total)],
-        )
-
-
-@app.command()
 def models(as_json: AsJson = False) -> None:
     """List the known models: what they cost, how good they are, whether they are here already."""
     with reported(as_json):
@@ -195,7 +177,7 @@ def models(as_json: AsJson = False) -> None:
         print("each also with _no_top; --json gives addresses and where the accuracies come from")
 
 
-for command in (trace, bounds, verify):
+for command in (cost, memory, trace, bounds, verify):
     app.command()(command)
 
 
@@ -263,33 +245,3 @@ def _model_document(known: KnownModel) -> dict[str, Any]:
         "url": known.url,
         "converted": str(converted_path(known)) if converted_path(known).exists() else None,
     }
-
-
-def _graph(model: str, alpha: float | None, resolution: str | None, minimalistic: bool, no_top: bool) -> Graph:
-    """The graph of an architecture, of a known model (which is not fetched for it), or of a file."""
-    if model in ARCHITECTURES:
-        return _architecture(model, alpha, resolution, minimalistic, no_top)
-    if (alpha, resolution, minimalistic, no_top) != (None, None, False, False):
-        raise typer.BadParameter(
-            f"{model} is what it is; only an architecture ({', '.join(ARCHITECTURES)}) has options"
-        )
-    return load(model).graph if names_a_file(model) else find_model(model).graph()
-
-
-def _architecture(
-    arch: str,
-    alpha: float | None,
-    resolution: str | None,
-    minimalistic: bool,
-    no_top: bool,
-    classes: int | None = None,
-) -> Graph:
-    given: dict[str, Any] = {"alpha": alpha, "minimalistic": minimalistic or None, "classes": classes}
-    options = {name: value for name, value in given.items() if value is not None}
-    if arch not in ARCHITECTURES:
-        raise typer.BadParameter(f"{arch} is not an architecture; there are {', '.join(ARCHITECTURES)}")
-    try:
-        sides = [int(side) for side in (resolution or "224").split("x")]
-        return ARCHITECTURES[arch](resolution=(sides[0], sides[-1]), include_top=not no_top, **options)
-    except (ValueError, TypeError) as error:
-        raise typer.BadParameter(f"{arch}: {error}") from None

@@ -1,14 +1,18 @@
-"""What the commands of the command line have in common: options, and how they report what could not be done."""
+"""What the commands of the command line have in common: options, networks, and how they report failures."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.errors import NpMobileNetError
+from npmobilenet.graph import Graph
+from npmobilenet.loading import load, names_a_file
+from npmobilenet.registry import find_model
 from npmobilenet.terminal import print_json
 
 DEFAULT_MODEL = "mobilenet_v2_1.0_224"
@@ -28,6 +32,10 @@ ModelName = Annotated[
 ResizeOption = Annotated[
     Resize, typer.Option("--resize", help="crop: keep proportions, cut the centre; keras: stretch.")
 ]
+Alpha = Annotated[float | None, typer.Option(help="Width multiplier of an architecture.")]
+Resolution = Annotated[str | None, typer.Option(help="Side of the picture in pixels, or HxW.")]
+Minimalistic = Annotated[bool, typer.Option("--minimalistic", help="The minimalistic variant of V3.")]
+NoTop = Annotated[bool, typer.Option("--no-top", help="Without the classifier.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output if it is there.")]
 
 
@@ -41,3 +49,34 @@ def reported(as_json: bool, exit_code: int = 1) -> Iterator[None]:
             print_json({"error": str(error)})
         print(f"npmobilenet: {error}", file=sys.stderr)
         raise typer.Exit(exit_code) from None
+
+
+def graph_of(model: str, alpha: float | None, resolution: str | None, minimalistic: bool, no_top: bool) -> Graph:
+    """The graph of an architecture, of a known model (which is not fetched for it), or of a file."""
+    if model in ARCHITECTURES:
+        return architecture(model, alpha, resolution, minimalistic, no_top)
+    if (alpha, resolution, minimalistic, no_top) != (None, None, False, False):
+        raise typer.BadParameter(
+            f"{model} is what it is; only an architecture ({', '.join(ARCHITECTURES)}) has options"
+        )
+    return load(model).graph if names_a_file(model) else find_model(model).graph()
+
+
+def architecture(
+    arch: str,
+    alpha: float | None,
+    resolution: str | None,
+    minimalistic: bool,
+    no_top: bool,
+    classes: int | None = None,
+) -> Graph:
+    """The graph of an architecture with its options as they were typed; wrong use where they do not fit."""
+    given: dict[str, Any] = {"alpha": alpha, "minimalistic": minimalistic or None, "classes": classes}
+    options = {name: value for name, value in given.items() if value is not None}
+    if arch not in ARCHITECTURES:
+        raise typer.BadParameter(f"{arch} is not an architecture; there are {', '.join(ARCHITECTURES)}")
+    try:
+        sides = [int(side) for side in (resolution or "224").split("x")]
+        return ARCHITECTURES[arch](resolution=(sides[0], sides[-1]), include_top=not no_top, **options)
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(f"{arch}: {error}") from None

@@ -20,14 +20,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
+from io import BytesIO
 from math import prod
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from npmobilenet.errors import ShapeError
+from npmobilenet.errors import NpMobileNetError, ShapeError
+from npmobilenet.files import write_atomically
 from npmobilenet.graph import (
     Activation,
     Add,
@@ -49,6 +52,9 @@ from npmobilenet.graph import (
 )
 from npmobilenet.ops import Array
 from npmobilenet.shapes import Pair, Shape
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ELEMENTWISE = (BatchNormalization, Activation, Rescaling, Add, Multiply, Reshape, Flatten, Dropout)
 CHANNELWISE = (BatchNormalization, Activation, DepthwiseConv2D)
@@ -391,37 +397,23 @@ def to_header(plan: Plan) -> str:
     return "\n".join([*lines, "};", "", "#endif", ""])
 
 
-def draw(plan: Plan, path: str | Path) -> None:
+def draw(plan: Plan, path: str | PathLike[str]) -> None:
     """Draw the plan: steps to the right, addresses upwards, a rectangle for every place, the bytes in use as a line.
 
     Args:
         plan: what to draw.
-        path: picture file; its ending says the format, such as .png or .svg.
+        path: file to write; its suffix (.png, .svg, .pdf) is the format.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        NpMobileNetError: matplotlib is not installed, or does not know the format.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
-
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for number, buffer in enumerate(plan.buffers):
-        corner = (buffer.first, buffer.offset / 1024)
-        size = (buffer.last - buffer.first + 1, buffer.bytes / 1024)
-        axes.add_patch(Rectangle(corner, *size, facecolor=f"C{number % 10}", edgecolor="black", linewidth=0.3))
-    axes.stairs([live / 1024 for live in plan.live_bytes], color="black", label="in use")
-    axes.set(
-        title=f"{plan.graph.name}, {plan.policy}: peak {plan.peak_bytes:,} bytes, arena {plan.arena_bytes:,}",
-        xlabel="step",
-        ylabel="address (KiB)",
-        xlim=(0, len(plan.steps)),
-        ylim=(0, plan.arena_bytes / 1024 * 1.05),
-    )
-    axes.legend(loc="upper right")
-    figure.savefig(path)
+    figure = _figure(plan)
+    picture = BytesIO()
+    try:
+        figure.savefig(picture, format=Path(path).suffix[1:] or "png", dpi=150)
+    except ValueError as error:
+        raise NpMobileNetError(f"{path}: cannot be drawn: {error}") from error
+    write_atomically(Path(path), picture.getvalue())
 
 
 def fold_padding(graph: Graph) -> Graph:
@@ -553,6 +545,32 @@ def _place(order: list[Buffer], align: int) -> tuple[Buffer, ...]:
 
 def _end(buffers: tuple[Buffer, ...]) -> int:
     return max(buffer.offset + buffer.bytes for buffer in buffers)
+
+
+def _figure(plan: Plan) -> "Figure":
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.patches import Rectangle
+    except ImportError as error:
+        raise NpMobileNetError("drawing needs matplotlib: pip install 'npmobilenet[plot]'") from error
+
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    axes = figure.subplots()
+    for number, buffer in enumerate(plan.buffers):
+        corner = (buffer.first, buffer.offset / 1024)
+        width, height = buffer.last - buffer.first + 1, buffer.bytes / 1024
+        colour = f"C{number % 10}"
+        axes.add_patch(Rectangle(corner, width, height, facecolor=colour, edgecolor="black", linewidth=0.3))
+    axes.stairs([live / 1024 for live in plan.live_bytes], color="black", label="in use")
+    axes.set(
+        title=f"{plan.graph.name}, {plan.policy}: peak {plan.peak_bytes:,} bytes, arena {plan.arena_bytes:,}",
+        xlabel="step",
+        ylabel="address (KiB)",
+        xlim=(0, len(plan.steps)),
+        ylim=(0, plan.arena_bytes / 1024 * 1.05),
+    )
+    axes.legend(loc="upper right")
+    return figure
 
 
 def _layer_by_layer(graph: Graph) -> tuple[list[Step], dict[str, Shape]]:
