@@ -75,7 +75,7 @@ def _write_npz(folder: Path, tensors: Sequence[Tensor]) -> list[Location]:
 
 
 def _read_npz(file: Path, key: str, dtype: np.dtype[Any], shape: Shape) -> Array:
-    with np.load(file, allow_pickle=False) as archive:
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
         return np.asarray(archive[key])
 
 
