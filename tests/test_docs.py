@@ -1,0 +1,89 @@
+"""What the README and the pages in docs/ show is what comes out.
+
+Three kinds of blocks are run, page by page and from top to bottom, in an empty folder that has `examples/` in it:
+
+    ```console    lines that begin with `$ npmobilenet` are run; the lines below are what the command prints
+    ```python     is executed, and sees what earlier blocks of the page have defined
+    ```output     is what the python block before has printed
+
+A line that is only `...` stands for any number of lines, and `...` inside a line for the rest of a number or word.
+"""
+
+import contextlib
+import io
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from typer.testing import CliRunner
+
+from npmobilenet.cli import app
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(console|python|output)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path) -> Iterator[tuple[str, str]]:
+    """(kind, text) of every block that is run."""
+    yield from FENCE.findall(page.read_text(encoding="utf-8"))
+
+
+def commands(block: str) -> Iterator[tuple[list[str], str]]:
+    """(arguments, expected output) of every command of a console block."""
+    for chunk in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        line, _, expected = chunk.partition("\n")
+        program, *arguments = shlex.split(line)
+        assert program == "npmobilenet", f"only npmobilenet is run in a console block; got {line!r}"
+        yield arguments, expected
+
+
+def assert_shows(shown: str, printed: str, where: str) -> None:
+    pattern = "".join(
+        r"(?:.*\n)*?" if line.strip() == "..." else re.escape(line.rstrip()).replace(r"\.\.\.", ".*") + r"[ ]*\n"
+        for line in shown.rstrip("\n").splitlines()
+    )
+    matches = re.fullmatch(pattern, printed.rstrip("\n") + "\n")
+    assert matches, f"{where}: the page shows\n{shown}\nbut this is printed\n{printed}"
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory in which `examples/` is there to be read."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_prints_what_the_page_shows(page: Path, empty_folder: Path) -> None:
+    namespace: dict[str, Any] = {}
+    printed: str | None = None
+    for kind, text in blocks(page):
+        if kind == "console":
+            for arguments, expected in commands(text):
+                result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+                assert_shows(expected, result.stdout, f"{page.name}: {shlex.join(arguments)}")
+        elif kind == "python":
+            stream = io.StringIO()
+            with contextlib.redirect_stdout(stream):
+                exec(compile(text, page.name, "exec"), namespace)
+            printed = stream.getvalue()
+        else:
+            assert printed is not None, f"{page.name}: an output block follows a python block"
+            assert_shows(text, printed, page.name)
+
+
+def test_a_page_that_shows_another_number_is_noticed() -> None:
+    with pytest.raises(AssertionError, match="but this is printed"):
+        assert_shows("parameters  4,253,865\n", "parameters  4,253,864\n", "page")
+
+
+def test_dots_stand_for_any_lines_and_nothing_else_does() -> None:
+    assert_shows("first\n...\nlast\n", "first\nsecond\nthird\nlast\n", "page")
+    assert_shows("first\n...\n", "first\n", "page")
+    with pytest.raises(AssertionError):
+        assert_shows("first\n", "first\nsecond\n", "page")
