@@ -32,7 +32,7 @@ from npmobilenet.cli_shared import (
 )
 from npmobilenet.cli_verification import bounds, trace, verify
 from npmobilenet.errors import ImageError, NpMobileNetError
-from npmobilenet.images import prepare
+from npmobilenet.images import file_suffixes, prepare
 from npmobilenet.loading import load
 from npmobilenet.model import RAW, SYMMETRIC, UNIT, Model
 from npmobilenet.registry import KNOWN_MODELS, KnownModel, converted_path
@@ -40,21 +40,6 @@ from npmobilenet.terminal import print_json, print_table, progress_bar
 
 BAR = 24  # length of a probability of 1, in characters
 BATCH = 8  # pictures classified together; answers appear this many at a time
-PICTURE_SUFFIXES = {
-    ".avif",
-    ".bmp",
-    ".gif",
-    ".ico",
-    ".jpeg",
-    ".jpg",
-    ".jp2",
-    ".png",
-    ".ppm",
-    ".tga",
-    ".tif",
-    ".tiff",
-    ".webp",
-}
 
 app = typer.Typer(
     name="npmobilenet",
@@ -97,6 +82,8 @@ def classify(
     with reported(as_json):
         sources = list(_pictures(images))
         network = load(model)
+        if "notes" in network.source:
+            print(f"npmobilenet: {model}: {network.source['notes']}", file=sys.stderr)
         answers = []
         found = _classified(network, sources, top, resize, backend)
         if as_json or not sys.stdout.isatty():  # on a terminal the answers show the progress
@@ -192,9 +179,9 @@ def _pictures(images: list[str]) -> Iterator[str]:
         if name == "-" or not Path(name).is_dir():
             yield name
             continue
-        inside = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+        inside = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in file_suffixes())
         if not inside:
-            raise ImageError(f"{name}: no pictures in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
+            raise ImageError(f"{name}: no pictures in this folder ({', '.join(sorted(file_suffixes()))})")
         yield from map(str, inside)
 
 
