@@ -98,6 +98,7 @@ def test_the_page_of_errata_names_every_figure_that_differs_and_no_other(recount
         ("290", 290.68, "truncated"),
         ("569", 569.5, "rounded"),
         ("569", 567.9, "differs"),
+        ("569", 570.1, "differs"),
         ("575", 568.74, "differs"),
         ("4.2", 4.209, "rounded"),
         ("3.4", 3.4698, "truncated"),
