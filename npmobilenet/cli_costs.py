@@ -39,6 +39,10 @@ def cost(
     """Count parameters, multiply-adds, FLOPs and bytes."""
     if (model is None) != tables:
         raise typer.BadParameter("a network to count, or --tables for the papers' tables, is needed, and not both")
+    if sum((per_layer or traffic, kinds, convention, tables)) > 1:
+        raise typer.BadParameter("--per-layer with --traffic, --kinds, --convention and --tables are different answers")
+    if tables and (alpha, resolution, minimalistic, no_top) != (None, None, False, False):
+        raise typer.BadParameter("--tables is about the papers' networks, which have no options")
     with reported(as_json):
         if model is None:
             _print_paper_tables(as_json)
