@@ -485,7 +485,7 @@ def linear_bottlenecks(graph: Graph) -> tuple[Bottleneck, ...]:
         while isinstance(layer, CHANNELWISE) and reads.count(layer.name) == 1 and _one_to_one(layer):
             inside.insert(0, layer)
             layer = graph[layer.inputs[0]]
-        if not isinstance(layer, Conv2D) or reads.count(layer.name) > 1 or not inside:
+        if not isinstance(layer, Conv2D) or reads.count(layer.name) > 1 or not _one_to_one(layer) or not inside:
             continue
         depthwise = any(isinstance(middle, DepthwiseConv2D) for middle in inside)
         linear_entry = isinstance(graph[layer.inputs[0]], BatchNormalization | Add)
@@ -788,9 +788,7 @@ def _ranges(piece: Piece) -> str:
 
 def _one_to_one(layer: Layer) -> bool:
     """Whether every channel of the output needs one channel of the input and nothing else."""
-    if isinstance(layer, DepthwiseConv2D):
-        return layer.depth_multiplier == 1
-    return not (isinstance(layer, Activation) and layer.activation == "softmax")
+    return getattr(layer, "depth_multiplier", 1) == 1 and getattr(layer, "activation", "") != "softmax"
 
 
 def _is_valid(window: Window) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from npmobilenet import memory
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
+from npmobilenet.detectors import ssd
 from npmobilenet.errors import ShapeError
 from npmobilenet.graph import (
     Activation,
@@ -27,6 +28,7 @@ from npmobilenet.graph import (
     ZeroPadding2D,
 )
 from npmobilenet.memory import POLICIES, InPlace, Plan, plan, run_in_arena
+from npmobilenet.rivals import squeezenet
 
 NETWORKS = {
     "v1": mobilenet_v1(0.25, 64, classes=10),
@@ -84,6 +86,20 @@ def test_the_reference_gives_the_same_numbers_in_the_arena(network: str, policy:
     params, x = whole_numbers(graph)
     expected = last_output(graph, params, x)
     assert len(np.unique(expected)) > 1, "the network must say something"
+    np.testing.assert_array_equal(run_in_arena(planned, params, x), expected)
+
+
+@pytest.mark.parametrize("policy", ["free", "split", "stripes"])
+@pytest.mark.parametrize(
+    "graph",
+    [squeezenet(classes=3, resolution=64), ssd("mobilenet_v2", 0.35, 96, slots=3)],
+    ids=["squeezenet", "ssdlite"],
+)
+def test_networks_with_branches_can_be_planned_too(graph: Graph, policy: str) -> None:
+    params, x = whole_numbers(graph)
+    expected = last_output(graph, params, x)
+    assert len(np.unique(expected)) > 1, "the network must say something"
+    planned = plan(graph, policy, itemsize=8, parts=3, stripes=3)
     np.testing.assert_array_equal(run_in_arena(planned, params, x), expected)
 
 
