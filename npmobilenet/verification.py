@@ -113,7 +113,7 @@ def compare_with_keras(model: Model, source: str | PathLike[str]) -> list[LayerV
 
     x = model.scale(made_up_pixels(model.graph.input_shape)[None])
     theirs = layer_outputs(open_in_keras(source, model.graph), x)
-    return judge_layers(model.graph, model.params, theirs)
+    return judge_layers(model.graph, model.params, {model.graph.layers[0].name: x} | theirs)
 
 
 def judge_layers(graph: Graph, params: Params, theirs: Mapping[str, Array]) -> list[LayerVerdict]:

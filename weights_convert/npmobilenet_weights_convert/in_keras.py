@@ -1,6 +1,8 @@
 """The same Keras file in Keras itself, where that is installed: what every layer answers there, to compare with."""
 
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import PathLike, environ
 from pathlib import Path
 from typing import Any
@@ -62,25 +64,57 @@ def open_in_keras(source: str | PathLike[str], like: Graph) -> Any:
 
 
 def layer_outputs(network: Any, x: Array) -> dict[str, Array]:
-    """What every layer of a Keras model answers, by its name.
+    """What every layer of a Keras model answers, by the name that a converted network gives it.
 
     Args:
         network: a functional or sequential Keras model, of Keras 3 or Keras 2.
         x: (N, H, W, C) scaled images, float32.
 
     Returns:
-        {layer name: (N, ...)} in Keras's order. The inside of models inside the model is not among them.
+        {layer name: (N, ...)} in the order of computation; `outer/inner` inside a model inside the model. The input is
+        not among them.
 
     Raises:
-        WeightsError: the model has not one input, or does not take such images.
+        WeightsError: Keras cannot compute it on such images.
     """
-    layers = getattr(network, "operations", network.layers)
+    outputs: dict[str, Array] = {}
+    with _recorded(network, outputs):
+        try:
+            network(x, training=False)
+        except Exception as error:  # Keras raises every kind
+            raise WeightsError(f"{network.name}: Keras cannot compute it: {error}") from error
+    return outputs
+
+
+@contextmanager
+def _recorded(network: Any, outputs: dict[str, Array]) -> Iterator[None]:
+    """Note what the layers answer while the block lasts: those of an inner model are not to be had otherwise."""
+    layers = list(_layers(network, ""))
+    calls = [layer.call for _, layer in layers]
+
+    def noting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any, **options: Any) -> Any:
+            y = call(*arguments, **options)
+            outputs[name] = np.asarray(y)
+            return y
+
+        return called
+
     try:
-        (entrance,) = network.inputs
-        outputs = type(network)(entrance, [layer.output for layer in layers])(x, training=False)
-    except Exception as error:  # Keras raises every kind
-        raise WeightsError(f"{network.name}: Keras cannot compute its layers: {error}") from error
-    return {layer.name: np.asarray(y) for layer, y in zip(layers, outputs, strict=True)}
+        for (name, layer), call in zip(layers, calls, strict=True):
+            layer.call = noting(name, call)
+        yield
+    finally:
+        for (_, layer), call in zip(layers, calls, strict=True):
+            layer.call = call
+
+
+def _layers(network: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for layer in getattr(network, "operations", network.layers):
+        if hasattr(layer, "layers"):
+            yield from _layers(layer, f"{prefix}{layer.name}/")
+        else:
+            yield prefix + layer.name, layer
 
 
 def _application(keras: Any, contents: Contents, like: Graph) -> Any:
