@@ -1,4 +1,4 @@
-"""The command line: classify, convert, models, and the commands of `cli_costs` and `cli_verification`.
+"""The command line: classify, convert, models, and those of `cli_costs`, `cli_verification` and `compare`.
 
 Answers go to standard output, as a table where people look at it, as plain text otherwise, as one JSON document with
 `--json`; progress and complaints go to standard error. Exit code 0: done. 1: could not, or not everything. 2: wrong
@@ -31,6 +31,7 @@ from npmobilenet.cli_shared import (
     reported,
 )
 from npmobilenet.cli_verification import bounds, trace, verify
+from npmobilenet.compare.command import compare
 from npmobilenet.errors import ImageError, NpMobileNetError
 from npmobilenet.images import file_suffixes, prepare
 from npmobilenet.loading import load
@@ -164,7 +165,7 @@ def models(as_json: AsJson = False) -> None:
         print("each also with _no_top; --json gives addresses and where the accuracies come from")
 
 
-for command in (cost, memory, trace, bounds, verify):
+for command in (cost, memory, trace, bounds, compare, verify):
     app.command()(command)
 
 

@@ -3,6 +3,7 @@
 NpMobileNetError
 ├── ShapeError (ValueError)              arrays or layers that do not fit together
 ├── WeightsError (ValueError)            a weight or model file that cannot be read or does not fit its network
+├── DumpError (ValueError)               arrays of another implementation that cannot be read or matched with ours
 ├── ImageError (ValueError)              a picture that cannot be decoded or is not what the network takes
 ├── ModelNotFoundError (LookupError)     a model name that is not known
 └── DownloadError (OSError)              a file that could not be fetched
@@ -21,6 +22,10 @@ class ShapeError(NpMobileNetError, ValueError):
 
 class WeightsError(NpMobileNetError, ValueError):
     """A weight or model file that cannot be read, or does not fit its network."""
+
+
+class DumpError(NpMobileNetError, ValueError):
+    """Arrays of another implementation that cannot be read, or matched with the layers of a network."""
 
 
 class ImageError(NpMobileNetError, ValueError):
