@@ -131,8 +131,8 @@ int main(int argc, char **argv) {
                     equal += !memcmp(&ours, &y.values[place], sizeof ours);
                     if (!(difference <= worst)) worst = isnan(difference) ? INFINITY : difference;
                 }
-    printf("%s: %ld of %ld values equal to the bit, largest difference %g, tolerance %g\n", layer, equal, place, worst,
-           y.tolerance);
+    printf("%s: %ld of %ld values equal to the bit, largest difference %.2g, tolerance %.2g\n", layer, equal, place,
+           worst, y.tolerance);
     free(x.values), free(w.values), free(y.values);
     return worst <= y.tolerance ? 0 : 1;
 }

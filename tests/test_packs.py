@@ -537,6 +537,13 @@ def test_the_reader_in_c_refuses_what_it_cannot_read(reader: Path, raw_pack: Pac
         assert done.stderr.startswith("read_pack: ")
 
 
+def test_the_page_shows_what_the_reader_in_c_prints(reader: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pack"
+    assert run("trace", ROOT / "examples/digits/7.png", "-m", "digits", "-o", folder, "--format", "raw")[0] == 0
+    printed = subprocess.run([str(reader), str(folder), "conv_dw_1"], capture_output=True, text=True, check=True).stdout
+    assert f"```text\n{printed}```" in (ROOT / "docs" / "trace.md").read_text(encoding="utf-8")
+
+
 def run(*arguments: object) -> tuple[int, str, str]:
     result = CliRunner().invoke(app, list(map(str, arguments)))
     return result.exit_code, result.stdout, result.stderr

@@ -1,6 +1,7 @@
 """`verify`: a file that is what it claims passes, and one that is not is told apart, layer by layer."""
 
 import json
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -270,9 +271,21 @@ def test_outputs_that_are_missing_misshapen_or_nan_are_told_apart() -> None:
     assert verdicts["conv_pw_9"].ratio == np.inf
 
 
-@pytest.mark.parametrize("name", ["vww_96.h5", "mobilenet_v1_0.25_224_imagenet.h5"])
-def test_real_networks_equal_keras_in_every_layer(keras: Any, tf_keras: Any, name: str) -> None:
-    source = real_file("weights", name)
+def test_a_real_whole_model_of_keras_2_equals_keras_in_every_layer(keras: Any, tf_keras: Any) -> None:
+    source = real_file("weights", "vww_96.h5")
     verdicts = compare_with_keras(load(source), source)
-    assert len(verdicts) > 80
+    assert len(verdicts) == 84
     assert [verdict.name for verdict in verdicts if not verdict.same] == []
+
+
+def test_the_page_shows_what_comes_out_for_a_real_network(
+    keras: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = real_file("weights", "mobilenet_v1_0.25_224_imagenet.h5")
+    monkeypatch.chdir(tmp_path)
+    Path(source.name).symlink_to(source)
+    load(source).save("mobilenet_v1.safetensors")
+    page = (ROOT / "docs" / "verify.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```text\n\$ npmobilenet (.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    command, _, shown = block.partition("\n")
+    assert run(*command.split()) == (0, shown, "")
