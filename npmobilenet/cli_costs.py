@@ -11,8 +11,9 @@ from npmobilenet.cost import CostTable, conventions_table, cost_table
 from npmobilenet.cost import to_json as cost_to_json
 from npmobilenet.files import write_atomically
 from npmobilenet.graph import Graph
-from npmobilenet.memory import POLICIES, Plan, draw, memory_table, plan, schedule, to_header
-from npmobilenet.memory import to_json as plan_to_json
+from npmobilenet.memory import POLICIES, Plan, memory_table, plan
+from npmobilenet.memory_views import draw, schedule, to_header
+from npmobilenet.memory_views import to_json as plan_to_json
 from npmobilenet.published import paper_tables
 from npmobilenet.terminal import print_json, print_table
 

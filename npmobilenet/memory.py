@@ -17,20 +17,16 @@ Weights are not counted: they can stay in flash, or are read once.
 
 from bisect import insort
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
-from io import BytesIO
 from math import prod
-from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from npmobilenet.errors import NpMobileNetError, ShapeError
-from npmobilenet.files import write_atomically
+from npmobilenet.bottlenecks import Bottleneck, fold_padding, inner_layers, linear_bottlenecks
+from npmobilenet.errors import ShapeError
 from npmobilenet.graph import (
     Activation,
     Add,
@@ -39,7 +35,6 @@ from npmobilenet.graph import (
     DepthwiseConv2D,
     Dropout,
     Flatten,
-    GlobalAveragePooling2D,
     Graph,
     Input,
     Layer,
@@ -48,16 +43,11 @@ from npmobilenet.graph import (
     Rescaling,
     Reshape,
     Window,
-    ZeroPadding2D,
 )
 from npmobilenet.ops import Array
 from npmobilenet.shapes import Pair, Shape
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 ELEMENTWISE = (BatchNormalization, Activation, Rescaling, Add, Multiply, Reshape, Flatten, Dropout)
-CHANNELWISE = (BatchNormalization, Activation, DepthwiseConv2D)
 ROWWISE = (Window, BatchNormalization, Activation, Rescaling, Add)
 
 
@@ -328,207 +318,6 @@ def run_in_arena(plan: Plan, params: Params, x: Array) -> Array:
     return views[plan.steps[-1].writes.tensor].copy()
 
 
-def schedule(plan: Plan) -> tuple[tuple[int, str, str, int, int, int], ...]:
-    """The plan as rows: (step, what it computes, where to, offset, bytes, bytes in use), one a step."""
-    return tuple(
-        (
-            number,
-            step.layer.type,
-            step.writes.tensor + _ranges(step.writes),
-            plan.offsets[step.writes.tensor],
-            plan.itemsize * prod(step.writes.shape(plan.shapes[step.writes.tensor])),
-            live,
-        )
-        for number, (step, live) in enumerate(zip(plan.steps, plan.live_bytes, strict=True))
-    )
-
-
-def to_json(plan: Plan, *, model: str | None = None) -> dict[str, Any]:
-    """The plan as the JSON document of `npmobilenet memory --json`: plain values only."""
-    return {
-        "model": model if model is not None else plan.graph.name,
-        "policy": plan.policy,
-        "itemsize": plan.itemsize,
-        "peak_bytes": plan.peak_bytes,
-        "arena_bytes": plan.arena_bytes,
-        "macs": plan.macs,
-        "buffers": [asdict(buffer) | {"tensors": list(buffer.tensors)} for buffer in plan.buffers],
-        "steps": [
-            dict(zip(("step", "type", "writes", "offset", "bytes", "live_bytes"), row, strict=True))
-            for row in schedule(plan)
-        ],
-    }
-
-
-def to_header(plan: Plan) -> str:
-    """The plan as a C header: the size of the arena, and offset and bytes of every tensor by its layer's name.
-
-    Returns:
-        C99 that includes nothing but <stddef.h> and compiles alone.
-    """
-    names = _c_names(plan)
-    offsets = plan.offsets
-    lines = [
-        f"/* {plan.graph.name}, one image: activations under the policy {plan.policy},",
-        f"   {plan.itemsize} bytes a value, offsets in bytes. */",
-        "#ifndef NPMOBILENET_ARENA_H",
-        "#define NPMOBILENET_ARENA_H",
-        "#include <stddef.h>",
-        "",
-        f"#define ARENA_BYTES {plan.arena_bytes}",
-        f"#define ARENA_ALIGN {plan.align}",
-        f"#define ARENA_STEPS {len(plan.steps)}",
-        f"#define ARENA_TENSORS {len(names)}",
-        "",
-        *(
-            f"#define {name}_OFFSET {offsets[tensor]}\n#define {name}_BYTES {plan.itemsize * prod(plan.shapes[tensor])}"
-            for tensor, name in names.items()
-        ),
-        "",
-        "/* first and last: the steps, counted from 0, between which the place is taken. */",
-        "struct arena_tensor { const char *name; size_t offset, bytes; int first, last; };",
-        "static const struct arena_tensor arena_tensors[ARENA_TENSORS] = {",
-    ]
-    for buffer in plan.buffers:
-        lines += [
-            f'    {{"{tensor}", {names[tensor]}_OFFSET, {names[tensor]}_BYTES, {first}, {last}}},'
-            for tensor, first, last in _turns(plan, buffer)
-        ]
-    return "\n".join([*lines, "};", "", "#endif", ""])
-
-
-def draw(plan: Plan, path: str | PathLike[str]) -> None:
-    """Draw the plan: steps to the right, addresses upwards, a rectangle for every place, the bytes in use as a line.
-
-    Args:
-        plan: what to draw.
-        path: file to write; its suffix (.png, .svg, .pdf) is the format.
-
-    Raises:
-        NpMobileNetError: matplotlib is not installed, or does not know the format.
-    """
-    figure = _figure(plan)
-    picture = BytesIO()
-    try:
-        figure.savefig(picture, format=Path(path).suffix[1:] or "png", dpi=150)
-    except ValueError as error:
-        raise NpMobileNetError(f"{path}: cannot be drawn: {error}") from error
-    write_atomically(Path(path), picture.getvalue())
-
-
-def fold_padding(graph: Graph) -> Graph:
-    """The same network with its zero padding made a part of the windows that read it; nothing else changes.
-
-    A padding that anything but a window without padding of its own reads stays a layer.
-    """
-    readers: dict[str, list[Layer]] = {}
-    for layer in graph.layers:
-        for name in layer.inputs:
-            readers.setdefault(name, []).append(layer)
-    folds = {
-        layer.name: layer
-        for layer in graph.layers
-        if isinstance(layer, ZeroPadding2D)
-        and all(isinstance(reader, Window) and _is_valid(reader) for reader in readers[layer.name])
-    }
-    layers: list[Layer] = []
-    for layer in graph.layers:
-        if isinstance(layer, Window) and layer.inputs[0] in folds:
-            zeros = folds[layer.inputs[0]]
-            layer = replace(layer, inputs=zeros.inputs, padding=zeros.padding)
-        if layer.name not in folds:
-            layers.append(layer)
-    return Graph(graph.name, tuple(layers))
-
-
-@dataclass(frozen=True)
-class Bottleneck:
-    """A stretch of layers whose inside can be computed some channels at a time.
-
-    Attributes:
-        opens: the convolution that makes the inner channels.
-        inside: layers that treat every channel for itself.
-        closes: the pointwise convolution that sums the inner channels, or the pooling that hands them on.
-    """
-
-    opens: Conv2D
-    inside: tuple[Layer, ...]
-    closes: Conv2D | GlobalAveragePooling2D
-
-    @property
-    def inner(self) -> frozenset[str]:
-        """Names of the layers whose outputs never exist as a whole."""
-        return frozenset({self.opens.name, *(layer.name for layer in self.inside)})
-
-
-def linear_bottlenecks(graph: Graph) -> tuple[Bottleneck, ...]:
-    """The inverted residuals of V2 and V3, as far as no squeeze-and-excite needs their inside as a whole.
-
-    Each goes from the expansion through the depthwise convolution to a projection without activation behind it. V2's
-    first convolution and first block are one too, and so are its last convolution and the pooling behind it.
-
-    Source: Sandler et al. 2018 (arXiv:1801.04381), section 5.1.
-    """
-    reads = [name for layer in graph.layers for name in layer.inputs]
-    behind = {name: layer for layer in graph.layers for name in layer.inputs}
-    found = []
-    for closes in graph.layers:
-        if isinstance(closes, Conv2D):
-            follower = behind.get(behind[closes.name].name) if closes.name in behind else None
-            linear = closes.activation == "linear" and isinstance(behind.get(closes.name), BatchNormalization)
-            if not (linear and closes.is_pointwise) or isinstance(follower, Activation):
-                continue
-        elif not isinstance(closes, GlobalAveragePooling2D):
-            continue
-        inside: list[Layer] = []
-        layer = graph[closes.inputs[0]]
-        while isinstance(layer, CHANNELWISE) and reads.count(layer.name) == 1 and _one_to_one(layer):
-            inside.insert(0, layer)
-            layer = graph[layer.inputs[0]]
-        if not isinstance(layer, Conv2D) or reads.count(layer.name) > 1 or not _one_to_one(layer) or not inside:
-            continue
-        depthwise = any(isinstance(middle, DepthwiseConv2D) for middle in inside)
-        linear_entry = isinstance(graph[layer.inputs[0]], BatchNormalization | Add)
-        if depthwise if isinstance(closes, Conv2D) else linear_entry:
-            found.append(Bottleneck(layer, tuple(inside), closes))
-    return tuple(found)
-
-
-def materialised_channels(graph: Graph) -> dict[int, int]:
-    """The most channels that exist as a whole map, by the side of the map in pixels, as in the V2 paper's table 3.
-
-    Everything but the inside of `linear_bottlenecks` exists as a whole.
-    """
-    folded = fold_padding(graph)
-    inner = _inner(folded)
-    channels: dict[int, int] = {}
-    for name, shape in folded.shapes.items():
-        if name not in inner and isinstance(folded[name], Conv2D | DepthwiseConv2D | Add | GlobalAveragePooling2D):
-            side = shape[0] if len(shape) == 3 else 1
-            channels[side] = max(channels.get(side, 0), shape[-1])
-    return channels
-
-
-def next_stage_channels(graph: Graph) -> dict[int, int]:
-    """The most channels that a bottleneck hands on, by the side of the map that it works on, in pixels.
-
-    At the end of a stage these are the channels of the next stage; three rows of the V2 paper's table 3 print them.
-    """
-    folded = fold_padding(graph)
-    channels: dict[int, int] = {}
-    for block in linear_bottlenecks(folded):
-        if not isinstance(block.closes, Conv2D):
-            continue
-        side = folded.shapes[block.opens.name][0]
-        channels[side] = max(channels.get(side, 0), folded.shapes[block.closes.name][-1])
-    return channels
-
-
-def _inner(graph: Graph) -> frozenset[str]:
-    """Names of all layers inside a linear bottleneck."""
-    return frozenset(name for block in linear_bottlenecks(graph) for name in block.inner)
-
-
 def _place(order: list[Buffer], align: int) -> tuple[Buffer, ...]:
     """Give each its offset, in the order given, and return them by time."""
     placed: list[Buffer] = []  # by offset
@@ -547,32 +336,6 @@ def _end(buffers: tuple[Buffer, ...]) -> int:
     return max(buffer.offset + buffer.bytes for buffer in buffers)
 
 
-def _figure(plan: Plan) -> "Figure":
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.patches import Rectangle
-    except ImportError as error:
-        raise NpMobileNetError("drawing needs matplotlib: pip install 'npmobilenet[plot]'") from error
-
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    axes = figure.subplots()
-    for number, buffer in enumerate(plan.buffers):
-        corner = (buffer.first, buffer.offset / 1024)
-        width, height = buffer.last - buffer.first + 1, buffer.bytes / 1024
-        colour = f"C{number % 10}"
-        axes.add_patch(Rectangle(corner, width, height, facecolor=colour, edgecolor="black", linewidth=0.3))
-    axes.stairs([live / 1024 for live in plan.live_bytes], color="black", label="in use")
-    axes.set(
-        title=f"{plan.graph.name}, {plan.policy}: peak {plan.peak_bytes:,} bytes, arena {plan.arena_bytes:,}",
-        xlabel="step",
-        ylabel="address (KiB)",
-        xlim=(0, len(plan.steps)),
-        ylim=(0, plan.arena_bytes / 1024 * 1.05),
-    )
-    axes.legend(loc="upper right")
-    return figure
-
-
 def _layer_by_layer(graph: Graph) -> tuple[list[Step], dict[str, Shape]]:
     steps = [Step(layer, tuple(map(Piece, layer.inputs)), Piece(layer.name)) for layer in graph.layers]
     return steps, dict(graph.shapes)
@@ -581,7 +344,7 @@ def _layer_by_layer(graph: Graph) -> tuple[list[Step], dict[str, Shape]]:
 def _split(graph: Graph, parts: int) -> tuple[list[Step], dict[str, Shape]]:
     """Layer by layer, but every linear bottleneck in parts of its inner channels."""
     blocks = {block.closes.name: block for block in linear_bottlenecks(graph)}
-    inner = _inner(graph)
+    inner = inner_layers(graph)
     steps, shapes = _layer_by_layer(graph)
     split: list[Step] = []
     for step in steps:
@@ -613,7 +376,7 @@ def _bottleneck_steps(graph: Graph, block: Bottleneck, parts: int, shapes: dict[
 
 def _stripe_ends(graph: Graph) -> Iterator[str]:
     """Layers through which everything passes and before which all works by rows; none inside a bottleneck."""
-    inner = _inner(graph)
+    inner = inner_layers(graph)
     alive: set[str] = set()
     for layer in graph.layers:
         if not isinstance(layer, (Input, *ROWWISE)):
@@ -757,39 +520,3 @@ def _views(plan: Plan, dtype: DTypeLike) -> dict[str, Array]:
         start, size = offset // plan.itemsize, prod(plan.shapes[tensor])
         views[tensor] = arena[start : start + size].reshape(1, *plan.shapes[tensor])
     return views
-
-
-def _turns(plan: Plan, buffer: Buffer) -> Iterator[tuple[str, int, int]]:
-    """The tensors of a place and the steps from which and to which each is in it."""
-    for tensor in buffer.tensors:
-        used = [number for number, step in enumerate(plan.steps) if tensor in step.tensors]
-        yield tensor, used[0], buffer.last if tensor == buffer.tensors[-1] else used[-1]
-
-
-def _c_names(plan: Plan) -> dict[str, str]:
-    """A C identifier for every tensor."""
-    names: dict[str, str] = {}
-    taken: set[str] = set()
-    for buffer in plan.buffers:
-        for tensor in buffer.tensors:
-            name = "".join(letter if letter.isalnum() else "_" for letter in tensor).strip("_").upper()
-            name = name if name and name[0].isalpha() else f"T_{name}"
-            while name in taken:
-                name += "_"
-            taken.add(name)
-            names[tensor] = name
-    return names
-
-
-def _ranges(piece: Piece) -> str:
-    rows = "" if piece.rows is None else f"[rows {piece.rows[0]}:{piece.rows[1]}]"
-    return rows if piece.channels is None else f"{rows}[channels {piece.channels[0]}:{piece.channels[1]}]"
-
-
-def _one_to_one(layer: Layer) -> bool:
-    """Whether every channel of the output needs one channel of the input and nothing else."""
-    return getattr(layer, "depth_multiplier", 1) == 1 and getattr(layer, "activation", "") != "softmax"
-
-
-def _is_valid(window: Window) -> bool:
-    return window.padding in ("valid", ((0, 0), (0, 0)))

@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import cache
 from importlib.resources import files
 
-from npmobilenet import memory, rivals
+from npmobilenet import bottlenecks, rivals
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.cost import CONVENTIONS, SeparableCost, cost_table, kind_of
 from npmobilenet.detectors import COCO_80, COCO_90, backbone, ssd, with_filters
@@ -202,7 +202,7 @@ V1_TABLE_1 = (
 
 
 def _body_architecture() -> PaperTable:
-    graph = memory.fold_padding(mobilenet_v1())
+    graph = bottlenecks.fold_padding(mobilenet_v1())
     kinds = (Conv2D, DepthwiseConv2D, GlobalAveragePooling2D)
     layers = [layer for layer in graph.layers if isinstance(layer, kinds)] + [graph.layers[-1]]
     rows = []
@@ -297,9 +297,9 @@ def _materialised(figure: Figure) -> Iterator[tuple[str, Fraction]]:
     if figure.model not in ("MobileNetV1", "MobileNetV2"):
         return
     graph = NETWORKS[figure.model](figure)
-    conventions = {"materialised": memory.materialised_channels(graph)}
+    conventions = {"materialised": bottlenecks.materialised_channels(graph)}
     if figure.model == "MobileNetV2":
-        conventions["next_stage"] = memory.next_stage_channels(graph)
+        conventions["next_stage"] = bottlenecks.next_stage_channels(graph)
     for name, channels in conventions.items():
         sides = {side: count for side, count in channels.items() if not (figure.source.endswith("B)") and side == 112)}
         if figure.resolution == 224:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from npmobilenet import memory
+from npmobilenet import bottlenecks, memory, memory_views
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.detectors import ssd
 from npmobilenet.errors import ShapeError
@@ -255,7 +255,7 @@ def test_the_front_can_be_cut_into_any_number_of_stripes(stripes: int) -> None:
 
 @pytest.mark.parametrize("network", ["v1 odd", "v2", "v3 small"])
 def test_stripes_may_end_at_any_layer_that_is_offered(network: str) -> None:
-    graph = replace_activation(memory.fold_padding(NETWORKS[network]), "hard_swish", "relu6")
+    graph = replace_activation(bottlenecks.fold_padding(NETWORKS[network]), "hard_swish", "relu6")
     params, x = whole_numbers(graph)
     expected = last_output(graph, params, x)
     ends = list(memory._stripe_ends(graph))
@@ -291,22 +291,24 @@ def test_splitting_the_widest_block_saves_what_section_5_1_says() -> None:
 
 
 def test_v2_has_a_linear_bottleneck_for_every_block_and_for_its_head() -> None:
-    blocks = memory.linear_bottlenecks(memory.fold_padding(mobilenet_v2()))
+    blocks = bottlenecks.linear_bottlenecks(bottlenecks.fold_padding(mobilenet_v2()))
     assert len(blocks) == 17 + 1
     assert blocks[0].opens.name == "Conv1"
     assert blocks[-1].closes.name == "global_average_pooling2d"
 
 
 def test_v1_has_no_linear_bottleneck_and_squeeze_and_excite_needs_its_map_as_a_whole() -> None:
-    assert memory.linear_bottlenecks(memory.fold_padding(mobilenet_v1())) == ()
-    opened = {block.opens.name for block in memory.linear_bottlenecks(memory.fold_padding(mobilenet_v3_small()))}
+    assert bottlenecks.linear_bottlenecks(bottlenecks.fold_padding(mobilenet_v1())) == ()
+    opened = {
+        block.opens.name for block in bottlenecks.linear_bottlenecks(bottlenecks.fold_padding(mobilenet_v3_small()))
+    }
     assert "expanded_conv_1_expand" in opened
     assert "expanded_conv_3_expand" not in opened, "this block has squeeze-and-excite"
 
 
 def test_padding_is_folded_into_the_windows_that_read_it() -> None:
     graph = mobilenet_v1(0.25, 64)
-    folded = memory.fold_padding(graph)
+    folded = bottlenecks.fold_padding(graph)
     assert not any(isinstance(layer, ZeroPadding2D) for layer in folded.layers)
     assert folded.params == graph.params
     assert folded.macs == graph.macs
@@ -322,7 +324,7 @@ def test_padding_that_something_else_reads_stays() -> None:
             GlobalAveragePooling2D(name="pool", inputs=("pad",)),
         ),
     )
-    assert memory.fold_padding(graph) == graph
+    assert bottlenecks.fold_padding(graph) == graph
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -331,7 +333,7 @@ def test_gcc_compiles_the_header_and_finds_no_overlap(policy: str, tmp_path: Pat
     if gcc is None:
         pytest.skip("needs gcc to compile the header")
     planned = planned_for("v2", policy)
-    (tmp_path / "arena.h").write_text(memory.to_header(planned))
+    (tmp_path / "arena.h").write_text(memory_views.to_header(planned))
     (tmp_path / "main.c").write_text(
         """
         #include <stdio.h>
@@ -361,7 +363,7 @@ def test_gcc_compiles_the_header_and_finds_no_overlap(policy: str, tmp_path: Pat
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="draws with matplotlib: pip install npmobilenet[plot]")
     path = tmp_path / "plan.png"
-    memory.draw(plan(NETWORKS["v2"], "split"), path)
+    memory_views.draw(plan(NETWORKS["v2"], "split"), path)
     assert path.read_bytes().startswith(b"\x89PNG")
     assert path.stat().st_size > 10_000
 
@@ -375,10 +377,10 @@ def test_the_table_of_policies_has_a_plan_for_each() -> None:
 
 def test_schedule_and_json_tell_the_same_plan() -> None:
     planned = plan(NETWORKS["v3 small"], "in_place")
-    document = memory.to_json(planned, model="mine")
+    document = memory_views.to_json(planned, model="mine")
     assert document["model"] == "mine"
     assert document["peak_bytes"] == max(step["live_bytes"] for step in document["steps"])
-    assert [step["writes"] for step in document["steps"]] == [row[2] for row in memory.schedule(planned)]
+    assert [step["writes"] for step in document["steps"]] == [row[2] for row in memory_views.schedule(planned)]
     assert sum(len(buffer["tensors"]) for buffer in document["buffers"]) == len(planned.offsets)
 
 

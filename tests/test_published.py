@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 from conftest import ROOT, real_file
 
-from npmobilenet import memory, rivals
+from npmobilenet import bottlenecks, rivals
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.cost import CONVENTIONS, cost_table
 from npmobilenet.detectors import with_filters
@@ -220,7 +220,7 @@ def test_v2_table_3_prints_channels_of_the_next_stage_in_three_rows() -> None:
         for entry in figures()
         if entry.metric == "max_channels" and entry.model == "MobileNetV2"
     }
-    own, following = memory.materialised_channels(graph), memory.next_stage_channels(graph)
+    own, following = bottlenecks.materialised_channels(graph), bottlenecks.next_stage_channels(graph)
     assert {side: own[side] for side in (112, 7, 1)} == {side: printed[side] for side in (112, 7, 1)}
     assert {side: following[side] for side in (56, 28, 14)} == {side: printed[side] for side in (56, 28, 14)}
     assert {side: own[side] for side in (56, 28, 14)} == {56: 24, 28: 32, 14: 96}
