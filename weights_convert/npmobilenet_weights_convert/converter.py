@@ -188,7 +188,7 @@ def _from_architecture(contents: Contents, own: _Network) -> _Network | None:
     if found is None or found.complaints:
         return None
     try:
-        graph = found.graph(**_arguments_in(own.graph, found))
+        graph = found.graph(**arguments_in(own.graph, found))
     except ShapeError:
         return None
     if not have_same_names(own.graph, graph):
@@ -207,7 +207,7 @@ def _from_architecture(contents: Contents, own: _Network) -> _Network | None:
     return replace(filled, notes=(*filled.notes, note))
 
 
-def _arguments_in(graph: Graph, found: Recognised) -> dict[str, Any]:
+def arguments_in(graph: Graph, found: Recognised) -> dict[str, Any]:
     """What arrays do not tell but a config does."""
     arguments: dict[str, Any] = {"resolution": graph.input_shape[:2]}
     if found.arguments["include_top"]:

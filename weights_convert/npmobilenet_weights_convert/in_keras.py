@@ -12,7 +12,7 @@ import numpy as np
 from npmobilenet.errors import NpMobileNetError, WeightsError
 from npmobilenet.graph import Graph
 from npmobilenet.ops import Array
-from npmobilenet_weights_convert.converter import _arguments_in
+from npmobilenet_weights_convert.converter import arguments_in
 from npmobilenet_weights_convert.recognition import recognise
 from npmobilenet_weights_convert.storage import Contents, open_contents, read_bytes
 
@@ -122,9 +122,9 @@ def _application(keras: Any, contents: Contents, like: Graph) -> Any:
     found = recognise(contents)
     if found is None or found.complaints or found.arguments.get("shallow"):
         return None
-    arguments = {**found.arguments, **_arguments_in(like, found)}
+    arguments = {**found.arguments, **arguments_in(like, found)}
     H, W = arguments.pop("resolution")
-    if found.graph(**_arguments_in(like, found)).params.keys() != like.params.keys():
+    if found.graph(**arguments_in(like, found)).params.keys() != like.params.keys():
         return None
     arguments |= {"input_shape": (H, W, arguments.pop("channels", 3)), "weights": None}
     keras.backend.clear_session()  # Keras numbers layers through a whole process; here they begin anew
