@@ -284,7 +284,7 @@ def apply(op: Op, *inputs: Array) -> Array:
     elif op.kind == "dense":
         y = reference.dense(x, kernel, bias)
     else:
-        return x * kernel + bias
+        return np.asarray(x * kernel + bias)
     y = ACTIVATIONS[op.activation](y)
     return y + extra[op.residual] if op.residual else y
 

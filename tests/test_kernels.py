@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from npmobilenet_kernels import native, plain, tiles
 from npmobilenet_kernels.lanes import LANES, features, host_width, lanes, tile_rows
 from npmobilenet_kernels.layout import from_blocks, pack_depthwise, pack_matrix, pack_vector, to_blocks
-from npmobilenet_kernels.steps import GEMV_PANELS, Activation
+from npmobilenet_kernels.steps import Activation
 from npmobilenet_kernels.tiles import GEMV_SPLIT
 from strategies import SEEDS
 from within import assert_within
@@ -58,7 +58,8 @@ def written(shape):
 
 @functools.cache
 def compiled(width):
-    return native.tiles(width)
+    chosen = lanes(width)
+    return native.load(native.compile_tiles(chosen), tiles.all_tiles(chosen))
 
 
 def call(name, *arguments):
@@ -76,25 +77,22 @@ def activation_name(activation):
     return Activation(activation).name.lower()
 
 
-def gemm(x, w, bias, activation, residual, chosen, rows):
-    """(M, C_in) @ (C_in, C_out) by tiles of `rows` pixels, the last one overlapping; one tile a call, as the driver
-    does."""
+def gemm(x, w, bias, activation, residual, chosen, rows, panel):
+    """(M, C_in) @ (C_in, C_out), C_out whole panels, by tiles of `rows` pixels; the last tile overlaps."""
     M, K, N, width = len(x), x.shape[1], w.shape[1], chosen.width
-    panel = width * chosen.panels
-    count = -(-N // panel) * chosen.panels
     a = read(to_blocks(x[None], width))
-    b, start = read(pack_matrix(w, panel)), read(pack_vector(bias, panel))
-    y = written((count, M, width))
-    added = None if residual is None else read(to_blocks(residual[None], width, count))
+    b, start = read(pack_matrix(w, width, panel)), read(pack_vector(bias, width))
+    y = written((N // width, M, width))
+    added = None if residual is None else read(to_blocks(residual[None], width))
     vector = 4 * width
-    for n in range(count // chosen.panels):
+    for n in range(N // (panel * width)):
         for first in [*range(0, M - rows, rows), M - rows]:
             here = first * vector
-            block = n * chosen.panels * M * vector
+            block = n * panel * M * vector
             call(
-                tiles.gemm_name(rows, chosen), a.address + here, M * vector, K // width, width, K % width,
-                b.address + n * K * panel * 4, start.address + n * panel * 4, y.address + block + here, M * vector,
-                added.address + block + here if added else 0, activation,
+                tiles.gemm_name(rows, panel, chosen), a.address + here, M * vector, K // width, width, K % width,
+                b.address + n * K * panel * vector, start.address + n * panel * vector, y.address + block + here,
+                M * vector, added.address + block + here if added else 0, activation,
             )  # fmt: skip
     for array in (a, b, start, y, added):
         if array is not None:
@@ -105,19 +103,21 @@ def gemm(x, w, bias, activation, residual, chosen, rows):
 @st.composite
 def products(draw):
     chosen = lanes(draw(WIDTHS))
-    rows = draw(st.sampled_from(chosen.rows))
+    panel = draw(st.sampled_from([1, chosen.panel]))
+    rows = draw(st.sampled_from(chosen.rows if panel > 1 else chosen.narrow_rows))
     M = rows + draw(st.integers(0, 2 * rows))
-    return chosen, rows, M, draw(st.integers(1, 40)), draw(st.integers(1, 40)), draw(SEEDS)
+    N = panel * chosen.width * draw(st.integers(1, 2))
+    return (chosen, rows, panel), M, draw(st.integers(1, 40)), N, draw(SEEDS)
 
 
 @given(products(), ACTIVATION, st.booleans())
 def test_the_matrix_product_equals_the_exact_one_within_its_rounding(case, activation, with_residual):
-    chosen, rows, M, K, N, seed = case
+    tile, M, K, N, seed = case
     rng = np.random.default_rng(seed)
     x, w, bias = normal(rng, M, K), normal(rng, K, N), normal(rng, N)
     residual = normal(rng, M, N) if with_residual else None
 
-    y = gemm(x, w, bias, activation, residual, chosen, rows)
+    y = gemm(x, w, bias, activation, residual, *tile)
 
     name = activation_name(activation)
     sums = ops.dense(x.astype(np.float64), w.astype(np.float64), bias.astype(np.float64))
@@ -126,31 +126,31 @@ def test_the_matrix_product_equals_the_exact_one_within_its_rounding(case, activ
     if residual is not None:
         bound = bounds.sum_bound([exact, residual], [bound, np.zeros_like(bound)])
         exact = exact + residual
-    assert_within(bound, y, exact, f"gemm {rows} rows, width {chosen.width}, {name}")
+    assert_within(bound, y, exact, f"gemm {tile}, {name}")
 
 
 @given(products())
 def test_the_matrix_product_equals_its_plain_loop_on_small_integers_to_the_bit(case):
-    chosen, rows, M, K, N, seed = case
+    tile, M, K, N, seed = case
     rng = np.random.default_rng(seed)
     x, w = (rng.integers(-8, 9, shape).astype(np.float32) for shape in ((M, K), (K, N)))
     bias = rng.integers(-8, 9, N).astype(np.float32)
     expected = np.tile(bias, (M, 1))
     plain.gemm_accumulate(x, w, expected)
 
-    y = gemm(x, w, bias, Activation.LINEAR, None, chosen, rows)
+    y = gemm(x, w, bias, Activation.LINEAR, None, *tile)
 
     np.testing.assert_array_equal(y, expected)
 
 
 @given(products(), ACTIVATION)
 def test_nan_infinity_and_denormals_go_through_a_product_as_in_the_reference(case, activation):
-    chosen, rows, M, _, N, seed = case
+    tile, M, _, N, seed = case
     rng = np.random.default_rng(seed)
     x = rng.choice(STRANGE, (M, 1))
     w, bias = np.ones((1, N), np.float32), np.zeros(N, np.float32)
 
-    y = gemm(x, w, bias, activation, None, chosen, rows)
+    y = gemm(x, w, bias, activation, None, *tile)
 
     name = activation_name(activation)
     with np.errstate(over="ignore"):
@@ -234,10 +234,10 @@ def test_a_nan_reaches_exactly_the_outputs_whose_window_holds_it(case):
     np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
 
 
-@given(WIDTHS, st.integers(1, 70), st.booleans(), ACTIVATION, SEEDS)
-def test_the_dense_tiles_equal_the_exact_product_within_its_rounding(width, K, many, activation, seed):
+@given(WIDTHS, st.integers(1, 70), st.sampled_from([0, 1, -1]), ACTIVATION, SEEDS)
+def test_the_dense_tiles_equal_the_exact_product_within_its_rounding(width, K, which, activation, seed):
     chosen, rng = lanes(width), np.random.default_rng(seed)
-    panels = GEMV_PANELS if many else 1
+    panels = chosen.streams[which]
     N = panels * width
     x, w, bias = normal(rng, K), normal(rng, K, N), normal(rng, N)
     a, b, start, y = read(x), read(pack_matrix(w, width)), read(bias), written(N)
@@ -283,10 +283,10 @@ def test_copying_scales_every_value_and_touches_no_other(width, count, seed):
 @given(WIDTHS, st.integers(1, 30), SEEDS)
 def test_a_gate_scales_the_rows_of_a_panel_of_weights(width, K, seed):
     chosen, rng = lanes(width), np.random.default_rng(seed)
-    panel = width * chosen.panels
-    w, gate, y = read(normal(rng, K, panel)), read(normal(rng, K)), written((K, panel))
+    panel = rng.integers(1, 3)
+    w, gate, y = read(normal(rng, K, panel * width)), read(normal(rng, K)), written((K, panel * width))
 
-    call(tiles.simple_name("scale_weights", chosen), w, gate, K, y)
+    call(tiles.simple_name("scale_weights", chosen), w, gate, K, panel, y)
 
     np.testing.assert_array_equal(y.values, w.values * gate.values[:, None])
     y.assert_margins_untouched()
@@ -300,12 +300,12 @@ def test_blocks_are_the_same_values_in_another_order(shape, width, seed):
 
 @given(st.integers(1, 13000), WIDTHS)
 def test_a_tile_never_has_more_rows_than_there_are_pixels(pixels, width):
-    assert tile_rows(pixels, lanes(width)) <= pixels
+    assert tile_rows(pixels, lanes(width).rows) <= pixels
 
 
 @pytest.mark.parametrize("width", sorted(LANES))
-def test_every_kind_of_cpu_has_a_tile_of_one_row(width):
-    assert LANES[width].rows[-1] == 1
+def test_every_kind_of_cpu_has_tiles_for_the_smallest_layers(width):
+    assert LANES[width].rows[-1] == LANES[width].narrow_rows[-1] == LANES[width].streams[-1] == 1
 
 
 def test_a_cap_on_the_vector_width_takes_wider_instructions_away():

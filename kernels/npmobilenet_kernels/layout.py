@@ -1,9 +1,8 @@
 """How activations and weights lie in memory; the only place that turns NumPy's arrays into the kernels' and back.
 
-    activations   (H, W, C)        -> [blocks][H * W][lanes]               blocks of `lanes` channels, one vector a
-    pixel
-    matrix        (K, N)           -> [panels][K][panel]                   panels of output channels, read in one stream
-    depthwise     (K, K, C)        -> [blocks][1 + K * K][lanes]           bias first, then the taps
+    activations   (H, W, C)   -> [blocks][H * W][lanes]         blocks of `lanes` channels, one vector a pixel
+    matrix        (K, N)      -> [panels][K][panel of lanes]    panels of output channels, each read in one go
+    depthwise     (K, K, C)   -> [blocks][1 + K * K][lanes]     bias first, then the taps
 
 The last block or panel is filled up with zeros.
 """
@@ -32,20 +31,21 @@ def from_blocks(x: Floats, shape: tuple[int, ...]) -> Floats:
     return np.ascontiguousarray(x.transpose(1, 0, 2).reshape(pixels, blocks * lanes)[:, : shape[-1]]).reshape(shape)
 
 
-def pack_matrix(kernel: ArrayLike, panel: int) -> Floats:
-    """(K, N) weights -> (panels, K, panel)."""
+def pack_matrix(kernel: ArrayLike, lanes: int, panel: int = 1) -> Floats:
+    """(K, N) weights -> panels of (K, panel * lanes), one after the other; the last has the vectors left over."""
     kernel = np.asarray(kernel, np.float32)
     K, N = kernel.shape
-    panels = -(-N // panel)
-    padded = np.zeros((K, panels * panel), np.float32)
+    blocks = -(-N // lanes)
+    padded = np.zeros((K, blocks * lanes), np.float32)
     padded[:, :N] = kernel
-    return np.ascontiguousarray(padded.reshape(K, panels, panel).transpose(1, 0, 2))
+    cuts = range(panel * lanes, blocks * lanes, panel * lanes)
+    return np.concatenate([part.ravel() for part in np.split(padded, cuts, axis=1)])
 
 
-def pack_vector(values: ArrayLike, panel: int) -> Floats:
-    """(N,) values, filled up with zeros to a multiple of `panel`."""
+def pack_vector(values: ArrayLike, lanes: int) -> Floats:
+    """(N,) values, filled up with zeros to a multiple of `lanes`."""
     values = np.asarray(values, np.float32)
-    return np.pad(values, (0, -len(values) % panel))
+    return np.pad(values, (0, -len(values) % lanes))
 
 
 def pack_depthwise(kernel: ArrayLike, bias: ArrayLike, lanes: int) -> Floats:
@@ -53,4 +53,4 @@ def pack_depthwise(kernel: ArrayLike, bias: ArrayLike, lanes: int) -> Floats:
     kernel = np.asarray(kernel, np.float32)
     K, _, C = kernel.shape
     rows = np.concatenate([np.asarray(bias, np.float32)[None], kernel.reshape(K * K, C)])  # (1 + K * K, C)
-    return pack_matrix(rows, lanes)
+    return pack_matrix(rows, lanes).reshape(-1, 1 + K * K, lanes)

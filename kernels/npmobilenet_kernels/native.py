@@ -5,7 +5,7 @@ Numba's own cache would do, but reading it means importing Numba and refreshing 
 first prediction. Object code needs llvmlite's loader alone. It is made once for each CPU and version:
 
     tiles    vector.build_module -> LLVM's optimiser -> object code
-    driver   network.build -> numba.cfunc -> its LLVM code, of which everything but `run` is made private, so that the
+    driver   network.run -> numba.cfunc -> its LLVM code, of which everything but `run` is made private, so that the
              optimiser finds that no error can occur, and drops all calls into Python -> object code
 
 Where a symbol other than those in `ALLOWED` is left over, or no folder can be written, nothing is kept and Numba's
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -33,19 +34,31 @@ from npmobilenet_kernels.lanes import Lanes, features, lanes
 from npmobilenet_kernels.tiles import all_tiles
 from npmobilenet_kernels.vector import build_module
 
-ARGUMENTS = 9  # of network.build's run, all int64
+ARGUMENTS = 9  # of network.run, all int64
+ENTRY = "npmobilenet_run"
 ALLOWED = {"sched_yield", "SwitchToThread", "memcpy", "memset", "memmove"}  # what frozen code may call: the C library
 DIGEST = 32  # bytes of a SHA-256
 
-Network = Callable[..., int]
-
 _loaded: list[Any] = []  # what keeps compiled code in memory
-_networks: dict[int, Network] = {}
+_compiled: dict[int, Native] = {}
 _compiling = threading.RLock()
 
 
-def network(width: int, folder: Path | None = None) -> Network:
-    """The driver for vectors of `width` floats, as a function of ARGUMENTS integers.
+@dataclass(frozen=True)
+class Native:
+    """Compiled code for one vector width.
+
+    Attributes:
+        run: `network.run` as a function of ARGUMENTS integers.
+        tiles: addresses of the tiles, by symbol.
+    """
+
+    run: Callable[..., int]
+    tiles: dict[str, int]
+
+
+def native(width: int, folder: Path | None = None) -> Native:
+    """The compiled code for vectors of `width` floats.
 
     Args:
         width: floats in a vector.
@@ -55,15 +68,17 @@ def network(width: int, folder: Path | None = None) -> Network:
         ImportError: there is no object code for this CPU, and no Numba to make it.
     """
     with _compiling:
-        if width not in _networks:
-            _networks[width] = _load_frozen(width, folder) or _compile(width, folder)
-        return _networks[width]
-
-
-def tiles(width: int) -> dict[str, int]:
-    """Addresses of the tiles for vectors of `width` floats, by symbol, for tests of single tiles."""
-    chosen = lanes(width)
-    return load(compile_tiles(chosen), all_tiles(chosen))
+        if width not in _compiled:
+            chosen = lanes(width)
+            tile_file, driver_file = (kept_file(name, chosen, folder) for name in (f"tiles-{width}", "driver"))
+            code = _read(tile_file)
+            if code is None:
+                code = compile_tiles(chosen)
+                _write(tile_file, code)
+            tiles = load(code, all_tiles(chosen))
+            driver = next((known.run for known in _compiled.values()), None) or _driver(driver_file)
+            _compiled[width] = Native(driver, tiles)
+        return _compiled[width]
 
 
 def compile_tiles(chosen: Lanes) -> bytes:
@@ -74,60 +89,55 @@ def compile_tiles(chosen: Lanes) -> bytes:
 
 
 def load(code: bytes, symbols: Iterable[str]) -> dict[str, int]:
-    """Put object code into memory, for good; addresses of its symbols, which code loaded later can call by name."""
+    """Put object code into memory, for good; addresses of its symbols."""
     _start_llvm()
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _machine(lanes()))
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _loaded.append(engine)
-    addresses = {name: engine.get_function_address(name) for name in symbols}
-    for name, address in addresses.items():
-        binding.add_symbol(name, address)
-    return addresses
+    return {name: engine.get_function_address(name) for name in symbols}
 
 
-def frozen_file(width: int, folder: Path) -> Path:
-    """Where the object code belongs; the name changes with everything that it depends on."""
+def kept_file(name: str, chosen: Lanes, folder: Path | None) -> Path | None:
+    """Where object code belongs; the file's name changes with everything that the code depends on."""
+    if folder is None:
+        return None
     sources = sorted(Path(__file__).parent.glob("*.py"))
     depends_on = [
         *(source.read_text(encoding="utf-8") for source in sources), version("numba"), version("llvmlite"),
-        platform.python_version(), sys.platform, binding.get_host_cpu_name(), features(lanes(width)),
+        platform.python_version(), sys.platform, binding.get_host_cpu_name(), features(chosen),
     ]  # fmt: skip
-    key = sha256("\0".join(depends_on).encode()).hexdigest()[:24]
-    return folder / f"kernels-{width}-{key}.o"
+    return folder / f"{name}-{sha256(chr(0).join(depends_on).encode()).hexdigest()[:24]}.o"
 
 
-def _compile(width: int, folder: Path | None) -> Network:
-    from numba import cfunc, types
+def _driver(kept: Path | None) -> Callable[..., int]:
+    code = _read(kept)
+    if code is None:
+        from numba import cfunc, types
 
-    from npmobilenet_kernels.network import build
+        from npmobilenet_kernels.network import run
 
-    chosen = lanes(width)
-    tile_code = compile_tiles(chosen)
-    load(tile_code, all_tiles(chosen))
-    signature = types.int64(*[types.int64] * ARGUMENTS)
-    compiled = cfunc(signature, error_model="numpy")(build(chosen))
-    driver = _without_python(compiled.inspect_llvm(), compiled.native_name, chosen)
-    if driver is not None:
-        if folder is not None:
-            _write(frozen_file(width, folder), tile_code, driver)
-        return _callable(load(driver, [_entry(width)])[_entry(width)])
-    _loaded.append(compiled)
-    return _callable(int(compiled.address or 0))
+        compiled = cfunc(types.int64(*[types.int64] * ARGUMENTS), error_model="numpy")(run)
+        code = without_python(compiled.inspect_llvm(), compiled.native_name)
+        if code is None:
+            _loaded.append(compiled)
+            return _callable(int(compiled.address or 0))
+        _write(kept, code)
+    return _callable(load(code, [ENTRY])[ENTRY])
 
 
-def _without_python(assembly: str, entry: str, chosen: Lanes) -> bytes | None:
-    """Object code of Numba's function, or None if it still needs more than the C library and the tiles."""
+def without_python(assembly: str, entry: str) -> bytes | None:
+    """Object code of Numba's function `entry`, as ENTRY, or None if it needs more than the C library."""
+    _start_llvm()
     module = binding.parse_assembly(assembly)
     for function in module.functions:
         if function.name == entry:
-            function.name = _entry(chosen.width)
+            function.name = ENTRY
         elif not function.is_declaration:
             function.linkage = "internal"
-    code = _object_code(module, chosen)
-    known = ALLOWED | set(all_tiles(chosen))
+    code = _object_code(module, lanes())
     needs = {function.name for function in module.functions if function.is_declaration}
-    return code if all(name in known or name.startswith("llvm.") for name in needs) else None
+    return code if all(name in ALLOWED or name.startswith("llvm.") for name in needs) else None
 
 
 def _object_code(module: Any, chosen: Lanes) -> bytes:
@@ -142,38 +152,30 @@ def _object_code(module: Any, chosen: Lanes) -> bytes:
     return bytes(machine.emit_object(module))
 
 
-def _load_frozen(width: int, folder: Path | None) -> Network | None:
-    if folder is None:
-        return None
+def _read(path: Path | None) -> bytes | None:
+    """What `_write` wrote, or None where there is nothing or not the whole of it."""
     try:
-        stored = frozen_file(width, folder).read_bytes()
+        stored = path.read_bytes() if path else b""
     except OSError:
         return None
-    digest, content = stored[:DIGEST], stored[DIGEST:]
-    if sha256(content).digest() != digest:  # cut off or damaged: compiled again, and written again
-        return None
-    cut = 8 + int.from_bytes(content[:8], "little")
-    load(content[8:cut], all_tiles(lanes(width)))
-    return _callable(load(content[cut:], [_entry(width)])[_entry(width)])
+    digest, code = stored[:DIGEST], stored[DIGEST:]
+    return code if sha256(code).digest() == digest else None
 
 
-def _write(path: Path, tile_code: bytes, driver: bytes) -> None:
+def _write(path: Path | None, code: bytes) -> None:
     """Keep the object code if the folder can be written; a file appears whole or not at all."""
-    content = len(tile_code).to_bytes(8, "little") + tile_code + driver
+    if path is None:
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-            part.write(sha256(content).digest() + content)
+            part.write(sha256(code).digest() + code)
         Path(part.name).replace(path)
     except OSError:
         return
 
 
-def _entry(width: int) -> str:
-    return f"npmobilenet_run_x{width}"
-
-
-def _callable(address: int) -> Network:
+def _callable(address: int) -> Callable[..., int]:
     return ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * ARGUMENTS)(address)
 
 

@@ -3,19 +3,18 @@
 Every thread of the team runs `run` over the same table. A step has units of work; the units are shared out in order,
 and nobody starts the next step before all have finished this one. Each output value is computed by the same
 instructions in the same order whoever computes it, so the result does not depend on the number of threads.
+
+Tiles are called by the addresses in the table, so this file knows neither vector width nor tile sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from numba import njit
 
-from npmobilenet_kernels.lanes import Lanes
-from npmobilenet_kernels.scalars import add_now, external, give_way, pause, read, read_now, write
-from npmobilenet_kernels.steps import FIELDS, GEMV_PANELS, SCRATCH_HEADER, Field, Kind, Producer
-from npmobilenet_kernels.tiles import depthwise_name, gemm_name, gemv_name, simple_name
+from npmobilenet_kernels.scalars import add_now, give_way, invoke, pause, read, read_now, write
+from npmobilenet_kernels.steps import FIELDS, SCRATCH_HEADER, Field, Kind, Producer, Product
 from npmobilenet_kernels.vector import FLOAT_BYTES
 
 # Called by other compiled code alone: no wrappers for Python. No exceptions: no division here can be by zero.
@@ -24,355 +23,327 @@ compiled: Any = njit(**OPTIONS)
 SPINS = 2000  # looks at the barrier before the core is offered to somebody else
 
 
-def build(lanes: Lanes) -> Callable[..., int]:
-    """The network's driver for one vector width, as a Python function that Numba compiles.
+@compiled
+def product_panel(step, product, n, pixels, a, segment, w, y, y_block, residual):  # type: ignore[no-untyped-def]
+    """Panel n of output channels of a matrix product, over `pixels` pixels; the last tile overlaps the one before.
 
-    Returns:
-        run(table, steps, arena, scratch, image, thread, threads, barrier, arrived), all int64:
-            table: address of `steps` rows of FIELDS int64; arena, scratch, image: addresses; scratch is the thread's
-                own;
-            thread, threads: who this is, and how many they are; barrier: address of an int64 that counts arrivals,
-            `arrived` before the first thread starts (below 0: the call is off).
-            Returns 0, or 1 if the call was off.
+    a: address of the first pixel, `segment` bytes to the next segment of its values; w: weights of panel n;
+    y, residual: addresses of the whole output's first pixel, `y_block` bytes from block to block; residual may be 0.
     """
-    width = lanes.width
-    vector = width * FLOAT_BYTES
-    panel = vector * lanes.panels
+    vector = read(step, Field.VECTOR)
+    before = n * read(step, Field.PANEL)  # vectors of output channels in the panels before
+    narrow = 0
+    if before + read(step, Field.PANEL) > read(step, product + Product.BLOCKS):
+        narrow = Product.NARROW_TILE - Product.TILE
+    tile = read(step, product + Product.TILE + narrow)
+    rows = read(step, product + Product.ROWS + narrow)
+    pitch = read(step, product + Product.PITCH)
+    segments = read(step, product + Product.SEGMENTS)
+    length = read(step, product + Product.LENGTH)
+    tail = read(step, product + Product.TAIL)
+    bias = read(step, product + Product.BIAS) + before * vector
+    activation = read(step, product + Product.ACTIVATION)
+    y += before * y_block
+    if residual != 0:
+        residual += before * y_block
+    first = 0
+    while first < pixels:
+        first = min(first, pixels - rows)
+        here = first * vector
+        beside = residual + here if residual != 0 else 0
+        source = a + first * pitch
+        invoke(tile, (source, segment, segments, length, tail, w, bias, y + here, y_block, beside, activation))
+        first += rows
 
-    rows_a, rows_b, rows_c, rows_d, _ = lanes.rows
-    gemm_a, gemm_b, gemm_c, gemm_d, gemm_e = (external(gemm_name(rows, lanes)) for rows in lanes.rows)
-    stem_rows = lanes.stem_rows
-    stem_wide, stem_one = (external(gemm_name(rows, lanes, stem=True)) for rows in (stem_rows, 1))
-    gemv_many, gemv_one = (external(gemv_name(panels, lanes)) for panels in (GEMV_PANELS, 1))
-    row_31, row_32, row_51, row_52 = (external(depthwise_name(size, s, lanes)) for size in (3, 5) for s in (1, 2))
-    pool, scale, add, copy = (
-        external(simple_name(name, lanes)) for name in ("pool", "scale_weights", "add_pixels", "scale_and_copy")
-    )
-    lanes_panels = lanes.panels
 
-    @compiled
-    def gemm(rows, pixels, a, segment, depth, b, bias, y, y_block, residual, activation):  # type: ignore[no-untyped-def]
-        """One panel of output channels of a 1x1 convolution, over `pixels` pixels; the last tile overlaps the one
-        before."""
-        segments = depth // width
-        tail = depth - segments * width
-        first = 0
-        while first < pixels:
-            first = min(first, pixels - rows)
-            here = first * vector
-            beside = residual + here if residual != 0 else 0
-            call = (a + here, segment, segments, width, tail, b, bias, y + here, y_block, beside, activation)
-            if rows == rows_a:
-                gemm_a(call)
-            elif rows == rows_b:
-                gemm_b(call)
-            elif rows == rows_c:
-                gemm_c(call)
-            elif rows == rows_d:
-                gemm_d(call)
-            else:
-                gemm_e(call)
-            first += rows
+@compiled
+def panels_of(step, product):  # type: ignore[no-untyped-def]
+    """Panels of output channels of a matrix product, the narrow one included."""
+    panel = read(step, Field.PANEL)
+    return (read(step, product + Product.BLOCKS) + panel - 1) // panel
 
-    @compiled
-    def depthwise(size, stride, rows, columns, out_columns, left, zero, w, y, activation):  # type: ignore[no-untyped-def]
-        call = (rows, columns, out_columns, left, zero, w, y, activation)
-        if size == 3:
-            if stride == 1:
-                row_31(call)
-            else:
-                row_32(call)
-        elif stride == 1:
-            row_51(call)
+
+@compiled
+def weights_of(step, product, n):  # type: ignore[no-untyped-def]
+    """Address of panel n of a product's weights."""
+    return read(step, product + Product.WEIGHTS) + n * read(step, product + Product.PANEL_BYTES)
+
+
+@compiled
+def stem_row(step, image, lines, row, y, y_block):  # type: ignore[no-untyped-def]
+    """One output row of the first convolution, from a copy of its input rows with the zeros at their ends."""
+    channels = read(step, Field.IMAGE_CHANNELS)
+    left = read(step, Field.IMAGE_LEFT) * channels
+    values = read(step, Field.IMAGE_WIDTH) * channels
+    right = read(step, Field.IMAGE_RIGHT) * channels
+    line = (left + values + right) * FLOAT_BYTES
+    top = row * read(step, Field.FILTER_STRIDE) - read(step, Field.IMAGE_TOP)
+    factors = read(step, Field.IMAGE_SCALE)
+    as_it_is = factors + 2 * FLOAT_BYTES  # the factor 1 and the offset 0
+    zeros = read(step, Field.ZEROS)
+    copy = read(step, Field.COPY_TILE)
+    for u in range(read(step, Field.FILTER)):
+        target = lines + u * line
+        if 0 <= top + u < read(step, Field.IMAGE_HEIGHT):
+            source = image + (top + u) * values * FLOAT_BYTES
+            invoke(copy, (zeros, left, as_it_is, target))
+            invoke(copy, (source, values, factors, target + left * FLOAT_BYTES))
+            invoke(copy, (zeros, right, as_it_is, target + (left + values) * FLOAT_BYTES))
         else:
-            row_52(call)
+            invoke(copy, (zeros, left + values + right, as_it_is, target))
+    pixels = read(step, Field.SOURCE_WIDTH)
+    for n in range(panels_of(step, Field.PRODUCER)):
+        w = weights_of(step, Field.PRODUCER, n)
+        product_panel(step, Field.PRODUCER, n, pixels, lines, line, w, y, y_block, 0)
 
-    @compiled
-    def stem_row(step, image, lines, row, y, y_block):  # type: ignore[no-untyped-def]
-        """One output row of the first convolution, from a copy of its input rows with the zeros at their ends."""
-        channels = read(step, Field.IMAGE_CHANNELS)
-        left = read(step, Field.IMAGE_LEFT) * channels
-        values = read(step, Field.IMAGE_WIDTH) * channels
-        right = read(step, Field.IMAGE_RIGHT) * channels
-        line = (left + values + right) * FLOAT_BYTES
-        size = read(step, Field.FILTER)
-        stride = read(step, Field.FILTER_STRIDE)
-        top = row * stride - read(step, Field.IMAGE_TOP)
-        height = read(step, Field.IMAGE_HEIGHT)
-        factors = read(step, Field.IMAGE_SCALE)
-        as_it_is = factors + 2 * FLOAT_BYTES  # the factor 1 and the offset 0
-        zeros = read(step, Field.ZEROS)
-        for u in range(size):
-            target = lines + u * line
-            if 0 <= top + u < height:
-                copy((zeros, left, as_it_is, target))
-                copy((image + (top + u) * values * FLOAT_BYTES, values, factors, target + left * FLOAT_BYTES))
-                copy((zeros, right, as_it_is, target + (left + values) * FLOAT_BYTES))
-            else:
-                copy((zeros, left + values + right, as_it_is, target))
-        depth = size * channels
-        pixels = read(step, Field.SOURCE_WIDTH)
-        rows = stem_rows if pixels >= stem_rows else 1
-        weights = read(step, Field.PRODUCER_WEIGHTS)
-        bias = read(step, Field.PRODUCER_BIAS)
-        activation = read(step, Field.PRODUCER_ACTIVATION)
-        for n in range(read(step, Field.PRODUCER_PANELS)):
-            first = 0
-            while first < pixels:
-                first = min(first, pixels - rows)
-                call = (
-                    lines + first * stride * channels * FLOAT_BYTES, line, size, depth, 0,
-                    weights + n * size * depth * panel, bias + n * panel,
-                    y + n * lanes_panels * y_block + first * vector, y_block, 0, activation,
-                )  # fmt: skip
-                if rows == stem_rows:
-                    stem_wide(call)
-                else:
-                    stem_one(call)
-                first += rows
 
-    @compiled
-    def produce_row(step, arena, lines, image, row, y, y_block):  # type: ignore[no-untyped-def]
-        """One row of the map that the depthwise layer reads."""
-        if read(step, Field.PRODUCER) == Producer.STEM:
-            stem_row(step, image, lines, row, y, y_block)
-            return
-        columns = read(step, Field.SOURCE_WIDTH)
-        depth = read(step, Field.PRODUCER_DEPTH)
-        source = arena + read(step, Field.SOURCE) + row * columns * vector
-        for n in range(read(step, Field.PRODUCER_PANELS)):
-            gemm(
-                read(step, Field.PRODUCER_ROWS), columns, source, read(step, Field.SOURCE_BLOCK), depth,
-                read(step, Field.PRODUCER_WEIGHTS) + n * depth * panel, read(step, Field.PRODUCER_BIAS) + n * panel,
-                y + n * lanes_panels * y_block, y_block, 0, read(step, Field.PRODUCER_ACTIVATION),
-            )  # fmt: skip
+@compiled
+def produce_row(step, arena, lines, image, row, y, y_block):  # type: ignore[no-untyped-def]
+    """One row of the map that the depthwise layer reads."""
+    if read(step, Field.PRODUCER_KIND) == Producer.STEM:
+        stem_row(step, image, lines, row, y, y_block)
+        return
+    columns = read(step, Field.SOURCE_WIDTH)
+    segment = read(step, Field.SOURCE_BLOCK)
+    source = arena + read(step, Field.SOURCE) + row * columns * read(step, Field.VECTOR)
+    for n in range(panels_of(step, Field.PRODUCER)):
+        w = weights_of(step, Field.PRODUCER, n)
+        product_panel(step, Field.PRODUCER, n, columns, source, segment, w, y, y_block, 0)
 
-    @compiled
-    def strips(step, arena, scratch, image, first, last):  # type: ignore[no-untyped-def]
-        """Strips first ... last - 1: the producer's rows go round a ring in cache, and so do the depthwise layer's."""
-        height = read(step, Field.HEIGHT)
-        out_columns = read(step, Field.WIDTH)
-        in_height = read(step, Field.SOURCE_HEIGHT)
-        columns = read(step, Field.SOURCE_WIDTH)
-        blocks = read(step, Field.BLOCKS)
-        size = read(step, Field.SIZE)
-        stride = read(step, Field.STRIDE)
-        strip_rows = read(step, Field.STRIP_ROWS)
-        producer = read(step, Field.PRODUCER)
-        zeros = read(step, Field.ZEROS)
-        panels = read(step, Field.PANELS)
-        target = arena + read(step, Field.TARGET)
-        target_block = read(step, Field.TARGET_BLOCK)
-        lines = scratch + SCRATCH_HEADER
-        kept = lines + read(step, Field.LINES)
+
+@compiled
+def depthwise_row(step, rows, row, source, ring, w, y):  # type: ignore[no-untyped-def]
+    """Output row `row` of one block of channels; `source` holds its input rows, row r at place r % ring.
+
+    rows: where to write the addresses of the filter's rows.
+    """
+    columns = read(step, Field.SOURCE_WIDTH)
+    zeros = read(step, Field.ZEROS)
+    top = row * read(step, Field.STRIDE) - read(step, Field.TOP)
+    for u in range(read(step, Field.SIZE)):
+        if 0 <= top + u < read(step, Field.SOURCE_HEIGHT):
+            write(rows, u, source + (top + u) % ring * columns * read(step, Field.VECTOR))
+        else:
+            write(rows, u, zeros)
+    left = read(step, Field.LEFT)
+    activation = read(step, Field.ACTIVATION)
+    invoke(read(step, Field.DEPTHWISE_TILE), (rows, columns, read(step, Field.WIDTH), left, zeros, w, y, activation))
+
+
+@compiled
+def strips(step, arena, scratch, image, first, last):  # type: ignore[no-untyped-def]
+    """Strips first ... last - 1: the producer's rows go round a ring in cache, and so do the depthwise layer's."""
+    vector = read(step, Field.VECTOR)
+    height = read(step, Field.HEIGHT)
+    out_row = read(step, Field.WIDTH) * vector
+    in_height = read(step, Field.SOURCE_HEIGHT)
+    in_row = read(step, Field.SOURCE_WIDTH) * vector
+    size = read(step, Field.SIZE)
+    stride = read(step, Field.STRIDE)
+    strip_rows = read(step, Field.STRIP_ROWS)
+    produces = read(step, Field.PRODUCER_KIND) != Producer.NONE
+    panels = panels_of(step, Field.MATRIX)
+    target = arena + read(step, Field.TARGET)
+    target_block = read(step, Field.TARGET_BLOCK)
+    lines = scratch + SCRATCH_HEADER
+    filtered = lines + read(step, Field.FILTERED)
+    if produces:
+        source = lines + read(step, Field.LINES)
         ring = read(step, Field.RING)
-        ring_block = ring * columns * vector
-        if producer == Producer.NONE:
-            ring = in_height
-            kept = arena + read(step, Field.SOURCE)
-            ring_block = read(step, Field.SOURCE_BLOCK)
-        ready = 0
-        filtered = scratch + SCRATCH_HEADER + read(step, Field.FILTERED)
-        for strip in range(first, last):
-            begin = strip * strip_rows
-            end = min(begin + strip_rows, height)
+        source_block = ring * in_row
+    else:
+        source = arena + read(step, Field.SOURCE)
+        ring = in_height
+        source_block = read(step, Field.SOURCE_BLOCK)
+    ready = 0
+    for strip in range(first, last):
+        begin = strip * strip_rows
+        end = min(begin + strip_rows, height)
+        if produces:
             top = begin * stride - read(step, Field.TOP)
             bottom = min((end - 1) * stride - read(step, Field.TOP) + size, in_height)
-            if producer != Producer.NONE:
-                for row in range(max(top, ready), bottom):
-                    produce_row(step, arena, lines, image, row, kept + (row % ring) * columns * vector, ring_block)
-                ready = bottom
-            out_block = (end - begin) * out_columns * vector
-            out = filtered
-            if panels == 0:
-                out_block = target_block
-                out = target + begin * out_columns * vector
-            for c in range(blocks):
-                w = read(step, Field.WEIGHTS) + c * (1 + size * size) * vector
-                for row in range(begin, end):
-                    for u in range(size):
-                        source_row = row * stride - read(step, Field.TOP) + u
-                        if 0 <= source_row < in_height:
-                            write(scratch, u, kept + c * ring_block + (source_row % ring) * columns * vector)
-                        else:
-                            write(scratch, u, zeros)
-                    depthwise(
-                        size, stride, scratch, columns, out_columns, read(step, Field.LEFT), zeros, w,
-                        out + c * out_block + (row - begin) * out_columns * vector, read(step, Field.ACTIVATION),
-                    )  # fmt: skip
-            depth = read(step, Field.DEPTH)
-            here = begin * out_columns * vector
-            for n in range(panels):
-                beside = read(step, Field.RESIDUAL)
-                if beside >= 0:
-                    beside += arena + here + n * lanes_panels * target_block
-                else:
-                    beside = 0
-                gemm(
-                    read(step, Field.MATRIX_ROWS), (end - begin) * out_columns, filtered, out_block, depth,
-                    read(step, Field.MATRIX) + n * depth * panel, read(step, Field.MATRIX_BIAS) + n * panel,
-                    target + here + n * lanes_panels * target_block, target_block, beside,
-                    read(step, Field.MATRIX_ACTIVATION),
-                )  # fmt: skip
+            for row in range(max(top, ready), bottom):
+                produce_row(step, arena, lines, image, row, source + row % ring * in_row, source_block)
+            ready = bottom
+        out, out_block = filtered, (end - begin) * out_row
+        if panels == 0:
+            out, out_block = target + begin * out_row, target_block
+        for c in range(read(step, Field.BLOCKS)):
+            w = read(step, Field.WEIGHTS) + c * (1 + size * size) * vector
+            for row in range(begin, end):
+                y = out + c * out_block + (row - begin) * out_row
+                depthwise_row(step, scratch, row, source + c * source_block, ring, w, y)
+        residual = read(step, Field.RESIDUAL)
+        beside = arena + residual + begin * out_row if residual >= 0 else 0
+        pixels = (end - begin) * read(step, Field.WIDTH)
+        for n in range(panels):
+            w = weights_of(step, Field.MATRIX, n)
+            y = target + begin * out_row
+            product_panel(step, Field.MATRIX, n, pixels, filtered, out_block, w, y, target_block, beside)
 
-    @compiled
-    def depthwise_panels(step, arena, scratch, first, last):  # type: ignore[no-untyped-def]
-        """Panels of channels first ... last - 1: expanded, filtered and averaged while they are in cache."""
-        out_columns = read(step, Field.WIDTH)
-        in_height = read(step, Field.SOURCE_HEIGHT)
-        columns = read(step, Field.SOURCE_WIDTH)
-        size = read(step, Field.SIZE)
-        stride = read(step, Field.STRIDE)
-        zeros = read(step, Field.ZEROS)
-        target_block = read(step, Field.TARGET_BLOCK)
-        depth = read(step, Field.PRODUCER_DEPTH)
-        blocks = read(step, Field.BLOCKS)
-        expanded = scratch + SCRATCH_HEADER
-        for n in range(first, last):
-            source = arena + read(step, Field.SOURCE)
-            source_block = read(step, Field.SOURCE_BLOCK)
-            if read(step, Field.PRODUCER) == Producer.POINTWISE:
-                gemm(
-                    read(step, Field.PRODUCER_ROWS), in_height * columns, source, source_block, depth,
-                    read(step, Field.PRODUCER_WEIGHTS) + n * depth * panel, read(step, Field.PRODUCER_BIAS) + n * panel,
-                    expanded, in_height * columns * vector, 0, read(step, Field.PRODUCER_ACTIVATION),
-                )  # fmt: skip
-                source_block = in_height * columns * vector
-                source = expanded - n * lanes_panels * source_block
-            for c in range(n * lanes_panels, min((n + 1) * lanes_panels, blocks)):
-                w = read(step, Field.WEIGHTS) + c * (1 + size * size) * vector
-                out = arena + read(step, Field.TARGET) + c * target_block
-                for row in range(read(step, Field.HEIGHT)):
-                    for u in range(size):
-                        source_row = row * stride - read(step, Field.TOP) + u
-                        if 0 <= source_row < in_height:
-                            write(scratch, u, source + c * source_block + source_row * columns * vector)
-                        else:
-                            write(scratch, u, zeros)
-                    depthwise(
-                        size, stride, scratch, columns, out_columns, read(step, Field.LEFT), zeros, w,
-                        out + row * out_columns * vector, read(step, Field.ACTIVATION),
-                    )  # fmt: skip
-                if read(step, Field.AVERAGE) >= 0:
-                    pixels = read(step, Field.HEIGHT) * out_columns
-                    pool(
-                        (out, pixels, read(step, Field.ONE_OVER_PIXELS), arena + read(step, Field.AVERAGE) + c * vector)
-                    )
 
-    @compiled
-    def pointwise_panels(step, arena, scratch, first, last):  # type: ignore[no-untyped-def]
-        """Units first ... last - 1 of a 1x1 convolution; a unit is a panel of output channels for a part of the
-        pixels."""
-        parts = read(step, Field.PIXEL_PARTS)
-        panels = read(step, Field.PANELS)
-        depth = read(step, Field.DEPTH)
-        pixels = read(step, Field.HEIGHT) * read(step, Field.WIDTH)
-        rows = read(step, Field.MATRIX_ROWS)
-        groups = (pixels + rows - 1) // rows
-        target_block = read(step, Field.TARGET_BLOCK)
-        gate = read(step, Field.GATE)
-        for unit in range(first, last):
-            part = unit // panels
-            n = unit - part * panels
-            begin = part * groups // parts * rows
-            end = min((part + 1) * groups // parts * rows, pixels)
-            begin = min(begin, end - rows)
-            here = begin * vector
-            w = read(step, Field.MATRIX) + n * depth * panel
-            if gate >= 0:
-                scale((w, arena + gate, depth, scratch))
-                w = scratch
-            beside = read(step, Field.RESIDUAL)
-            if beside >= 0:
-                beside += arena + here + n * lanes_panels * target_block
-            else:
-                beside = 0
-            target = arena + read(step, Field.TARGET) + n * lanes_panels * target_block
-            gemm(
-                rows, end - begin, arena + read(step, Field.SOURCE) + here, read(step, Field.SOURCE_BLOCK), depth,
-                w, read(step, Field.MATRIX_BIAS) + n * panel, target + here, target_block, beside,
-                read(step, Field.MATRIX_ACTIVATION),
-            )  # fmt: skip
-            if read(step, Field.AVERAGE) >= 0:
-                for j in range(lanes_panels):
-                    average = arena + read(step, Field.AVERAGE) + (n * lanes_panels + j) * vector
-                    pool((target + j * target_block, pixels, read(step, Field.ONE_OVER_PIXELS), average))
-
-    @compiled
-    def dense(step, arena, first, last):  # type: ignore[no-untyped-def]
-        """Groups first ... last - 1 of a dense layer's outputs, GEMV_PANELS vectors each where there are as many."""
-        depth = read(step, Field.DEPTH)
-        blocks = read(step, Field.BLOCKS)
+@compiled
+def depthwise_panels(step, arena, scratch, first, last):  # type: ignore[no-untyped-def]
+    """Panels of channels first ... last - 1: expanded, filtered and averaged while they are in cache."""
+    vector = read(step, Field.VECTOR)
+    panel = read(step, Field.PANEL)
+    out_row = read(step, Field.WIDTH) * vector
+    in_height = read(step, Field.SOURCE_HEIGHT)
+    in_pixels = in_height * read(step, Field.SOURCE_WIDTH)
+    size = read(step, Field.SIZE)
+    target_block = read(step, Field.TARGET_BLOCK)
+    average = read(step, Field.AVERAGE)
+    expanded = scratch + SCRATCH_HEADER
+    for n in range(first, last):
         source = arena + read(step, Field.SOURCE)
+        source_block = read(step, Field.SOURCE_BLOCK)
+        if read(step, Field.PRODUCER_KIND) == Producer.POINTWISE:
+            w = weights_of(step, Field.PRODUCER, n)
+            block = in_pixels * vector
+            whole = expanded - n * panel * block  # where the whole expanded map would begin
+            product_panel(step, Field.PRODUCER, n, in_pixels, source, source_block, w, whole, block, 0)
+            source, source_block = whole, block
+        for c in range(n * panel, min((n + 1) * panel, read(step, Field.BLOCKS))):
+            w = read(step, Field.WEIGHTS) + c * (1 + size * size) * vector
+            out = arena + read(step, Field.TARGET) + c * target_block
+            for row in range(read(step, Field.HEIGHT)):
+                depthwise_row(step, scratch, row, source + c * source_block, in_height, w, out + row * out_row)
+            if average >= 0:
+                pixels = read(step, Field.HEIGHT) * read(step, Field.WIDTH)
+                scale = read(step, Field.ONE_OVER_PIXELS)
+                invoke(read(step, Field.POOL_TILE), (out, pixels, scale, arena + average + c * vector))
+
+
+@compiled
+def pointwise_panels(step, arena, scratch, first, last):  # type: ignore[no-untyped-def]
+    """Units first ... last - 1 of a 1x1 convolution; a unit is a panel of output channels for a part of the pixels."""
+    vector = read(step, Field.VECTOR)
+    panel = read(step, Field.PANEL)
+    panels = panels_of(step, Field.MATRIX)
+    parts = read(step, Field.PIXEL_PARTS)
+    blocks = read(step, Field.MATRIX + Product.BLOCKS)
+    depth = read(step, Field.MATRIX + Product.SEGMENTS) * read(step, Field.MATRIX + Product.LENGTH)
+    depth += read(step, Field.MATRIX + Product.TAIL)
+    pixels = read(step, Field.HEIGHT) * read(step, Field.WIDTH)
+    target_block = read(step, Field.TARGET_BLOCK)
+    segment = read(step, Field.SOURCE_BLOCK)
+    gate = read(step, Field.GATE)
+    residual = read(step, Field.RESIDUAL)
+    average = read(step, Field.AVERAGE)
+    for unit in range(first, last):
+        part = unit // panels
+        n = unit - part * panels
+        vectors = min(panel, blocks - n * panel)
+        begin = part * pixels // parts
+        end = (part + 1) * pixels // parts
+        here = begin * vector
+        w = weights_of(step, Field.MATRIX, n)
+        if gate >= 0:
+            invoke(read(step, Field.SCALE_TILE), (w, arena + gate, depth, vectors, scratch))
+            w = scratch
+        beside = arena + residual + here if residual >= 0 else 0
+        source = arena + read(step, Field.SOURCE) + here
         target = arena + read(step, Field.TARGET)
-        matrix = read(step, Field.MATRIX)
-        bias = read(step, Field.MATRIX_BIAS)
-        activation = read(step, Field.MATRIX_ACTIVATION)
-        stream = depth * vector
-        for unit in range(first, last):
-            if blocks >= GEMV_PANELS:
-                n = min(unit * GEMV_PANELS, blocks - GEMV_PANELS)
-                gemv_many(
-                    (source, depth, matrix + n * stream, stream, bias + n * vector, target + n * vector, activation)
-                )
-            else:
-                n = unit
-                gemv_one(
-                    (source, depth, matrix + n * stream, stream, bias + n * vector, target + n * vector, activation)
-                )
+        product_panel(step, Field.MATRIX, n, end - begin, source, segment, w, target + here, target_block, beside)
+        if average >= 0:
+            for j in range(n * panel, n * panel + vectors):
+                scale = read(step, Field.ONE_OVER_PIXELS)
+                y = arena + average + j * vector
+                invoke(read(step, Field.POOL_TILE), (target + j * target_block, pixels, scale, y))
 
-    @compiled
-    def work(step, arena, scratch, image, first, last):  # type: ignore[no-untyped-def]
-        kind = read(step, Field.KIND)
-        if kind == Kind.STRIP:
-            strips(step, arena, scratch, image, first, last)
-        elif kind == Kind.DEPTHWISE:
-            depthwise_panels(step, arena, scratch, first, last)
-        elif kind == Kind.POINTWISE:
-            pointwise_panels(step, arena, scratch, first, last)
-        elif kind == Kind.DENSE:
-            dense(step, arena, first, last)
-        elif kind == Kind.STEM:
-            columns = read(step, Field.SOURCE_WIDTH)
-            target = arena + read(step, Field.TARGET)
-            for row in range(first, last):
-                here = target + row * columns * vector
-                stem_row(step, image, scratch + SCRATCH_HEADER, row, here, read(step, Field.TARGET_BLOCK))
+
+@compiled
+def dense(step, arena, first, last):  # type: ignore[no-untyped-def]
+    """Groups first ... last - 1 of a dense layer's outputs; the last group overlaps the one before."""
+    vector = read(step, Field.VECTOR)
+    depth = read(step, Field.MATRIX + Product.LENGTH)
+    streams = read(step, Field.GEMV_PANELS)
+    source = arena + read(step, Field.SOURCE)
+    target = arena + read(step, Field.TARGET)
+    for unit in range(first, last):
+        n = min(unit * streams, read(step, Field.MATRIX + Product.BLOCKS) - streams)
+        w = read(step, Field.MATRIX + Product.WEIGHTS) + n * depth * vector
+        bias = read(step, Field.MATRIX + Product.BIAS) + n * vector
+        activation = read(step, Field.MATRIX + Product.ACTIVATION)
+        tile = read(step, Field.GEMV_TILE)
+        invoke(tile, (source, depth, w, depth * vector, bias, target + n * vector, activation))
+
+
+@compiled
+def stem_rows(step, arena, scratch, image, first, last):  # type: ignore[no-untyped-def]
+    """Rows first ... last - 1 of the first convolution."""
+    row_bytes = read(step, Field.SOURCE_WIDTH) * read(step, Field.VECTOR)
+    target = arena + read(step, Field.TARGET)
+    for row in range(first, last):
+        y = target + row * row_bytes
+        stem_row(step, image, scratch + SCRATCH_HEADER, row, y, read(step, Field.TARGET_BLOCK))
+
+
+@compiled
+def blocks_of_a_map(step, arena, first, last):  # type: ignore[no-untyped-def]
+    """Blocks first ... last - 1 of a global average or of a sum."""
+    pixels = read(step, Field.HEIGHT) * read(step, Field.WIDTH)
+    for c in range(first, last):
+        source = arena + read(step, Field.SOURCE) + c * read(step, Field.SOURCE_BLOCK)
+        if read(step, Field.KIND) == Kind.POOL:
+            y = arena + read(step, Field.TARGET) + c * read(step, Field.VECTOR)
+            invoke(read(step, Field.POOL_TILE), (source, pixels, read(step, Field.ONE_OVER_PIXELS), y))
         else:
-            pixels = read(step, Field.HEIGHT) * read(step, Field.WIDTH)
-            source = arena + read(step, Field.SOURCE)
-            for c in range(first, last):
-                here = source + c * read(step, Field.SOURCE_BLOCK)
-                if kind == Kind.POOL:
-                    average = arena + read(step, Field.TARGET) + c * vector
-                    pool((here, pixels, read(step, Field.ONE_OVER_PIXELS), average))
-                else:
-                    block = c * read(step, Field.TARGET_BLOCK)
-                    other = arena + read(step, Field.RESIDUAL) + block
-                    add((here, other, pixels, arena + read(step, Field.TARGET) + block))
+            block = c * read(step, Field.TARGET_BLOCK)
+            other = arena + read(step, Field.RESIDUAL) + block
+            invoke(read(step, Field.ADD_TILE), (source, other, pixels, arena + read(step, Field.TARGET) + block))
 
-    @compiled
-    def wait(barrier, target):  # type: ignore[no-untyped-def]
-        """Return True when `target` arrivals have been counted, False when the call is off."""
-        spins = 0
+
+@compiled
+def work(step, arena, scratch, image, first, last):  # type: ignore[no-untyped-def]
+    """Units first ... last - 1 of one step."""
+    kind = read(step, Field.KIND)
+    if kind == Kind.STRIP:
+        strips(step, arena, scratch, image, first, last)
+    elif kind == Kind.DEPTHWISE:
+        depthwise_panels(step, arena, scratch, first, last)
+    elif kind == Kind.POINTWISE:
+        pointwise_panels(step, arena, scratch, first, last)
+    elif kind == Kind.DENSE:
+        dense(step, arena, first, last)
+    elif kind == Kind.STEM:
+        stem_rows(step, arena, scratch, image, first, last)
+    else:
+        blocks_of_a_map(step, arena, first, last)
+
+
+@compiled
+def wait(barrier, target):  # type: ignore[no-untyped-def]
+    """Return True when `target` arrivals have been counted, False when the call is off."""
+    spins = 0
+    arrived = read_now(barrier)
+    while 0 <= arrived < target:
+        pause()
+        spins += 1
+        if spins > SPINS:
+            give_way()
         arrived = read_now(barrier)
-        while 0 <= arrived < target:
-            pause()
-            spins += 1
-            if spins > SPINS:
-                give_way()
-            arrived = read_now(barrier)
-        return arrived >= 0
+    return arrived >= 0
 
-    def run(table, steps, arena, scratch, image, thread, threads, barrier, arrived):  # type: ignore[no-untyped-def]
-        for index in range(steps):
-            step = table + index * FIELDS * 8
-            units = read(step, Field.UNITS)
-            work(step, arena, scratch, image, thread * units // threads, (thread + 1) * units // threads)
-            if threads > 1:
-                add_now(barrier, 1)
-                if not wait(barrier, arrived + (index + 1) * threads):
-                    return 1
-        return 0
 
-    return run
+def run(table, steps, arena, scratch, image, thread, threads, barrier, arrived):  # type: ignore[no-untyped-def]
+    """Work through `steps` rows of FIELDS int64 as one member of a team; all arguments are int64.
+
+    Args:
+        table, arena, scratch, image: addresses; the scratch is this thread's own.
+        thread, threads: who this is, and how many they are.
+        barrier: address of an int64 that counts arrivals: `arrived` before the first thread starts, below 0 when the
+            call is off.
+
+    Returns:
+        0, or 1 if the call was off.
+    """
+    for index in range(steps):
+        step = table + index * FIELDS * 8
+        units = read(step, Field.UNITS)
+        work(step, arena, scratch, image, thread * units // threads, (thread + 1) * units // threads)
+        if threads > 1:
+            add_now(barrier, 1)
+            if not wait(barrier, arrived + (index + 1) * threads):
+                return 1
+    return 0

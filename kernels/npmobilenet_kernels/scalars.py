@@ -22,25 +22,18 @@ def intrinsic(emit: Callable[..., Any]) -> Any:
     return extending.intrinsic(emit)
 
 
-def external(name: str) -> Any:
-    """A function that Numba code can call, compiled elsewhere under the symbol `name`.
+@intrinsic
+def invoke(typing: Any, address: Any, arguments: Any) -> Any:
+    """Call the tile at `address` with a tuple of integers."""
 
-    Returns:
-        A Numba intrinsic that takes one tuple of integers and returns nothing.
-    """
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, given: Values) -> Value:
+        packed = [builder.extract_value(given[1], i) for i in range(len(arguments.types))]
+        values = [context.cast(builder, v, t, types.int64) for v, t in zip(packed, arguments.types, strict=True)]
+        kind = ir.FunctionType(ir.VoidType(), [I64] * len(values))
+        builder.call(builder.inttoptr(given[0], kind.as_pointer()), values)
+        return context.get_dummy_value()
 
-    @intrinsic
-    def call(typing: Any, arguments: Any) -> Any:
-        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, packed: Values) -> Value:
-            given = [builder.extract_value(packed[0], i) for i in range(len(arguments.types))]
-            values = [context.cast(builder, v, t, types.int64) for v, t in zip(given, arguments.types, strict=True)]
-            kind = ir.FunctionType(ir.VoidType(), [I64] * len(values))
-            builder.call(declared(builder.module, name, kind), values)
-            return context.get_dummy_value()
-
-        return types.void(arguments), codegen
-
-    return call
+    return types.void(types.int64, arguments), codegen
 
 
 @intrinsic

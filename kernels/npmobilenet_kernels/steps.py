@@ -1,29 +1,46 @@
 """The plan's table: what the compiled network reads, one row of int64 a step.
 
-The engine writes these rows, `network.py` executes them. Addresses of activations are byte offsets into the arena of
-the call, so that one table serves every caller; addresses of weights are absolute. A map is [blocks][H * W_map][W], W
-the vector's width.
+The engine writes these rows, `network.py` works through them. Addresses of activations are byte offsets into the arena
+of the call, so that one table serves every caller; addresses of weights and tiles are absolute. A map is
+[blocks][H * W_map][W], W the vector's width.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum, auto
 
-FIELDS = 56  # int64 values a row; `Field` names them
-GEMV_PANELS = 8  # vectors of a dense layer's output computed at once, each from its own stream of weights
+FIELDS = 80  # int64 values a row; `Field` names them
 SCRATCH_HEADER = 64  # bytes at the start of a thread's scratch: addresses of the filter's rows
 
 
 class Kind(IntEnum):
     """What a step does."""
 
-    STRIP = 0  # [convolution 3x3 or pointwise, then] depthwise [, then pointwise], a few rows of the map at a time
-    DEPTHWISE = auto()  # [pointwise, then] depthwise [, then average], one panel of channels at a time
-    POINTWISE = auto()  # 1x1 convolution, one panel of output channels at a time
+    STRIP = 0  # [product, then] depthwise [, then product], a few rows of the map at a time
+    DEPTHWISE = auto()  # [product, then] depthwise [, then average], one panel of channels at a time
+    POINTWISE = auto()  # product [, then average], one panel of output channels at a time
     DENSE = auto()  # one row of a matrix product
     POOL = auto()  # global average
     ADD = auto()  # sum of two maps
     STEM = auto()  # first convolution alone, row by row
+
+
+class Product(IntEnum):
+    """Columns of one matrix product (pointwise or first convolution), counted from where it begins in the row."""
+
+    TILE = 0  # address of the tile for whole panels of output channels, and its pixels
+    ROWS = auto()
+    NARROW_TILE = auto()  # the same for a last panel of one vector
+    NARROW_ROWS = auto()
+    BLOCKS = auto()  # output channels, in vectors
+    PITCH = auto()  # bytes from pixel to pixel of the input
+    SEGMENTS = auto()  # the sum runs over so many whole segments of the input, of LENGTH values each, then TAIL more
+    LENGTH = auto()
+    TAIL = auto()
+    WEIGHTS = auto()  # [panels][depth][panel]
+    PANEL_BYTES = auto()  # of one whole panel
+    BIAS = auto()
+    ACTIVATION = auto()
 
 
 class Field(IntEnum):
@@ -31,34 +48,39 @@ class Field(IntEnum):
 
     KIND = 0
     UNITS = auto()  # pieces of work, shared out among the threads
-    # the map that comes in, and the convolution that makes the depthwise layer's input (producer)
+    VECTOR = auto()  # bytes of a vector
+    PANEL = auto()  # vectors in a panel
+    ZEROS = auto()  # address of a row of zeros
+    ONE_OVER_PIXELS = auto()  # address of the float 1 / (H W)
+    # the map that comes in
     SOURCE = auto()
     SOURCE_BLOCK = auto()  # bytes from block to block
     SOURCE_HEIGHT = auto()
     SOURCE_WIDTH = auto()
-    PRODUCER = auto()  # 0 none, 1 pointwise, 2 first convolution
-    PRODUCER_PANELS = auto()
-    PRODUCER_DEPTH = auto()  # c_in of a pointwise producer
-    PRODUCER_WEIGHTS = auto()
-    PRODUCER_BIAS = auto()
-    PRODUCER_ACTIVATION = auto()
-    PRODUCER_ROWS = auto()  # tile
-    IMAGE_HEIGHT = auto()  # first convolution: its input, (H, W, c_in) as it comes
+    # the value that goes out
+    TARGET = auto()
+    TARGET_BLOCK = auto()
+    HEIGHT = auto()  # rows and columns
+    WIDTH = auto()
+    AVERAGE = auto()  # where its average over all pixels goes, or -1
+    RESIDUAL = auto()  # map added to it, or -1
+    # first convolution: its input, (H, W, c_in) as it comes
+    IMAGE_HEIGHT = auto()
     IMAGE_WIDTH = auto()
     IMAGE_CHANNELS = auto()
-    IMAGE_TOP = auto()  # rows of zeros above, columns of zeros on the left
+    IMAGE_TOP = auto()  # rows of zeros above, columns of zeros on the left and right
     IMAGE_LEFT = auto()
     IMAGE_RIGHT = auto()
     IMAGE_SCALE = auto()  # address of four floats: scale, offset, 1, 0
-    FILTER = auto()  # K of the first convolution
+    FILTER = auto()  # K
     FILTER_STRIDE = auto()
+    COPY_TILE = auto()
     # depthwise
+    DEPTHWISE_TILE = auto()
     BLOCKS = auto()  # blocks of channels
-    HEIGHT = auto()  # output rows and columns
-    WIDTH = auto()
     SIZE = auto()  # K
     STRIDE = auto()
-    TOP = auto()
+    TOP = auto()  # rows of zeros above, columns of zeros on the left
     LEFT = auto()
     WEIGHTS = auto()  # per block: bias, then K * K vectors
     ACTIVATION = auto()
@@ -66,22 +88,19 @@ class Field(IntEnum):
     RING = auto()  # rows of the producer's output that are kept
     LINES = auto()  # bytes of scratch for the first convolution's input rows; the ring follows
     FILTERED = auto()  # where in the scratch the depthwise output goes
-    AVERAGE = auto()  # where the output's average over all pixels goes, or -1
-    # pointwise
-    PANELS = auto()
-    DEPTH = auto()  # c_in
-    MATRIX = auto()  # weights [panels][c_in][panel width]
-    MATRIX_BIAS = auto()
-    MATRIX_ACTIVATION = auto()
-    MATRIX_ROWS = auto()  # tile
+    # pointwise and dense
     PIXEL_PARTS = auto()  # a panel's pixels are cut into so many units
     GATE = auto()  # squeeze-and-excite: factor of every input channel, or -1
-    RESIDUAL = auto()  # map added to the output, or -1
-    TARGET = auto()
-    TARGET_BLOCK = auto()
-    ZEROS = auto()  # address of a row of zeros
-    ONE_OVER_PIXELS = auto()  # address of the float 1 / (H W)
+    SCALE_TILE = auto()
+    GEMV_TILE = auto()
+    GEMV_PANELS = auto()  # vectors of output that the tile computes
+    POOL_TILE = auto()
+    ADD_TILE = auto()
+    PRODUCER_KIND = auto()  # a Producer
     SCRATCH = auto()  # bytes of scratch that the step needs; the kernels do not read it
+    # products
+    PRODUCER = 50  # Product columns of what makes the depthwise layer's input
+    MATRIX = PRODUCER + len(Product)  # Product columns of the pointwise layer
 
 
 class Producer(IntEnum):

@@ -11,24 +11,25 @@ gives it. The arguments are addresses and counts, in bytes and elements. The pla
 from __future__ import annotations
 
 from npmobilenet_kernels.lanes import Lanes
-from npmobilenet_kernels.steps import GEMV_PANELS, Activation
+from npmobilenet_kernels.steps import Activation
 from npmobilenet_kernels.vector import FLOAT_BYTES, Emit, Emitter, Value, Values
 
 DEPTHWISE_PIXELS = 7  # output pixels of one depthwise tile: the widths of all networks at 224 are multiples of 7
 STEM_CHANNELS = 3  # the first convolution that has a tile: RGB, a pixel of its output two pixels of the image further
 STEM_PITCH = 2 * STEM_CHANNELS * FLOAT_BYTES
 POOL_ROWS = 4  # partial sums of the average: one addition waits four cycles for the one before it
+FAR = 2048  # bytes ahead that weights are fetched where they come from the last cache: 32 rounds of the sum
 GEMV_SPLIT = 4  # partial sums over k for a single panel
 
 
-def gemm_name(rows: int, lanes: Lanes, stem: bool = False) -> str:
+def gemm_name(rows: int, panel: int, lanes: Lanes, *, stem: bool = False) -> str:
     """Symbol of a tile of the matrix product."""
-    return f"npmobilenet_{'stem' if stem else 'gemm'}_{rows}x{lanes.panels}x{lanes.width}"
+    return f"npmobilenet_{'stem' if stem else 'gemm'}_{rows}x{panel}x{lanes.width}"
 
 
-def gemv_name(panels: int, lanes: Lanes) -> str:
+def gemv_name(streams: int, lanes: Lanes) -> str:
     """Symbol of a dense layer's tile."""
-    return f"npmobilenet_gemv_{panels}x{lanes.width}"
+    return f"npmobilenet_gemv_{streams}x{lanes.width}"
 
 
 def depthwise_name(size: int, stride: int, lanes: Lanes) -> str:
@@ -43,14 +44,19 @@ def simple_name(operation: str, lanes: Lanes) -> str:
 
 def all_tiles(lanes: Lanes) -> dict[str, Emit]:
     """Every tile for one kind of CPU, by symbol."""
-    tiles = {gemm_name(rows, lanes): gemm_tile(rows, lanes.panels, None, 4) for rows in lanes.rows}
-    for rows in (lanes.stem_rows, 1):
-        tiles[gemm_name(rows, lanes, stem=True)] = gemm_tile(rows, lanes.panels, STEM_PITCH, STEM_CHANNELS)
-    tiles[gemv_name(GEMV_PANELS, lanes)] = gemv_tile(GEMV_PANELS, 1)
-    tiles[gemv_name(1, lanes)] = gemv_tile(1, GEMV_SPLIT)
+    tiles = {}
+    choices = ((lanes.panel, lanes.rows, lanes.stem_rows[0]), (1, lanes.narrow_rows, lanes.stem_rows[1]))
+    for panel, choice, stem_rows in choices:
+        for rows in choice:
+            ahead = FAR if rows == lanes.far_rows and panel == lanes.panel else 0
+            tiles[gemm_name(rows, panel, lanes)] = gemm_tile(rows, panel, None, 4, ahead)
+        for rows in (stem_rows, 1):
+            tiles[gemm_name(rows, panel, lanes, stem=True)] = gemm_tile(rows, panel, STEM_PITCH, STEM_CHANNELS)
+    for streams in lanes.streams:
+        tiles[gemv_name(streams, lanes)] = gemv_tile(streams, GEMV_SPLIT if streams == 1 else 1)
     tiles |= {depthwise_name(size, stride, lanes): depthwise_row(size, stride) for size in (3, 5) for stride in (1, 2)}
-    tiles[simple_name("scale_weights", lanes)] = scale_weights(lanes.panels)
-    return tiles | {simple_name(emit.__name__, lanes): emit for emit in (pool, add_pixels, scale_and_copy)}
+    simple = (pool, scale_weights, add_pixels, scale_and_copy)
+    return tiles | {simple_name(emit.__name__, lanes): emit for emit in simple}
 
 
 def activate(e: Emitter, activation: Value, x: Values) -> Values:
@@ -64,10 +70,12 @@ def activate(e: Emitter, activation: Value, x: Values) -> Values:
         limit = e.where(e.compare("==", activation, Activation.RELU), e.constant(float("inf")), six)
         return [e.clamp(v, zero, limit) for v in x]
 
+    def gate(v: Value) -> Value:
+        return e.times(e.clamp(e.plus(v, three), zero, six), e.constant(1 / 6))
+
     def hard() -> Values:
-        gates = [e.times(e.clamp(e.plus(v, three), zero, six), e.constant(1 / 6)) for v in x]
         swish = e.compare("==", activation, Activation.HARD_SWISH)
-        return e.choose(swish, lambda: [e.times(v, gate) for v, gate in zip(x, gates, strict=True)], lambda: gates)
+        return e.choose(swish, lambda: [e.times(v, gate(v)) for v in x], lambda: [gate(v) for v in x])
 
     def curved() -> Values:
         return e.choose(e.compare("<=", activation, Activation.RELU6), clamped, hard)
@@ -75,7 +83,7 @@ def activate(e: Emitter, activation: Value, x: Values) -> Values:
     return e.choose(e.compare("==", activation, Activation.LINEAR), lambda: x, curved)
 
 
-def gemm_tile(rows: int, panels: int, pitch: int | None, unroll: int) -> Emit:
+def gemm_tile(rows: int, panels: int, pitch: int | None, unroll: int, ahead: int = 0) -> Emit:
     """A tile of a matrix product: `rows` pixels by `panels` vectors of output channels.
 
         y[i, :] = act(bias[:] + sum_k a[i, k] b[k, :]) + residual[i, :]
@@ -96,6 +104,7 @@ def gemm_tile(rows: int, panels: int, pitch: int | None, unroll: int) -> Emit:
         rows: pixels. panels: vectors of output channels.
         pitch: bytes from a[i, k] to a[i + 1, k]; None for 4 W.
         unroll: values of k a round.
+        ahead: bytes ahead that weights are fetched into the first cache; 0 leaves it to the CPU.
     """
 
     def emit(
@@ -107,6 +116,9 @@ def gemm_tile(rows: int, panels: int, pitch: int | None, unroll: int) -> Emit:
 
         def multiply_add(a: Value, b: Value, depth: int, accumulators: Values) -> Values:
             for k in range(depth):
+                if ahead:
+                    for j in range(panels):
+                        e.fetch(b, (k * panels + j) * e.bytes + ahead)
                 w = [e.load(b, (k * panels + j) * e.bytes) for j in range(panels)]
                 x = [e.splat(a, i * step + k * FLOAT_BYTES) for i in range(rows)]
                 accumulators = [e.fma(x[i], w[j], acc) for (i, j), acc in zip(tile, accumulators, strict=True)]
@@ -278,21 +290,21 @@ def pool(e: Emitter, x: Value, pixels: Value, scale: Value, y: Value) -> None:
     e.store(e.times(total, e.splat(scale)), y)
 
 
-def scale_weights(panels: int) -> Emit:
-    """Squeeze-and-excite, folded into the next product: y[k, :] = gate[k] w[k, :], for one panel of weights (K, panels
-    * W)."""
+def scale_weights(e: Emitter, w: Value, gate: Value, k: Value, panel: Value, y: Value) -> None:
+    """Squeeze-and-excite, folded into the next product: y[k, :] = gate[k] w[k, :], for weights of `panel` vectors."""
 
-    def emit(e: Emitter, w: Value, gate: Value, k: Value, y: Value) -> None:
-        def one_row(index: Value, _: Values) -> Values:
-            factor = e.splat(e.add(gate, e.multiply(index, FLOAT_BYTES)))
-            offset = e.multiply(index, panels * e.bytes)
-            for j in range(panels):
-                e.store(e.times(e.load(e.add(w, offset), j * e.bytes), factor), e.add(y, offset), j * e.bytes)
+    def one_row(index: Value, _: Values) -> Values:
+        factor = e.splat(e.add(gate, e.multiply(index, FLOAT_BYTES)))
+        start = e.multiply(e.multiply(index, panel), e.bytes)
+
+        def one_vector(j: Value, _: Values) -> Values:
+            offset = e.add(start, e.multiply(j, e.bytes))
+            e.store(e.times(e.load(e.add(w, offset)), factor), e.add(y, offset))
             return []
 
-        e.loop(k, [], one_row)
+        return e.loop(panel, [], one_vector)
 
-    return emit
+    e.loop(k, [], one_row)
 
 
 def scale_and_copy(e: Emitter, x: Value, count: Value, factors: Value, y: Value) -> None:

@@ -107,6 +107,13 @@ class Emitter:
         """The float at address + offset bytes, in every lane."""
         return self._spread(self.builder.load(self._pointer(address, offset), typ=F32, align=FLOAT_BYTES))
 
+    def fetch(self, address: Value, offset: int = 0) -> None:
+        """Ask for the cache line at address + offset bytes, which may lie outside any array."""
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, *[ir.IntType(32)] * 3])
+        to_read, soon, data = (ir.Constant(ir.IntType(32), value) for value in (0, 3, 1))
+        function = declared(self.builder.module, "llvm.prefetch.p0", kind)
+        self.builder.call(function, [self._pointer(address, offset), to_read, soon, data])
+
     def constant(self, value: float) -> Value:
         """The number `value` in every lane."""
         return ir.Constant(self.vector, [ir.Constant(F32, value)] * self.width)
