@@ -53,6 +53,27 @@ def zero_pad(x: Array, padding: tuple[Pair, Pair]) -> Array:
     return y
 
 
+def taps(x: Array, kernel: tuple[int, ...], stride: int, padding: Padding) -> Iterator[tuple[int, int, Array]]:
+    """The K_h * K_w shifted copies of the input that a convolution weights and sums; nothing is copied but zeros.
+
+    Args:
+        x: (N, H, W, C) activations.
+        kernel: (K_h, K_w), in pixels.
+        stride, padding: see `conv2d`.
+
+    Yields:
+        (u, v, view) for every tap of the kernel: the pixels that it meets, (N, H_out, W_out, C).
+
+    Raises:
+        ShapeError: the window does not fit.
+    """
+    H_out, W_out = window_output(x.shape[1:3], kernel, stride, padding)
+    x = zero_pad(x, resolve_padding(padding, x.shape[1:3], kernel, stride))
+    for u in range(kernel[0]):
+        for v in range(kernel[1]):
+            yield u, v, x[:, u : u + stride * H_out : stride, v : v + stride * W_out : stride]
+
+
 def conv2d(x: Array, w: Array, b: Array | None = None, *, stride: int = 1, padding: Padding = "same") -> Array:
     """Standard convolution: filter and mix the channels in one step.
 
@@ -76,7 +97,7 @@ def conv2d(x: Array, w: Array, b: Array | None = None, *, stride: int = 1, paddi
     Source: Howard et al. 2017 (arXiv:1704.04861), section 3.1, eq. 1; layouts and padding as Keras's Conv2D.
     """
     _check_kernel("conv2d", x, w)
-    y = _sum(view @ w[u, v] for u, v, view in _taps(x, w.shape[:2], stride, padding))  # (N, H_out, W_out, c_out)
+    y = _sum(view @ w[u, v] for u, v, view in taps(x, w.shape[:2], stride, padding))  # (N, H_out, W_out, c_out)
     return _add_bias(y, b)
 
 
@@ -105,8 +126,8 @@ def depthwise_conv2d(
     Source: Howard et al. 2017 (arXiv:1704.04861), section 3.1, eq. 3; layouts and padding as Keras's DepthwiseConv2D.
     """
     _check_kernel("depthwise_conv2d", x, w)
-    taps = _taps(x, w.shape[:2], stride, padding)
-    y = _sum(view[..., None] * w[u, v] for u, v, view in taps)  # (N, H_out, W_out, C, M)
+    views = taps(x, w.shape[:2], stride, padding)
+    y = _sum(view[..., None] * w[u, v] for u, v, view in views)  # (N, H_out, W_out, C, M)
     return _add_bias(y.reshape(*y.shape[:3], w.shape[2] * w.shape[3]), b)  # (N, H_out, W_out, C * M)
 
 
@@ -300,8 +321,8 @@ def average_pool(x: Array, *, size: Pair, stride: int, padding: Padding = "valid
     """
     _check_rank("average_pool", x, 4)
     inside = np.ones((1, *x.shape[1:3], 1), x.dtype)
-    pixels = _sum(view for _, _, view in _taps(inside, size, stride, padding))  # (1, H_out, W_out, 1)
-    return _sum(view for _, _, view in _taps(x, size, stride, padding)) / pixels
+    pixels = _sum(view for _, _, view in taps(inside, size, stride, padding))  # (1, H_out, W_out, 1)
+    return _sum(view for _, _, view in taps(x, size, stride, padding)) / pixels
 
 
 def max_pool(x: Array, *, size: Pair, stride: int, padding: Padding = "valid") -> Array:
@@ -324,9 +345,9 @@ def max_pool(x: Array, *, size: Pair, stride: int, padding: Padding = "valid") -
     Source: Keras's MaxPooling2D.
     """
     _check_rank("max_pool", x, 4)
-    inside = _taps(np.ones((1, *x.shape[1:3], 1), bool), size, stride, padding)
-    taps = zip(_taps(x, size, stride, padding), inside, strict=True)
-    return reduce(np.maximum, (np.where(mask, view, -np.inf) for (_, _, view), (_, _, mask) in taps)).astype(x.dtype)
+    inside = taps(np.ones((1, *x.shape[1:3], 1), bool), size, stride, padding)
+    views = zip(taps(x, size, stride, padding), inside, strict=True)
+    return reduce(np.maximum, (np.where(mask, view, -np.inf) for (_, _, view), (_, _, mask) in views)).astype(x.dtype)
 
 
 def squeeze_excite(x: Array, w1: Array, b1: Array, w2: Array, b2: Array) -> Array:
@@ -347,15 +368,6 @@ def squeeze_excite(x: Array, w1: Array, b1: Array, w2: Array, b2: Array) -> Arra
     s = global_average_pool(x, keepdims=True)  # (N, 1, 1, C)
     s = relu(pointwise_conv2d(s, w1, b1))  # (N, 1, 1, c_squeezed)
     return x * hard_sigmoid(pointwise_conv2d(s, w2, b2))
-
-
-def _taps(x: Array, kernel: tuple[int, ...], stride: int, padding: Padding) -> Iterator[tuple[int, int, Array]]:
-    """For each tap (u, v) of the window the pixels that it meets: a view of shape (N, H_out, W_out, C)."""
-    H_out, W_out = window_output(x.shape[1:3], kernel, stride, padding)
-    x = zero_pad(x, resolve_padding(padding, x.shape[1:3], kernel, stride))
-    for u in range(kernel[0]):
-        for v in range(kernel[1]):
-            yield u, v, x[:, u : u + stride * H_out : stride, v : v + stride * W_out : stride]
 
 
 def _sum(terms: Iterable[Array]) -> Array:
