@@ -9,7 +9,7 @@ import numpy as np
 from npmobilenet_kernels import layout
 from npmobilenet_kernels.lanes import Lanes, tile_rows
 from npmobilenet_kernels.steps import FIELDS, SCRATCH_HEADER, Activation, Field, Kind, Producer, Product
-from npmobilenet_kernels.tiles import STEM_CHANNELS, STEM_PITCH, depthwise_name, gemm_name, gemv_name, simple_name
+from npmobilenet_kernels.tiles import STEM_CHANNELS, STEM_PITCH, depthwise_choice, gemm_name, gemv_name, simple_name
 from numpy.typing import ArrayLike, NDArray
 
 from npmobilenet.fusion import Op, Ops
@@ -181,12 +181,15 @@ class Table:
         """The depthwise layer itself."""
         kernel, bias = _weights(op)
         H_in, W_in, _ = self._shapes[op.inputs[0]]
+        K, left, W = len(kernel), op.zeros[1][0], op.shape[1]
+        right = max((W - 1) * op.stride + K - left - W_in, 0)
+        tile = depthwise_choice(K, op.stride, left, right, W, self._lanes)
         return {
             Field.SOURCE_HEIGHT: H_in, Field.SOURCE_WIDTH: W_in, Field.HEIGHT: op.shape[0], Field.WIDTH: op.shape[1],
-            Field.BLOCKS: self._blocks(op.shape[2]), Field.SIZE: len(kernel), Field.STRIDE: op.stride,
+            Field.BLOCKS: self._blocks(op.shape[2]), Field.SIZE: K, Field.STRIDE: op.stride,
             Field.TOP: op.zeros[0][0], Field.LEFT: op.zeros[1][0], Field.ACTIVATION: Activation[op.activation.upper()],
             Field.WEIGHTS: self._packing.add(layout.pack_depthwise(kernel, bias, self._lanes.width)),
-            Field.DEPTHWISE_TILE: self._tiles[depthwise_name(len(kernel), op.stride, self._lanes)],
+            Field.DEPTHWISE_TILE: self._tiles[tile],
         }  # fmt: skip
 
     def _product(self, start: int, op: Op, pixels: int) -> Row:

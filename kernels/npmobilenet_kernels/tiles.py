@@ -10,11 +10,19 @@ gives it. The arguments are addresses and counts, in bytes and elements. The pla
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from npmobilenet_kernels.lanes import Lanes
 from npmobilenet_kernels.steps import Activation
 from npmobilenet_kernels.vector import FLOAT_BYTES, Emit, Emitter, Value, Values
 
-DEPTHWISE_PIXELS = 7  # output pixels of one depthwise tile: the widths of all networks at 224 are multiples of 7
+DEPTHWISE_PIXELS = (8, 7, 4)  # output pixels of one depthwise tile: 7 divides the maps of images of 224, 8 those of 128
+DEPTHWISE_ENDS = {  # zeros on the left and right of a row, by size and stride: SAME for odd and even widths
+    (3, 1): [(1, 1)],
+    (3, 2): [(0, 1), (1, 1)],
+    (5, 1): [(2, 2)],
+    (5, 2): [(1, 2), (2, 2)],
+}
 STEM_CHANNELS = 3  # the first convolution that has a tile: RGB, a pixel of its output two pixels of the image further
 STEM_PITCH = 2 * STEM_CHANNELS * FLOAT_BYTES
 POOL_ROWS = 4  # partial sums of the average: one addition waits four cycles for the one before it
@@ -32,9 +40,26 @@ def gemv_name(streams: int, lanes: Lanes) -> str:
     return f"npmobilenet_gemv_{streams}x{lanes.width}"
 
 
-def depthwise_name(size: int, stride: int, lanes: Lanes) -> str:
-    """Symbol of a depthwise row."""
-    return f"npmobilenet_depthwise_{size}x{size}s{stride}x{lanes.width}"
+def depthwise_name(size: int, stride: int, lanes: Lanes, fixed: tuple[int, int, int] | None = None) -> str:
+    """Symbol of a depthwise row: for any zeros at its ends, or for `fixed` (pixels, left, right)."""
+    ends = "_any" if fixed is None else "_{}_{}_{}".format(*fixed)
+    return f"npmobilenet_depthwise_{size}x{size}s{stride}{ends}x{lanes.width}"
+
+
+def depthwise_choice(size: int, stride: int, left: int, right: int, width: int, lanes: Lanes) -> str:
+    """Symbol of the best depthwise row.
+
+    Args:
+        size, stride: of the filter.
+        left: columns of zeros on the left; right: columns beyond the right end that the last output reads.
+        width: output columns.
+    """
+    beside = max(-(-left // stride), -(-right // stride))  # outputs at an end that read zeros
+    fitting = [pixels for pixels in DEPTHWISE_PIXELS if width == pixels or width >= pixels + beside]
+    if (left, right) not in DEPTHWISE_ENDS[size, stride] or not fitting:
+        return depthwise_name(size, stride, lanes)
+    pixels = min(fitting, key=lambda pixels: -(-width // pixels) * (pixels + 1))
+    return depthwise_name(size, stride, lanes, (pixels, left, right))
 
 
 def simple_name(operation: str, lanes: Lanes) -> str:
@@ -54,7 +79,10 @@ def all_tiles(lanes: Lanes) -> dict[str, Emit]:
             tiles[gemm_name(rows, panel, lanes, stem=True)] = gemm_tile(rows, panel, STEM_PITCH, STEM_CHANNELS)
     for streams in lanes.streams:
         tiles[gemv_name(streams, lanes)] = gemv_tile(streams, GEMV_SPLIT if streams == 1 else 1)
-    tiles |= {depthwise_name(size, stride, lanes): depthwise_row(size, stride) for size in (3, 5) for stride in (1, 2)}
+    for (size, stride), ends in DEPTHWISE_ENDS.items():
+        tiles[depthwise_name(size, stride, lanes)] = depthwise_row(size, stride)
+        for fixed in ((pixels, *zeros) for zeros in ends for pixels in DEPTHWISE_PIXELS):
+            tiles[depthwise_name(size, stride, lanes, fixed)] = depthwise_row_fixed(size, stride, *fixed)
     simple = (pool, scale_weights, add_pixels, scale_and_copy)
     return tiles | {simple_name(emit.__name__, lanes): emit for emit in simple}
 
@@ -196,15 +224,15 @@ def gemv_tile(panels: int, split: int) -> Emit:
 
 
 def depthwise_row(size: int, stride: int) -> Emit:
-    """One output row of a depthwise convolution, for one block of W channels.
+    """One output row of a depthwise convolution, for one block of W channels, with any zeros at its ends.
 
         y[j, :] = act(bias[:] + sum_{u, v} x[row u, j stride + v - left, :] w[u, v, :])
 
     Args of the tile:
-        row: (size,) addresses of the input rows; a row outside the image is one of zeros.
-        width: input columns; out_width: output columns; left: columns of zeros on the left; zero: address of a zero
-            vector.
-        w: weights (size, size, W) after the bias (W,).
+        rows: (size,) addresses of the input rows; a row outside the image is one of zeros.
+        width: input columns; out_width: output columns; left: columns of zeros on the left.
+        zero: address of a zero vector.
+        w: bias (W,), then weights (size, size, W).
         y: output row; activation: its number.
 
     Args:
@@ -212,64 +240,89 @@ def depthwise_row(size: int, stride: int) -> Emit:
     """
 
     def emit(
-        e: Emitter,
-        rows: Value,
-        width: Value,
-        out_width: Value,
-        left: Value,
-        zero: Value,
-        w: Value,
-        y: Value,
+        e: Emitter, rows: Value, width: Value, out_width: Value, left: Value, zero: Value, w: Value, y: Value,
         activation: Value,
-    ) -> None:
-        row = [e.read(rows, u) for u in range(size)]
-        bias = w
-        w = e.add(w, e.bytes)
+    ) -> None:  # fmt: skip
+        def one_pixel(j: Value, _: Values) -> Values:
+            corner = e.add(e.multiply(j, stride), e.negate(left))
 
-        def tile(first: Value, pixels: int, inside: bool) -> Values:
-            """Output pixels first ... first + pixels - 1; `inside` if no column that they read lies outside the
-            image."""
-            corner = e.add(e.multiply(first, stride), e.negate(left))
-            reach = (pixels - 1) * stride + size
-            columns = [e.add(corner, c) for c in range(reach)]
-            exists = [e.below(c, width) for c in columns] if not inside else []
-            sums = [e.load(bias)] * pixels
-            start = e.multiply(corner, e.bytes)
-            for u in range(size):
-                base = e.add(row[u], start)
-                if inside:
-                    x = [e.load(base, c * e.bytes) for c in range(reach)]
-                else:
-                    x = [e.load(e.where(exists[c], e.add(base, c * e.bytes), zero)) for c in range(reach)]
-                for v in range(size):
-                    weight = e.load(w, (u * size + v) * e.bytes)
-                    sums = [e.fma(x[j * stride + v], weight, s) for j, s in enumerate(sums)]
-            target = e.add(y, e.multiply(first, e.bytes))
-            for j, s in enumerate(activate(e, activation, sums)):
-                e.store(s, target, j * e.bytes)
+            def column(row: Value, c: int) -> Value:
+                here = e.add(corner, c)
+                return e.load(e.where(e.below(here, width), e.add(row, e.multiply(here, e.bytes)), zero))
+
+            sums = _filtered(e, size, stride, 1, rows, w, column)
+            _store_pixels(e, activate(e, activation, sums), y, j)
             return []
 
-        def any_tile(first: Value, pixels: int) -> None:
-            corner = e.add(e.multiply(first, stride), e.negate(left))
-            last = e.add(corner, (pixels - 1) * stride + size - 1)
-            safe = e.both(e.compare(">=", corner, 0), e.compare("<", last, width))
-            e.choose(safe, lambda: tile(first, pixels, True), lambda: tile(first, pixels, False))
-
-        def wide() -> Values:
-            def one_tile(index: Value, _: Values) -> Values:
-                start = e.multiply(index, DEPTHWISE_PIXELS)
-                last = e.add(out_width, -DEPTHWISE_PIXELS)
-                any_tile(e.where(e.compare("<", start, last), start, last), DEPTHWISE_PIXELS)
-                return []
-
-            return e.loop(e.divide(e.add(out_width, DEPTHWISE_PIXELS - 1), DEPTHWISE_PIXELS), [], one_tile)
-
-        def narrow() -> Values:
-            return e.loop(out_width, [], lambda index, _: tile(index, 1, False))
-
-        e.choose(e.compare(">=", out_width, DEPTHWISE_PIXELS), wide, narrow)
+        e.loop(out_width, [], one_pixel)
 
     return emit
+
+
+def depthwise_row_fixed(size: int, stride: int, pixels: int, left: int, right: int) -> Emit:
+    """`depthwise_row` for known zeros at the ends, `pixels` outputs at a time: the ends are tiles that leave taps out.
+
+    Args of the tile: those of `depthwise_row`; `left` and `zero` are not used.
+
+    Args:
+        size, stride: of the filter.
+        pixels: outputs of a tile. The row has as many, or so many more that no tile touches both ends.
+        left: columns of zeros on the left; right: columns beyond the right end that the last output reads.
+    """
+    beside = -(-right // stride)  # outputs at the right end that read zeros
+
+    def emit(
+        e: Emitter, rows: Value, width: Value, out_width: Value, _left: Value, _zero: Value, w: Value, y: Value,
+        activation: Value,
+    ) -> None:  # fmt: skip
+        def tile(first: Value, no_left: int, no_right: int) -> Values:
+            """Outputs first ... first + pixels - 1; so many columns are missing at either end of what they read."""
+            start = e.multiply(e.add(e.multiply(first, stride), -left), e.bytes)
+            reach = (pixels - 1) * stride + size
+
+            def column(row: Value, c: int) -> Value | None:
+                return e.load(e.add(row, start), c * e.bytes) if no_left <= c < reach - no_right else None
+
+            sums = _filtered(e, size, stride, pixels, rows, w, column)
+            _store_pixels(e, activate(e, activation, sums), y, first)
+            return []
+
+        def several() -> Values:
+            tile(e.integer(0), left, 0)
+            last = e.add(out_width, -pixels)
+            inside = e.add(last, -beside)
+
+            def one_tile(index: Value, _: Values) -> Values:
+                first = e.multiply(e.add(index, 1), pixels)
+                return tile(e.where(e.compare("<", first, inside), first, inside), 0, 0)
+
+            e.loop(e.divide(e.add(last, -1), pixels), [], one_tile)
+            return tile(last, 0, right)
+
+        e.choose(e.compare("==", out_width, pixels), lambda: tile(e.integer(0), left, right), several)
+
+    return emit
+
+
+def _filtered(
+    e: Emitter, size: int, stride: int, pixels: int, rows: Value, w: Value, column: Callable[[Value, int], Value | None]
+) -> Values:
+    """Sums for neighbouring outputs; column(row, c) is the vector in column c of those that they read, or None."""
+    sums = [e.load(w)] * pixels  # the bias
+    for u in range(size):
+        row = e.read(rows, u)
+        x = [column(row, c) for c in range((pixels - 1) * stride + size)]
+        for v in range(size):
+            weight = e.load(w, (1 + u * size + v) * e.bytes)
+            here = x[v::stride]
+            sums = [s if x_j is None else e.fma(x_j, weight, s) for x_j, s in zip(here, sums, strict=False)]
+    return sums
+
+
+def _store_pixels(e: Emitter, x: Values, y: Value, first: Value) -> None:
+    target = e.add(y, e.multiply(first, e.bytes))
+    for j, v in enumerate(x):
+        e.store(v, target, j * e.bytes)
 
 
 def pool(e: Emitter, x: Value, pixels: Value, scale: Value, y: Value) -> None:
