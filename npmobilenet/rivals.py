@@ -11,7 +11,7 @@ are not here: channel shuffle and grouped convolution are no layers of this grap
 search and published as drawings. Their figures are quoted.
 """
 
-from npmobilenet.architectures import Builder
+from npmobilenet.builder import Builder
 from npmobilenet.graph import (
     Concatenate,
     Conv2D,
