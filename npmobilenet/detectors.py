@@ -13,12 +13,12 @@ from dataclasses import replace
 
 from npmobilenet.architectures import (
     V2_LAST,
-    Builder,
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3_large,
     mobilenet_v3_small,
 )
+from npmobilenet.builder import Builder
 from npmobilenet.graph import Concatenate, Conv2D, DepthwiseConv2D, Graph, Layer, Reshape, ZeroPadding2D
 from npmobilenet.shapes import make_divisible
 
