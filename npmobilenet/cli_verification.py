@@ -54,7 +54,7 @@ def trace(
             layout=layout,
             resize=resize,
             overwrite=force,
-            watch=lambda traced, total: progress_bar(traced, total, "tracing"),
+            watch=progress_bar,
         )
         document = {
             "pack": str(output),

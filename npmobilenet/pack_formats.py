@@ -10,9 +10,9 @@ Every format holds every tensor, in the same order of axes, so any one of them i
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import ZipFile, ZipInfo
@@ -57,21 +57,22 @@ class Tensor:
 class Format(NamedTuple):
     """How to write all tensors below a folder, and how to get one back.
 
-    `write` makes the folder's files and returns where each tensor went, in order; `read` gives the numbers of one,
-    and raises whatever its library raises where the file is damaged.
+    `write` makes the folder's files and yields where each tensor went, in order, when it is there; tensors of a kind
+    come one behind the other. `read` gives the numbers of one, and raises whatever its library raises where the file is
+    damaged.
     """
 
-    write: Callable[[Path, Sequence[Tensor]], list[Location]]
+    write: Callable[[Path, Sequence[Tensor]], Iterator[Location]]
     read: Callable[[Path, str, np.dtype[Any], Shape], Array]
 
 
-def _write_npz(folder: Path, tensors: Sequence[Tensor]) -> list[Location]:
-    for kind in _kinds(tensors):
+def _write_npz(folder: Path, tensors: Sequence[Tensor]) -> Iterator[Location]:
+    for kind, group in groupby(tensors, lambda tensor: tensor.kind):
         with ZipFile(folder / f"{kind}.npz", "w") as archive:  # np.savez has names that no entry can have
-            for tensor in (tensor for tensor in tensors if tensor.kind == kind):
+            for tensor in group:
                 with archive.open(ZipInfo(f"{tensor.name}.npy"), "w", force_zip64=True) as entry:
                     np.lib.format.write_array(entry, tensor.values, allow_pickle=False)
-    return [{"file": f"{tensor.kind}.npz", "key": tensor.name} for tensor in tensors]
+                yield {"file": f"{kind}.npz", "key": tensor.name}
 
 
 def _read_npz(file: Path, key: str, dtype: np.dtype[Any], shape: Shape) -> Array:
@@ -79,13 +80,13 @@ def _read_npz(file: Path, key: str, dtype: np.dtype[Any], shape: Shape) -> Array
         return np.asarray(archive[key])
 
 
-def _write_safetensors(folder: Path, tensors: Sequence[Tensor]) -> list[Location]:
+def _write_safetensors(folder: Path, tensors: Sequence[Tensor]) -> Iterator[Location]:
     from safetensors.numpy import save_file
 
-    for kind in _kinds(tensors):
-        arrays = {tensor.name: tensor.values for tensor in tensors if tensor.kind == kind}
+    for kind, group in groupby(tensors, lambda tensor: tensor.kind):
+        arrays = {tensor.name: tensor.values for tensor in group}
         save_file(arrays, folder / f"{kind}.safetensors")
-    return [{"file": f"{tensor.kind}.safetensors", "key": tensor.name} for tensor in tensors]
+        yield from ({"file": f"{kind}.safetensors", "key": name} for name in arrays)
 
 
 def _read_safetensors(file: Path, key: str, dtype: np.dtype[Any], shape: Shape) -> Array:
@@ -95,18 +96,18 @@ def _read_safetensors(file: Path, key: str, dtype: np.dtype[Any], shape: Shape) 
         return np.asarray(tensors.get_tensor(key))
 
 
-def _write_raw(folder: Path, tensors: Sequence[Tensor]) -> list[Location]:
+def _write_raw(folder: Path, tensors: Sequence[Tensor]) -> Iterator[Location]:
     files = _file_names(tensors, lambda tensor: SUFFIXES[tensor.dtype])
     for tensor, file in zip(tensors, files, strict=True):
         _in_new_folder(folder / file).write_bytes(tensor.values.tobytes())
-    return [{"file": file} for file in files]
+        yield {"file": file}
 
 
 def _read_raw(file: Path, key: str, dtype: np.dtype[Any], shape: Shape) -> Array:
     return np.frombuffer(file.read_bytes(), dtype).reshape(shape)
 
 
-def _write_c(folder: Path, tensors: Sequence[Tensor]) -> list[Location]:
+def _write_c(folder: Path, tensors: Sequence[Tensor]) -> Iterator[Location]:
     files = _file_names(tensors, lambda _: "c")
     symbols = _unique(re.sub(r"[^A-Za-z0-9_]", "_", f"{tensor.kind}_{tensor.name}") for tensor in tensors)
     declarations = []
@@ -116,9 +117,9 @@ def _write_c(folder: Path, tensors: Sequence[Tensor]) -> list[Location]:
         declarations.append(f"extern {declaration};  /* {sides}, {tensor.axes} */\n")
         source = f'#include "../pack.h"\n\n{declaration} = {{\n{_c_values(tensor)}\n}};\n'
         _in_new_folder(folder / file).write_text(source, encoding="ascii")
+        yield {"file": file, "key": symbol}
     header = "#ifndef PACK_H\n#define PACK_H\n\n#include <math.h>\n\n" + "".join(declarations) + "\n#endif\n"
     (folder / "pack.h").write_text(header, encoding="ascii")
-    return [{"file": file, "key": symbol} for file, symbol in zip(files, symbols, strict=True)]
 
 
 def _c_values(tensor: Tensor) -> str:
@@ -137,14 +138,14 @@ def _read_c(file: Path, key: str, dtype: np.dtype[Any], shape: Shape) -> Array:
     return np.array([float(number.lower()) for number in numbers]).astype(dtype).reshape(shape)
 
 
-def _write_readmemh(folder: Path, tensors: Sequence[Tensor]) -> list[Location]:
+def _write_readmemh(folder: Path, tensors: Sequence[Tensor]) -> Iterator[Location]:
     files = _file_names(tensors, lambda _: "hex")
     for tensor, file in zip(tensors, files, strict=True):
         sides = " x ".join(map(str, tensor.values.shape))
         words = tensor.values.astype(tensor.values.dtype.newbyteorder(">")).tobytes()
         text = f"// {tensor.dtype}, {sides}, {tensor.axes}\n{words.hex(chr(10), tensor.values.itemsize)}\n"
         _in_new_folder(folder / file).write_text(text, encoding="ascii")
-    return [{"file": file} for file in files]
+        yield {"file": file}
 
 
 def _read_readmemh(file: Path, key: str, dtype: np.dtype[Any], shape: Shape) -> Array:
@@ -160,10 +161,6 @@ FORMATS = {
     "c": Format(_write_c, _read_c),
 }
 """In the order in which a reader prefers them."""
-
-
-def _kinds(tensors: Sequence[Tensor]) -> list[str]:
-    return list(dict.fromkeys(tensor.kind for tensor in tensors))
 
 
 def _file_names(tensors: Sequence[Tensor], suffix: Callable[[Tensor], str]) -> list[str]:

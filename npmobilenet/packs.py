@@ -22,7 +22,7 @@ a pack with `Pack` gives the layouts of this package again, whatever is stored.
 
 import difflib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -31,7 +31,7 @@ from importlib.metadata import version
 from math import isfinite, prod
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -52,7 +52,17 @@ PACK_FORMAT = 1
 LAYOUTS = ("NHWC", "NCHW")
 MANIFEST = "manifest.json"
 
-Watch = Callable[[Iterator[TracedLayer], int], Iterable[TracedLayer]]
+Item = TypeVar("Item")
+
+
+class Watch(Protocol):
+    """Hands items on while it shows how many of them have come: `terminal.progress_bar`."""
+
+    def __call__(self, items: Iterable[Item], total: int, label: str, /) -> Iterable[Item]: ...
+
+
+def _unwatched(items: Iterable[Item], total: int, label: str, /) -> Iterable[Item]:
+    return items
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +254,7 @@ def write_pack(
     layout: str = "NHWC",
     resize: str = "crop",
     overwrite: bool = False,
-    watch: Watch | None = None,
+    watch: Watch = _unwatched,
 ) -> Pack:
     """Trace a picture through a network and write everything that is computed on the way.
 
@@ -259,7 +269,7 @@ def write_pack(
         layout: "NHWC", or "NCHW" for maps and kernels as other frameworks have them.
         resize: a name in `images.RESIZES`.
         overwrite: replace a pack that is there already.
-        watch: gets the traced layers and their number, and hands them on: a place for a progress bar.
+        watch: shows how far tracing and writing are: a place for `terminal.progress_bar`.
 
     Raises:
         NpMobileNetError: a format, layout or layer is not known, or something is there already.
@@ -283,7 +293,7 @@ def write_pack(
     tensors = [Tensor("image", name, "NHWC"[4 - values.ndim :], values) for name, values in stages.items()]
     traced = traced_layers(graph, model.params, stages["scaled"])
     truths = []
-    for layer in watch(traced, len(graph.layers)) if watch else traced:
+    for layer in watch(traced, len(graph.layers), "tracing"):
         if layer.layer.name in wanted:
             entries.append(_layer_entry(graph, layer))
             tensors.append(Tensor("outputs", layer.layer.name, _axes(layer.computed), layer.computed))
@@ -311,7 +321,8 @@ def write_pack(
     with folder_written_atomically(path) as new:
         for form in formats:
             (new / form).mkdir()
-            for entry, location in zip(manifest["tensors"], FORMATS[form].write(new / form, stored), strict=True):
+            written = watch(FORMATS[form].write(new / form, stored), len(stored), f"writing {form}")
+            for entry, location in zip(manifest["tensors"], written, strict=True):
                 entry["stored"][form] = location
         if "raw" in formats:
             (new / "raw" / "index.tsv").write_text(_index(manifest), encoding="utf-8")
