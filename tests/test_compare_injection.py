@@ -1,17 +1,21 @@
 """Several hundred mistakes, made in an independent port: how often are the layer and the cause named?"""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import port
 import pytest
+from conftest import real_file
 from networks import random_params
+from PIL import Image
 from port import Mistake
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_small
 from npmobilenet.bounds import layer_bound
 from npmobilenet.compare import Picture, compare
-from npmobilenet.images import RESIZES
+from npmobilenet.graph import Graph
+from npmobilenet.images import RESIZES, decode
 from npmobilenet.model import RAW, SYMMETRIC, Model
 
 NETWORKS = {
@@ -59,11 +63,12 @@ INPUT_MISTAKES = {
     "0..1": "input-range",
     "-1..1": "input-range",
     "0..255": "input-range",
-    "imagenet": "input-range",
-    "bgr": "channel-order",
-    "bgr 0..1": "input-range",
-    "keras resize": "resize",
-    "bilinear stretch": "resize",
+    "ImageNet's mean and deviation": "input-range",
+    "BGR": "channel-order",
+    "BGR in 0..1": "input-range",
+    "stretched, nearest": "resize",
+    "stretched, bilinear": "resize",
+    "height and width exchanged": "input-layout",
 }
 REPEATS = 2  # layers drawn for each kind of mistake, network and kind of dump
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense")
@@ -268,3 +273,110 @@ def test_layer_and_cause_of_a_mistake_inside_the_network_are_named(fused, capsys
     assert all(row[0] > 0 for row in rows.values()), "a kind of mistake was never made"
     assert total[1] >= 0.95 * total[0], "\n".join(misses)
     assert total[2] >= 0.90 * total[0], "\n".join(misses)
+
+
+def wrong_input(kind, decoded, honest):
+    """(1, 64, 64, 3) float32: what somebody makes of the picture."""
+    image = Image.fromarray(decoded)
+    pixels = RESIZES["crop"](decoded, 64, 64).astype(np.float64)
+    match kind:
+        case "0..1":
+            y = pixels / 255
+        case "-1..1":
+            y = pixels / 127.5 - 1
+        case "0..255":
+            y = pixels
+        case "ImageNet's mean and deviation":
+            y = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+        case "BGR":
+            y = honest[0, :, :, ::-1]
+        case "BGR in 0..1":
+            y = pixels[:, :, ::-1] / 255
+        case "height and width exchanged":
+            y = np.swapaxes(honest[0], 0, 1)
+        case "stretched, nearest" | "stretched, bilinear":
+            method = Image.Resampling.NEAREST if "nearest" in kind else Image.Resampling.BILINEAR
+            stretched = np.array(image.resize((64, 64), method)).astype(np.float64)
+            y = stretched if honest.max() > 2 else stretched / 127.5 - 1
+    return y[None].astype(np.float32)
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["every layer dumped", "fused layers dumped"])
+def test_a_mistake_made_before_the_first_layer_is_named(fused):
+    cases, misses = 0, []
+    for family in NETWORKS:
+        model, decoded, x, _ = network(family)
+        entry = model.graph.layers[0].name
+        for kind, cause in INPUT_MISTAKES.items():
+            mistaken = wrong_input(kind, decoded, x)
+            if np.allclose(mistaken, x, atol=1e-5):
+                continue  # this network wants it so
+            outputs = port.run(model.graph, model.params, mistaken)
+            dump = {n: y for n, y in outputs.items() if not fused or is_dumped_when_fused(model.graph, model.graph[n])}
+            first = compare(model, x, dump, picture=Picture(model.scaling, decoded)).first
+            cases += 1
+            best = first.explanations[0] if first is not None and first.explanations else None
+            if best is None or not best.fits or best.cause != cause or best.layers != (entry,):
+                misses.append(f"{family} {kind}: {first and first.layer}: {best}")
+            else:
+                assert first.layer == next(iter(dump))
+    assert cases >= 24
+    assert len(misses) <= 0.1 * cases, "\n".join(misses)
+
+
+def test_only_the_last_layer_dumped_is_enough_for_a_mistake_made_everywhere():
+    model, _, x, _ = network("V1")
+    layers = tuple(
+        replace(layer, epsilon=1e-5) if layer.type == "BatchNormalization" else layer for layer in model.graph.layers
+    )
+    outputs = port.run(Graph("port", layers), model.params, x)
+    comparison = compare(model, x, {"predictions": outputs["predictions"]})
+    best = comparison.first.explanations[0]
+    assert (best.cause, best.fits, len(best.layers)) == ("epsilon", True, 27)
+
+
+def test_two_mistakes_in_one_piece_of_the_network_are_both_named():
+    """PyTorch's habits at once: symmetric padding and epsilon 1e-5, between two dumped activations."""
+    model, _, x, _ = network("V2")
+    graph = model.graph
+    layers = []
+    for layer in graph.layers:
+        if layer.name == "block_3_pad":
+            layer = replace(layer, padding=((1, 1), (1, 1)))
+        if layer.name == "block_3_depthwise_BN":
+            layer = replace(layer, epsilon=1e-5)
+        layers.append(layer)
+    outputs = port.run(Graph("port", tuple(layers)), model.params, x)
+    dump = {name: y for name, y in outputs.items() if is_dumped_when_fused(graph, graph[name])}
+    first = compare(model, x, dump).first
+    best = first.explanations[0]
+    assert first.layer == "block_3_depthwise_relu"
+    assert best.fits
+    assert set(best.cause.split(" + ")) == {"symmetric-padding", "epsilon"}
+
+
+def test_real_weights_and_a_real_photograph():
+    """Mistakes in the trained networks themselves, V1 and V3, of which every fused layer is dumped."""
+    from npmobilenet import load
+
+    photo = decode(real_file("images", "cat.bmp"))
+    named = {}
+    for file, kind, layer in (
+        ("mobilenet_v1_0.25_224_imagenet.h5", "symmetric padding", "conv_pad_4"),
+        ("mobilenet_v1_0.25_224_imagenet.h5", "float16 weights", "conv1"),
+        ("mobilenet_v3_small_1.0_224_imagenet.h5", "old hard swish", "activation_5"),
+        ("mobilenet_v3_small_1.0_224_imagenet.h5", "kernel flipped", "expanded_conv_4_depthwise"),
+    ):
+        model = load(real_file("weights", file))
+        x = model.scale(RESIZES["crop"](photo, 224, 224)[None])
+        outputs = port.run(model.graph, model.params, x, Mistake(kind, layer))
+        dump = {n: y for n, y in outputs.items() if is_dumped_when_fused(model.graph, model.graph[n])}
+        comparison = compare(model, x, dump, picture=Picture(model.scaling, photo))
+        best = comparison.first.explanations[0]
+        named[kind] = best.cause if best.fits and layer in best.layers and len(comparison.wrong) == 1 else best
+    assert named == {
+        "symmetric padding": "symmetric-padding",
+        "float16 weights": "float16-weights",
+        "old hard swish": "hard-sigmoid",
+        "kernel flipped": "kernel-flipped",
+    }

@@ -7,12 +7,13 @@ since whoever takes a wrong epsilon takes it everywhere, and besides in each of 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 
-from npmobilenet.compare.segments import Segment, Step, chain, identity
+from npmobilenet.compare.segments import Move, Segment, Step, chain, identity
 from npmobilenet.graph import (
     Activation,
     Add,
@@ -166,9 +167,11 @@ def _framed(x: Array, zeros: tuple[Pair, Pair], mode: Any) -> Array:
 
 
 def moved_zeros(segment: Segment, step: Step) -> Iterator[Variant]:
-    """A padding layer that puts its zeros elsewhere."""
+    """A padding layer that puts its zeros elsewhere; with a window behind it, `paddings` sees to that."""
     layer = step.layer
     assert isinstance(layer, ZeroPadding2D)
+    if any(isinstance(reader.layer, Window) for reader in segment.readers(layer.name)):
+        return
     (top, bottom), (left, right) = layer.padding
     side = max(top, bottom, left, right)
     named = (
@@ -182,33 +185,57 @@ def moved_zeros(segment: Segment, step: Step) -> Iterator[Variant]:
             yield Variant(cause, what, (layer.name,), {layer.name: (Step(replace(layer, padding=zeros), {}),)})
 
 
+class MovedKernel(Mapping[str, Array]):
+    """Arrays of a layer with the kernel's numbers elsewhere. They are moved when they are read, and not kept."""
+
+    def __init__(self, params: Mapping[str, Array], move: Move) -> None:
+        self._params = params
+        self._move = move
+
+    def __getitem__(self, name: str) -> Array:
+        return self._move(self._params[name]) if name == "kernel" else self._params[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._params)
+
+    def __len__(self) -> int:
+        return len(self._params)
+
+
 def kernels(segment: Segment, step: Step) -> Iterator[Variant]:
     """A kernel that is flipped, transposed, or whose numbers were read in another order of axes."""
-    w = step.params["kernel"]
-    seen = {w.tobytes()}
-    for cause, new, what in _kernels(step.layer, w, thorough=len(segment.steps) <= SHORT):
-        if new.shape == w.shape and new.tobytes() not in seen:
-            seen.add(new.tobytes())
-            yield _with_params(step, cause, what, kernel=new)
+    w, name = step.params["kernel"], step.layer.name
+    seen = {hash(w.tobytes())}
+    for cause, move, what in _kernels(step.layer, w, thorough=len(segment.steps) <= SHORT):
+        new = move(w)
+        if new.shape == w.shape and hash(new.tobytes()) not in seen:
+            seen.add(hash(new.tobytes()))
+            moved = Step(step.layer, MovedKernel(step.params, move), step.before)
+            yield Variant(cause, what, (name,), {name: (moved,)})
 
 
-def _kernels(layer: Layer, w: Array, *, thorough: bool) -> Iterator[tuple[str, Array, str]]:
+def _kernels(layer: Layer, w: Array, *, thorough: bool) -> Iterator[tuple[str, Move, str]]:
     letters = {Conv2D: "HWIO", DepthwiseConv2D: "HWCM", Dense: "IO"}[type(layer)]
     if w.ndim == 4:
-        yield "kernel-flipped", w[::-1, ::-1], "kernel flipped: a true convolution instead of a correlation"
-        yield "kernel-transposed", w.transpose(1, 0, 2, 3), "kernel transposed: height and width exchanged"
-        yield "kernel-flipped", w[::-1], "kernel flipped top to bottom"
-        yield "kernel-flipped", w[:, ::-1], "kernel flipped left to right"
+        yield "kernel-flipped", lambda w: w[::-1, ::-1], "kernel flipped: a true convolution instead of a correlation"
+        yield "kernel-transposed", lambda w: w.transpose(1, 0, 2, 3), "kernel transposed: height and width exchanged"
+        yield "kernel-flipped", lambda w: w[::-1], "kernel flipped top to bottom"
+        yield "kernel-flipped", lambda w: w[:, ::-1], "kernel flipped left to right"
     if letters != "HWCM":
-        yield "kernel-transposed", w.swapaxes(-1, -2), "kernel transposed: c_in and c_out exchanged"
+        yield "kernel-transposed", lambda w: w.swapaxes(-1, -2), "kernel transposed: c_in and c_out exchanged"
     common = ((3, 2, 0, 1), (3, 0, 1, 2), (2, 3, 0, 1), (2, 0, 1, 3))
-    orders = common if w.ndim == 4 and not thorough else permutations(range(w.ndim))
-    for axes in orders:
+    for axes in common if w.ndim == 4 and not thorough else permutations(range(w.ndim)):
         order = "".join(letters[axis] for axis in axes)
-        back = tuple(np.argsort(axes))
-        yield "kernel-layout", w.transpose(axes).reshape(w.shape), f"kernel stored as {order}, read as {letters}"
-        read = w.reshape([w.shape[axis] for axis in axes]).transpose(back)
-        yield "kernel-layout", read, f"kernel stored as {letters}, read as {order}"
+        yield "kernel-layout", partial(_stored_as, axes), f"kernel stored as {order}, read as {letters}"
+        yield "kernel-layout", partial(_read_as, axes), f"kernel stored as {letters}, read as {order}"
+
+
+def _stored_as(axes: tuple[int, ...], w: Array) -> Array:
+    return w.transpose(axes).reshape(w.shape)
+
+
+def _read_as(axes: tuple[int, ...], w: Array) -> Array:
+    return w.reshape([w.shape[axis] for axis in axes]).transpose(np.argsort(axes))
 
 
 def biases(segment: Segment, step: Step) -> Iterator[Variant]:

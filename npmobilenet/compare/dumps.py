@@ -72,7 +72,7 @@ def _checked(path: Path, arrays: Mapping[str, Array]) -> Dump:
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         return {name: _attempt(partial(file.__getitem__, name)) for name in file.files}
 
 

@@ -10,12 +10,16 @@ from numpy.typing import DTypeLike
 from npmobilenet.compare.causes import SHORT, Altered, alone, everywhere
 from npmobilenet.compare.formats import roundings
 from npmobilenet.compare.layouts import Arranged
-from npmobilenet.compare.pictures import Picture, inputs
+from npmobilenet.compare.pictures import Picture, other_inputs
 from npmobilenet.compare.segments import Segment, distance, excess
 from npmobilenet.compare.solving import solved
 
 EFFORT = 6e10
 """Multiply-adds that may go into explaining one layer, about half a minute; what is left untried then is counted."""
+A_CALL = 3e5
+"""What computing a layer costs beside its arithmetic, in multiply-adds."""
+JUDGING = 6
+"""Runs of the whole segment that a tolerance takes."""
 NEARLY = 0.5
 """A mistake that leaves more than this share of the difference is no explanation."""
 SHOWN = 5
@@ -84,7 +88,7 @@ class Explainer:
         candidates = list(everywhere(segment))
         tried = trial.run(altered for altered in candidates if (altered.cause, altered.what) in self._known)
         if not _fits(tried):
-            from_input = inputs(segment, self._entry, self._picture) if own_input else ()
+            from_input = other_inputs(segment, self._entry, self._picture) if own_input else ()
             tried += trial.run(chain(from_input, candidates, roundings(segment, theirs.values)))
             if len(segment.steps) <= SHORT or not _fits(tried):
                 tried += trial.run(alone(segment))
@@ -134,7 +138,10 @@ class _Trial:
         left = after / self._before if np.isfinite(self._before) else 0.0 if np.isfinite(after) else 1.0
         if not left < 1:
             return None
-        times = excess(theirs.values, y, segment.tolerance(self._dtype) + theirs.rounding) if left <= NEARLY else np.inf
+        times = float("inf")
+        if left <= NEARLY:
+            self.effort += JUDGING * sum(self._macs.values())
+            times = excess(theirs.values, y, segment.tolerance(self._dtype) + theirs.rounding)
         return Explanation(altered.cause, altered.what, altered.layers, times <= 1, left, times)
 
     def _effort(self, segment: Segment) -> float:
@@ -144,15 +151,16 @@ class _Trial:
         cost = 0.0
         for step in segment.steps:
             shared = shared and id(step) in same
-            cost += 0 if shared else self._macs.get(step.layer.name, 0)
+            cost += 0 if shared else self._macs.get(step.layer.name, A_CALL)
         return cost
 
 
 def _macs(segment: Segment) -> dict[str, float]:
-    """Multiply-adds of every step for the whole batch; a layer without a kernel counts one a value."""
+    """What every step costs for the whole batch, in multiply-adds; one a value where there is no kernel."""
     outputs = segment.outputs
     return {
-        step.layer.name: outputs[step.layer.name].size
+        step.layer.name: A_CALL
+        + outputs[step.layer.name].size
         + len(outputs[step.layer.name]) * step.layer.macs(*(outputs[source].shape[1:] for source in step.layer.inputs))
         for step in segment.steps
     }

@@ -11,8 +11,6 @@ from npmobilenet.compare.segments import distance
 from npmobilenet.ops import Array
 from npmobilenet.shapes import Shape
 
-CHANNELS_FIRST = (0, 2, 3, 1)  # the axes of (N, C, H, W) in the order (N, H, W, C)
-
 
 @dataclass(frozen=True, eq=False)
 class Arranged:
@@ -64,18 +62,17 @@ def arrange(array: Array, ours: Array) -> Arranged:
 
 def _orders(values: Array, shape: Shape) -> list[tuple[str, Array]]:
     """The array as it is, or else under every order of its axes, with axes of length 1 added or left out."""
-    if values.shape == shape:
-        orders = [("", values)]
-        if len(shape) == 4 and min(shape[1:]) > 1:
-            orders.append(("channels first (NCHW)", values.transpose(CHANNELS_FIRST)))
-        return orders
     sides = [side for side in values.shape if side != 1]
-    if sides == [side for side in shape if side != 1]:
-        return [("", values.reshape(shape))]
+    wanted = [side for side in shape if side != 1]
+    if sides == wanted:
+        orders = [("", values.reshape(shape))]
+        if len(shape) == 4 and len(sides) >= 3 and len(set(sides[-3:])) == 1:  # H, W and C are equal
+            moved = np.moveaxis(values.reshape(sides), -3, -1)
+            orders.append(("channels first (NCHW)", moved.reshape(shape)))
+        return orders
     if not can_be_arranged(values.shape, shape):
         return []
     inner = values.reshape(sides)
-    wanted = [side for side in shape if side != 1]
     found = []
     for axes in permutations(range(len(sides))):
         if [sides[axis] for axis in axes] == wanted:

@@ -14,7 +14,7 @@ from npmobilenet.errors import DumpError
 from npmobilenet.ops import Array
 
 SAMPLE = 4096  # values by which two arrays are held against each other
-A_MATCH = 0.25  # what a pair is worth beside the correlation of its values, so that more pairs beat better ones
+A_MATCH = 0.25  # what a pair is worth beside the agreement of its values, so that more pairs beat better ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +135,7 @@ def _by_order(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[st
 
 
 def _agreement(theirs: Array, ours: Array) -> float:
-    """Correlation of the values, 0 where there is none or it is negative."""
+    """Between 0 and 1: half the correlation of the values, which survives mistakes, half their nearness."""
     a, b = arrange(theirs, ours).values.ravel(), ours.ravel()
     some = slice(None, None, max(1, b.size // SAMPLE))
     a, b = a[some], b[some]
@@ -143,6 +143,9 @@ def _agreement(theirs: Array, ours: Array) -> float:
     a, b = a[usable], b[usable]
     if a.size == 0:
         return 0.0
-    a, b = a - a.mean(), b - b.mean()
-    size = float(np.sqrt((a @ a) * (b @ b)))
-    return max(float(a @ b) / size, 0.0) if size > 0 else float(np.array_equal(a, b))
+    with np.errstate(over="ignore"):
+        apart = float(np.linalg.norm(a - b))
+        near = 1.0 if apart == 0 else 1 - apart / (apart + float(np.linalg.norm(b)))
+        a, b = a - a.mean(), b - b.mean()
+        size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return (near + max(float(a @ b) / size, 0.0)) / 2 if 0 < size < np.inf else near / 2

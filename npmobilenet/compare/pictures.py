@@ -1,13 +1,15 @@
 """What can go wrong before the first layer: range, order of channels, orientation, resize."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from npmobilenet.bounds import gamma
 from npmobilenet.compare.causes import Altered
-from npmobilenet.compare.segments import Segment
+from npmobilenet.compare.segments import Move, Segment
 from npmobilenet.model import Scaling
 from npmobilenet.ops import Array
 
@@ -18,6 +20,8 @@ IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
 IMAGENET_STD = np.array([0.229, 0.224, 0.225])
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939])
 CAFFE_SCALE = 0.017  # of MobileNet's Caffe port
+WITH_A_RESIZE = 5  # ranges that are tried together with another resize: the first ones of `_ranges`
+SCALING = 6  # roundings of any of these formulas, in whatever order
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +37,7 @@ class Picture:
     decoded: Array | None = None
 
 
-def inputs(segment: Segment, name: str, picture: Picture) -> Iterator[Altered]:
+def other_inputs(segment: Segment, name: str, picture: Picture) -> Iterator[Altered]:
     """Every other input that the picture could have been made into.
 
     Args:
@@ -43,51 +47,53 @@ def inputs(segment: Segment, name: str, picture: Picture) -> Iterator[Altered]:
     """
     x = segment.inputs[name]
     pixels = (x - picture.scaling.offset) / picture.scaling.scale  # (N, H, W, C) in 0..255
-    seen: list[Array] = [x]
-    for cause, what, new in _inputs(x, pixels, picture):
-        if new.shape == x.shape and not any(np.allclose(new, old, rtol=0, atol=1e-9) for old in seen):
-            seen.append(new)
-            moved = replace(segment, inputs={**segment.inputs, name: new}, parent=segment)
-            yield Altered(cause, what, (name,), moved)
+    seen = {hash(np.round(x, 6).tobytes())}
+    for cause, what, new, offset in _inputs(x, pixels, picture):
+        same = hash(np.round(new, 6).tobytes())
+        if new.shape == x.shape and same not in seen:
+            seen.add(same)
+            error = gamma(SCALING) * (np.abs(new - offset) + np.abs(offset))
+            inputs, errors = {**segment.inputs, name: new}, {**segment.errors, name: error}
+            yield Altered(cause, what, (name,), replace(segment, inputs=inputs, errors=errors, parent=segment))
 
 
-def _inputs(x: Array, pixels: Array, picture: Picture) -> Iterator[tuple[str, str, Array]]:
+def _inputs(x: Array, pixels: Array, picture: Picture) -> Iterator[tuple[str, str, Array, Array]]:
+    """(cause, what, input, what it would be for black)."""
     colour = x.shape[-1] == 3
-    channels: list[tuple[str, str, Callable[[Array], Array]]] = [("", "", lambda x: x)]
+    channels: list[tuple[str, str, Move]] = [("", "", lambda x: x)]
     if colour:
         channels.append(("channel-order", "channels in the order BGR", lambda x: x[..., ::-1]))
-    sizes = [("", "", pixels), *_resized(pixels, picture)]
-    for resize_cause, resize, p in sizes:
-        for range_cause, scaled, new in _scaled(p, picture.scaling, colour):
+    black = np.zeros(x.shape[-1])
+    for resize_cause, resize, p in (("", "", pixels), *_resized(pixels, picture)):
+        ranges = _ranges(picture.scaling, colour)
+        for range_cause, scaled, scale in islice(ranges, WITH_A_RESIZE) if resize else ranges:
             for order_cause, order, move in channels:
                 causes = [cause for cause in (range_cause, order_cause, resize_cause) if cause]
                 if causes:
-                    yield causes[0], " and ".join(filter(None, (scaled, order, resize))), move(new)
+                    what = " and ".join(filter(None, (scaled, order, resize)))
+                    yield causes[0], what, move(scale(p)), move(scale(black))
     for what, new in _turned(x):
-        yield "input-layout", what, new
+        yield "input-layout", what, new, black + picture.scaling.offset
 
 
-def _scaled(pixels: Array, scaling: Scaling, colour: bool) -> Iterator[tuple[str, str, Array]]:
+def _ranges(scaling: Scaling, colour: bool) -> Iterator[tuple[str, str, Move]]:
     """The network's own range first, then the others."""
     cause = "input-range"
-    yield "", "", pixels * scaling.scale + scaling.offset
-    yield cause, "pixels scaled to [0, 1]", pixels / 255
-    yield cause, "pixels scaled to [-1, 1]", pixels / 127.5 - 1
-    yield cause, "pixels left in 0..255", pixels
+    own: Move = lambda p: p * scaling.scale + scaling.offset  # noqa: E731  one of a list of such
+    yield "", "", own
+    yield cause, "pixels scaled to [0, 1]", lambda p: p / 255
+    yield cause, "pixels scaled to [-1, 1]", lambda p: p / 127.5 - 1
+    yield cause, "pixels left in 0..255", lambda p: p
     if colour:
-        yield (
-            cause,
-            "pixels scaled by ImageNet's mean and standard deviation",
-            (pixels / 255 - IMAGENET_MEAN) / IMAGENET_STD,
-        )
-        yield cause, "Caffe's mean subtracted", pixels - CAFFE_MEAN
-        yield cause, "Caffe's mean subtracted, times 0.017", (pixels - CAFFE_MEAN) * CAFFE_SCALE
-    yield cause, "pixels scaled by (p - 128) / 128", (pixels - 128) / 128
-    yield cause, "pixels scaled by (p - 127) / 128", (pixels - 127) / 128
-    yield cause, "pixels scaled to [-0.5, 0.5]", pixels / 255 - 0.5
-    yield cause, "pixels scaled by 1 / 256", pixels / 256
-    scaled = pixels * scaling.scale + scaling.offset
-    yield cause, "scaled twice", scaled * scaling.scale + scaling.offset
+        what = "pixels scaled by ImageNet's mean and standard deviation"
+        yield cause, what, lambda p: (p / 255 - IMAGENET_MEAN) / IMAGENET_STD
+        yield cause, "Caffe's mean subtracted", lambda p: p - CAFFE_MEAN
+        yield cause, "Caffe's mean subtracted, times 0.017", lambda p: (p - CAFFE_MEAN) * CAFFE_SCALE
+    yield cause, "pixels scaled by (p - 128) / 128", lambda p: (p - 128) / 128
+    yield cause, "pixels scaled by (p - 127) / 128", lambda p: (p - 127) / 128
+    yield cause, "pixels scaled to [-0.5, 0.5]", lambda p: p / 255 - 0.5
+    yield cause, "pixels scaled by 1 / 256", lambda p: p / 256
+    yield cause, "scaled twice", lambda p: own(own(p))
 
 
 def _turned(x: Array) -> Iterator[tuple[str, Array]]:
