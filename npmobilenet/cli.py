@@ -56,6 +56,7 @@ class Backend(StrEnum):
     """What computes the network."""
 
     auto = "auto"
+    compiled = "compiled"
     reference = "reference"
 
 

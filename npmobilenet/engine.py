@@ -27,6 +27,8 @@ from npmobilenet.ops import Array
 from npmobilenet.schedule import Place, Step, allocate, group
 from npmobilenet.table import ALIGNMENT, FLOAT_BYTES, Table, aligned_floats
 
+PLANS = 4  # image sizes whose plans an engine keeps: each holds a packed copy of the weights
+
 
 def _segments(steps: Sequence[Step]) -> list[tuple[int, int]]:
     """Runs of steps that one native call does, as (first, last + 1); a step run by `ops` is (number, number)."""
@@ -39,6 +41,52 @@ def _segments(steps: Sequence[Step]) -> list[tuple[int, int]]:
         else:
             segments.append((number, number + 1))
     return segments
+
+
+class Engine:
+    """A network that makes a plan for every image size it meets, and keeps the last few.
+
+    Args:
+        graph: the network.
+        params: arrays by `layer/array`.
+
+    Raises:
+        ImportError: the kernels cannot be had: neither compiled code for this CPU nor Numba to make it.
+    """
+
+    def __init__(self, graph: Graph, params: Mapping[str, Array]) -> None:
+        native(lanes().width, kernel_folder())
+        self.graph = graph
+        self._params = params
+        self._plans: dict[tuple[int, int], Plan] = {}
+
+    def plan(self, H: int, W: int) -> "Plan":
+        """The plan for images of H x W pixels.
+
+        Raises:
+            ShapeError: the network fixes another size, or the images are too small for it.
+        """
+        plan = self._plans.get((H, W))
+        if plan is None:
+            graph = self.graph if self.graph.input_shape[:2] == (H, W) else self.graph.with_input(H, W)
+            plan = Plan(graph, self._params)
+            while len(self._plans) >= PLANS:
+                self._plans.pop(next(iter(self._plans)), None)
+            self._plans[H, W] = plan
+        return plan
+
+    def run(self, x: Array, threads: int | None = None) -> Array:
+        """Compute the network on scaled images (N, H, W, C); arguments, result and errors as `Plan.run`."""
+        if x.ndim != 4 or x.shape[3] != self.graph.input_shape[2]:
+            wanted = ", ".join(map(str, self.graph.input_shape))
+            raise ShapeError(f"{self.graph.name}: x (N, {wanted}) is needed; x {x.shape}")
+        return self.plan(*x.shape[1:3]).run(x, threads)
+
+
+def until(graph: Graph, name: str) -> Graph:
+    """The part of a network that computes the layer `name`, which everything passes through."""
+    names = [layer.name for layer in graph.layers]
+    return Graph(graph.name, graph.layers[: names.index(name) + 1])
 
 
 class Plan:
@@ -202,8 +250,6 @@ class Plan:
         place = self._places[op.name]
         blocks = layout.to_blocks(y.reshape(-1, 1, y.shape[-1]), self.lanes.width, place.blocks)
         arena.floats(place.offset, blocks.size)[:] = blocks.ravel()
-
-    # The kernels' table
 
 
 class _Arena:

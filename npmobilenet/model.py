@@ -17,8 +17,10 @@ of the graph, so that damage anywhere is noticed. Reading the file runs no code.
 """
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from os import PathLike, fspath
@@ -35,13 +37,14 @@ from npmobilenet.ops import Array, global_average_pool, rescale
 from npmobilenet.shapes import Shape
 
 if TYPE_CHECKING:
+    from npmobilenet.engine import Engine
     from npmobilenet.images import Source
 
     Picture = Array | Source
     Images = Picture | Sequence[Picture]
 
 FORMAT = 1
-BACKENDS = ("auto", "reference")
+BACKENDS = ("auto", "compiled", "reference")
 BATCH = 16  # images computed at a time, which bounds the memory of `predict`
 SELF_CHECK_TOLERANCE = 1e-9  # float64 rounding (1e-16) through some hundred layers, far below any wrong weight
 
@@ -87,6 +90,7 @@ class Model:
     background: bool = False
     source: Mapping[str, str] = field(default_factory=dict)
     stored_check: Mapping[str, Any] | None = None
+    _engines: dict[str, "Engine | None"] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_params(self.graph, self.params)
@@ -108,7 +112,7 @@ class Model:
             images: pixels (N, H, W, 3) or (H, W, 3), RGB, uint8 or float in 0..255; or a path, the bytes of a file, a
                 Pillow image; or a sequence of any of these. Pictures of another size than the network's are resized.
             resize: "crop" (short side to the network's / 0.875, then the centre) or "keras" (to the size, stretched).
-            backend: "auto" or "reference".
+            backend: "compiled" (the engine), "reference" (NumPy), or "auto": the engine where it can be had.
 
         Returns:
             (N, classes) the network's output, float32: probabilities if it ends in a softmax.
@@ -155,7 +159,7 @@ class Model:
 
         Args:
             x: (N, H, W, C) float; float16 and float64 compute in that precision, by the reference.
-            backend: "auto" or "reference".
+            backend: as `predict`; "compiled" takes float32.
 
         Returns:
             (N, ...) the last layer's output, dtype of x.
@@ -163,7 +167,9 @@ class Model:
         Raises:
             ShapeError: x does not fit, or holds no floating-point numbers.
         """
-        _check_backend(backend)
+        x = np.asarray(x)
+        if engine := self._engine(self.graph.layers[-1].name, x.dtype, backend):
+            return engine.run(x)
         for _, y in self.trace(x):
             output = y
         return output
@@ -278,12 +284,35 @@ class Model:
         return {name: array.astype(dtype) for name, array in self.params.items()}
 
     def _embed(self, x: Array, backend: str) -> Array:
-        _check_backend(backend)
-        for name, y in self.trace(x):
-            last_map = y
-            if name == self.graph.embedding:
-                return y.reshape(len(y), y.shape[-1])  # (N, C)
-        return global_average_pool(last_map)
+        name = self.graph.embedding or self.graph.layers[-1].name
+        if engine := self._engine(name, x.dtype, backend):
+            y = engine.run(x)
+        else:
+            y = next(output for layer, output in self.trace(x) if layer == name)
+        return y.reshape(len(y), y.shape[-1]) if self.graph.embedding else global_average_pool(y)  # (N, C)
+
+    def _engine(self, name: str, dtype: np.dtype[Any], backend: str) -> "Engine | None":
+        """The engine for the network up to the layer `name`, or None where the reference computes it."""
+        if backend not in BACKENDS:
+            raise NpMobileNetError(f"backend is one of {', '.join(BACKENDS)}; got {backend!r}")
+        if backend == "reference" or (backend == "auto" and dtype != np.float32):
+            return None
+        if dtype != np.float32:
+            raise NpMobileNetError(f"the compiled backend computes in float32; got {dtype}. The reference takes it")
+        if self._engines.get(name) is None:
+            self._engines[name] = self._new_engine(name, backend)
+        return self._engines[name]
+
+    def _new_engine(self, name: str, backend: str) -> "Engine | None":
+        try:
+            from npmobilenet.engine import Engine, until
+
+            return Engine(until(self.graph, name), self._params_as(np.dtype(np.float32)))
+        except ImportError as error:
+            if backend == "compiled":
+                raise NpMobileNetError(f"the compiled backend needs Numba: {error}") from error
+            _say_once(f"computing with the NumPy reference, which is slower: no compiled kernels ({error})")
+            return None
 
     def _input_batches(self, images: "Images", resize: str) -> Iterator[Array]:
         """Scaled batches (at most BATCH, H, W, C) of whatever `predict` was given."""
@@ -348,9 +377,9 @@ def _as_sequence(images: "Images") -> "Sequence[Picture]":
     return [images]
 
 
-def _check_backend(backend: str) -> None:
-    if backend not in BACKENDS:
-        raise NpMobileNetError(f"backend is one of {', '.join(BACKENDS)}; got {backend!r}")
+@cache
+def _say_once(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 def _check_pixel_range(image: Array) -> None:
