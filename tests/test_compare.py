@@ -286,6 +286,16 @@ def test_any_order_of_axes_is_read(stored):
     assert [finding.layer for finding in comparison.wrong] == ["expanded_conv_2_expand_bn"]
 
 
+def test_square_maps_stay_upright_behind_a_mistake_that_moved_their_values():
+    model, x, _ = network("V1")
+    pads = [layer.name for layer in model.graph.layers if layer.type == "ZeroPadding2D"]
+    wrong = altered(model, **{name: {"padding": ((1, 1), (1, 1))} for name in pads})
+    dump = {name: np.moveaxis(y, -1, 1) for name, y in activations_of(model, dict(wrong.trace(x))).items()}
+    comparison = compare(model, x, dump)
+    assert [finding.layer for finding in comparison.wrong] == [f"conv_dw_{block}_relu" for block in (2, 4, 6, 12)]
+    assert {finding.explanations[0].cause for finding in comparison.wrong} == {"symmetric-padding"}
+
+
 def test_a_background_class_in_front_is_an_explanation_of_one_class_too_many():
     model, x, outputs = network("V1")
     p = outputs["predictions"]

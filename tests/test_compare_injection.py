@@ -275,6 +275,16 @@ def test_layer_and_cause_of_a_mistake_inside_the_network_are_named(fused, capsys
     assert total[2] >= 0.90 * total[0], "\n".join(misses)
 
 
+@pytest.mark.parametrize("fused", [False, True], ids=["every layer dumped", "fused layers dumped"])
+@pytest.mark.parametrize("family", NETWORKS)
+def test_the_port_without_a_mistake_causes_no_alarm(family, fused):
+    model, _, x, honest = network(family)
+    dump = {n: y for n, y in honest.items() if not fused or is_dumped_when_fused(model.graph, model.graph[n])}
+    comparison = compare(model, x, dump)
+    assert comparison.exit_code == 0, comparison.first
+    assert len(comparison.compared) == len(dump)
+
+
 def wrong_input(kind, decoded, honest):
     """(1, 64, 64, 3) float32: what somebody makes of the picture."""
     image = Image.fromarray(decoded)
@@ -320,8 +330,8 @@ def test_a_mistake_made_before_the_first_layer_is_named(fused):
                 misses.append(f"{family} {kind}: {first and first.layer}: {best}")
             else:
                 assert first.layer == next(iter(dump))
-    assert cases >= 24
-    assert len(misses) <= 0.1 * cases, "\n".join(misses)
+    assert cases == 24
+    assert not misses, "\n".join(misses)
 
 
 def test_only_the_last_layer_dumped_is_enough_for_a_mistake_made_everywhere():

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 
 from npmobilenet.bounds import gamma
 from npmobilenet.compare.explaining import Explainer, Explanation
-from npmobilenet.compare.layouts import Arranged, arrange, layout_note
+from npmobilenet.compare.layouts import Arranged, arrange, is_channels_first, layout_note
 from npmobilenet.compare.pictures import Picture
 from npmobilenet.compare.segments import Segment, excess, segment_to
 from npmobilenet.errors import ShapeError
@@ -115,7 +115,10 @@ def compare(
     """
     picture = picture or Picture(model.scaling)
     x = np.asarray(x, np.float64)
-    arrays = {name: arrange(theirs[name], y) for name, y in model.trace(x) if name in theirs}
+    shapes = {name: np.shape(array) for name, array in theirs.items() if name in model.graph.shapes}
+    first = is_channels_first(shapes, model.graph.shapes)
+    traced = ((name, y) for name, y in model.trace(x) if name in theirs)
+    arrays = {name: arrange(theirs[name], y, channels_first=first) for name, y in traced}
     walk = _Walk(model, x, arrays, picture, dtype)
     findings = {name: walk.judge(name) for name in watch(list(arrays))}
     missing = (Finding(layer.name, layer.type, "missing") for layer in model.graph.layers)

@@ -11,6 +11,10 @@ from npmobilenet.compare.segments import distance
 from npmobilenet.ops import Array
 from npmobilenet.shapes import Shape
 
+OURS = ""
+CHANNELS_FIRST = "channels first (NCHW)"
+MUCH_NEARER = 0.1
+
 
 @dataclass(frozen=True, eq=False)
 class Arranged:
@@ -38,48 +42,75 @@ def can_be_arranged(shape: Shape, ours: Shape) -> bool:
     return sorted(side for side in shape if side != 1) == sorted(side for side in ours if side != 1)
 
 
-def arrange(array: Array, ours: Array) -> Arranged:
+def is_channels_first(shapes: Mapping[str, Shape], ours: Mapping[str, Shape]) -> bool:
+    """Whether most maps of a dump of which the shape tells are (N, C, H, W).
+
+    Args:
+        shapes: of the dump's arrays, by layer name.
+        ours: of all layers' outputs without the batch, (H, W, C) or (C,).
+    """
+    votes = 0
+    for name, shape in shapes.items():
+        H, W, C = ours[name] if len(ours[name]) == 3 else (1, 1, 1)
+        if (H, W, C) != (C, H, W) and len(shape) >= 3:
+            votes += (shape[-3:] == (C, H, W)) - (shape[-3:] == (H, W, C))
+    return votes > 0
+
+
+def arrange(array: Array, ours: Array, *, channels_first: bool = False) -> Arranged:
     """Bring an array into the order of axes of our output of the same layer.
 
-    Of several orders that give our shape the one nearest to our values is taken; an array that has our shape already
-    stays as it is, unless channels first has that shape too and is much nearer.
+    Where several orders give our shape it is our own, or channels first if the whole dump seems to be. Another is
+    taken only if its values are much nearer to ours.
     """
     stored = np.asarray(array)
     values = stored.astype(np.float64)
     layout, fits = "", True
-    candidates = [(name, moved) for name, moved in _orders(values, ours.shape) if moved.shape == ours.shape]
+    candidates = sorted(_orders(values, ours.shape), key=lambda order: _oddness(order[0], channels_first))
     if candidates:
-        best = min(candidates, key=lambda candidate: distance(candidate[1], ours))
-        first = candidates[0]
-        if first[0] == "" and not distance(best[1], ours) < 0.5 * distance(first[1], ours):
-            best = first
-        layout, values = best
+        distances = [distance(moved, ours) for _, moved in candidates]
+        nearest = int(np.argmin(distances))
+        layout, values = candidates[nearest if distances[nearest] < MUCH_NEARER * distances[0] else 0]
     else:
         fits = False
     rounding = FLOAT16.unit * np.abs(values) + FLOAT16.smallest if stored.dtype == np.float16 else 0.0
     return Arranged(values, fits, layout, rounding, _difference(values, ours) if fits else None, _oddities(values))
 
 
+def _oddness(layout: str, channels_first: bool) -> int:
+    expected = (CHANNELS_FIRST, OURS) if channels_first else (OURS, CHANNELS_FIRST)
+    return expected.index(layout) if layout in expected else len(expected)
+
+
 def _orders(values: Array, shape: Shape) -> list[tuple[str, Array]]:
-    """The array as it is, or else under every order of its axes, with axes of length 1 added or left out."""
+    """The array under every order of its axes that gives the shape, with axes of length 1 added or left out.
+
+    An array that has the shape already keeps its order, or is channels first: a square map on its side is a mistake.
+    """
     sides = [side for side in values.shape if side != 1]
     wanted = [side for side in shape if side != 1]
-    if sides == wanted:
-        orders = [("", values.reshape(shape))]
-        if len(shape) == 4 and len(sides) >= 3 and len(set(sides[-3:])) == 1:  # H, W and C are equal
-            moved = np.moveaxis(values.reshape(sides), -3, -1)
-            orders.append(("channels first (NCHW)", moved.reshape(shape)))
-        return orders
     if not can_be_arranged(values.shape, shape):
         return []
     inner = values.reshape(sides)
     found = []
     for axes in permutations(range(len(sides))):
-        if [sides[axis] for axis in axes] == wanted:
-            first = axes[-1] == len(sides) - len(shape[1:]) and list(axes[:-1]) == sorted(axes[:-1])
-            name = "channels first (NCHW)" if first else f"axes {values.shape}"
+        if [sides[axis] for axis in axes] != wanted:
+            continue
+        name = _name_of(axes, values.shape, len(shape))
+        if sides != wanted or name in (OURS, CHANNELS_FIRST):
             found.append((name, inner.transpose(axes).reshape(shape)))
     return found
+
+
+def _name_of(axes: tuple[int, ...], shape: Shape, rank: int) -> str:
+    batch = tuple(range(len(axes) - 3))
+    if axes == tuple(range(len(axes))):
+        return OURS
+    if rank == 4 and len(axes) >= 3 and axes == (*batch, len(batch) + 1, len(batch) + 2, len(batch)):
+        return CHANNELS_FIRST
+    if rank == 4 and len(axes) == 2 and axes == (1, 0):  # one of H and W is 1
+        return CHANNELS_FIRST
+    return f"axes {shape}"
 
 
 def _difference(values: Array, ours: Array) -> float:
@@ -101,10 +132,9 @@ def layout_note(arranged: Mapping[str, Arranged]) -> list[str]:
     """One line for every foreign order of axes."""
     layouts: dict[str, list[str]] = {}
     for name, array in arranged.items():
-        if array.layout:
-            layouts.setdefault(
-                "channels first (NCHW)" if "NCHW" in array.layout else "other orders of axes", []
-            ).append(name)
+        if array.layout != OURS:
+            layout = CHANNELS_FIRST if array.layout == CHANNELS_FIRST else "in other orders of axes"
+            layouts.setdefault(layout, []).append(name)
     return [
         f"layout: {len(names)} arrays are {layout}, first {names[0]}; they were turned"
         for layout, names in layouts.items()

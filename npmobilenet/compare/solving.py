@@ -19,10 +19,13 @@ from npmobilenet.graph import (
 )
 from npmobilenet.ops import Array
 
-SECTIONS = 24  # of a golden section search: the interval shrinks to 0.618**24, a hundred-thousandth
+SECTIONS = 32  # of a golden section search: the interval shrinks to 0.618**32, two ten-millionths
+DIGITS = 3  # of an epsilon that somebody would type; taken if it fits better than what was found
 FEWEST_PIXELS = 64  # from which the order of depthwise filters is found; all pixels where that is affordable
 ANSWERS = 3e7  # of all filters at all channels and pixels looked at there, which bounds the time
 CHANNELS = 32  # looked at together there, which bounds the memory
+
+Norms = tuple[BatchNormalization, ...]
 
 
 def solved(segment: Segment, theirs: Array) -> Iterator[Altered]:
@@ -96,41 +99,41 @@ def epsilons(segment: Segment, theirs: Array) -> Iterator[Altered]:
     norms = tuple(step.layer for step in segment.steps if isinstance(step.layer, BatchNormalization))
     groups = [norms] * (len(norms) > 1) + [(norm,) for norm in norms]
     for group in groups:
-        exponent = _minimum(partial(_distance_with_epsilon, segment, theirs, group))
-        what = f"epsilon {10**exponent:.3g} instead of {group[0].epsilon:g}"
-        yield Altered("epsilon", what, tuple(norm.name for norm in group), _with_epsilon(segment, group, exponent))
+        apart = partial(_distance_with, segment, theirs, group)
+        found = _minimum(apart)
+        typed = float(f"{found:.{DIGITS}g}")
+        epsilon = min(typed, found, key=apart)
+        what = f"epsilon {epsilon:.6g} instead of {group[0].epsilon:g}"
+        yield Altered("epsilon", what, tuple(norm.name for norm in group), _with_epsilon(segment, group, epsilon))
 
 
-def _distance_with_epsilon(
-    segment: Segment, theirs: Array, norms: tuple[BatchNormalization, ...], exponent: float
-) -> float:
-    return distance(theirs, _with_epsilon(segment, norms, exponent).y)
+def _distance_with(segment: Segment, theirs: Array, norms: Norms, epsilon: float) -> float:
+    return distance(theirs, _with_epsilon(segment, norms, epsilon).y)
 
 
-def _with_epsilon(segment: Segment, norms: tuple[BatchNormalization, ...], exponent: float) -> Segment:
+def _with_epsilon(segment: Segment, norms: Norms, epsilon: float) -> Segment:
     return segment.altered(
-        {norm.name: [Step(replace(norm, epsilon=10**exponent), segment[norm.name].params)] for norm in norms}
+        {norm.name: [Step(replace(norm, epsilon=epsilon), segment[norm.name].params)] for norm in norms}
     )
 
 
 def _minimum(f: Callable[[float], float]) -> float:
-    """Where f is least, between 1e-9 and 10 as exponents of 10: a scan of decades, then a golden section search."""
+    """The epsilon for which f is least: a scan of decades, then a golden section search over the exponent."""
     ratio = (5**0.5 - 1) / 2
-    decades = np.arange(-9.0, 2.0)
-    centre = decades[int(np.argmin([f(exponent) for exponent in decades]))]
-    a, b = centre - 1, centre + 1
+    centre = min(range(-9, 2), key=lambda exponent: f(10.0**exponent))
+    a, b = float(centre - 1), float(centre + 1)
     c, d = b - ratio * (b - a), a + ratio * (b - a)
-    f_c, f_d = f(c), f(d)
+    f_c, f_d = f(10**c), f(10**d)
     for _ in range(SECTIONS):
         if f_c < f_d:
             b, d, f_d = d, c, f_c
             c = b - ratio * (b - a)
-            f_c = f(c)
+            f_c = f(10**c)
         else:
             a, c, f_c = c, d, f_d
             d = a + ratio * (b - a)
-            f_d = f(d)
-    return float((a + b) / 2)
+            f_d = f(10**d)
+    return float(10 ** ((a + b) / 2))
 
 
 def factors(segment: Segment, step: Step, theirs: Array) -> Iterator[Altered]:
