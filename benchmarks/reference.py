@@ -1,0 +1,60 @@
+"""The NumPy reference against ONNX's own reference in NumPy: MobileNetV1 1.0/224, one image, one core.
+
+    python benchmarks/reference.py [--rounds 5]
+
+Both compute the same network with the same weights (for ONNX with the batch normalisation folded away, which spares it 27
+layers). The outputs are compared first; then the two take turns. Needs the `bench` extra.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from engines import image_for, random_params
+from export import write_onnx
+from onnx.reference import ReferenceEvaluator
+
+from npmobilenet.architectures import mobilenet_v1
+from npmobilenet.model import Model
+
+
+def main() -> None:
+    """Compare, time, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+
+    graph = mobilenet_v1()
+    model = Model(graph, random_params(graph))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "v1.onnx"
+        write_onnx(graph, dict(model.params), path)
+        evaluator = ReferenceEvaluator(str(path))
+    x = image_for(graph)  # (1, 224, 224, 3)
+    nchw = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    runs = {
+        "npmobilenet reference": lambda: model.forward(x, backend="reference"),
+        "onnx.reference": lambda: evaluator.run(None, {"x": nchw})[0],
+    }
+    ours, theirs = (run() for run in runs.values())
+    np.testing.assert_allclose(ours.ravel(), theirs.ravel(), rtol=1e-3, atol=1e-6)
+
+    least = dict.fromkeys(runs, float("inf"))
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            least[name] = min(least[name], time.perf_counter() - start)
+    for name, seconds in least.items():
+        print(f"{name:24} {1e3 * seconds:8.1f} ms")
+    print(f"ratio {least['npmobilenet reference'] / least['onnx.reference']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
