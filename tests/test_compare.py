@@ -14,8 +14,9 @@ from npmobilenet import load
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_small
 from npmobilenet.bounds import layer_bound
 from npmobilenet.cli import app
-from npmobilenet.compare import compare
+from npmobilenet.compare import compare, explaining
 from npmobilenet.compare.dumps import read_dump
+from npmobilenet.compare.formats import cut_bfloat16, round_bfloat16, round_float16
 from npmobilenet.compare.matching import match, read_mapping
 from npmobilenet.compare.segments import segment_to
 from npmobilenet.errors import DumpError
@@ -260,6 +261,30 @@ def test_a_mistake_that_nothing_explains_is_reported_without_a_cause():
     assert comparison.first.layer == "conv_pw_6_bn"
     assert not comparison.first.explained
     assert comparison.exit_code == 1
+
+
+def test_a_dump_of_noise_is_not_explained_for_ever(monkeypatch):
+    model, x, outputs = network("V1")
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(explaining, "ALL_EFFORT", 1e9)
+    comparison = compare(model, x, {name: rng.normal(size=y.shape) for name, y in outputs.items() if y.ndim == 4})
+    assert len(comparison.wrong) == len(comparison.compared)
+    assert not any(finding.explained for finding in comparison.wrong)
+    assert comparison.wrong[-1].untried > 0
+
+
+@pytest.mark.parametrize(
+    ("rounded", "step", "expected"),
+    [
+        (round_bfloat16, 2.0**-7, [0, 0, 1, 2, 2, 2, 2]),
+        (round_float16, 2.0**-10, [0, 0, 1, 2, 2, 2, 2]),
+        (cut_bfloat16, 2.0**-7, [0, 0, 1, 1, 1, 2, 2]),
+    ],
+)
+def test_half_precision_rounds_ties_to_even_or_cuts(rounded, step, expected):
+    steps = np.array([0.0, 0.5, 1.0, 1.5, 1.75, 2.25, 2.5])
+    np.testing.assert_array_equal(rounded(1 + step * steps), 1 + step * np.array(expected))
+    np.testing.assert_array_equal(rounded(np.array([np.nan, np.inf, -np.inf])), [np.nan, np.inf, -np.inf])
 
 
 def test_values_stored_in_float16_are_allowed_their_rounding():

@@ -16,6 +16,8 @@ from npmobilenet.compare.solving import solved
 
 EFFORT = 6e10
 """Multiply-adds that may go into explaining one layer, about half a minute; what is left untried then is counted."""
+ALL_EFFORT = 2e11
+"""The same for all layers of a comparison together. A dump of another network has nothing to be explained."""
 A_CALL = 3e5
 """What computing a layer costs beside its arithmetic, in multiply-adds."""
 JUDGING = 6
@@ -72,6 +74,7 @@ class Explainer:
         self._picture = picture
         self._dtype = dtype
         self._known: set[tuple[str, str]] = set()
+        self._effort_left = ALL_EFFORT
 
     def explain(self, segment: Segment, theirs: Arranged, *, own_input: bool) -> tuple[tuple[Explanation, ...], int]:
         """Explanations of the difference between a segment's output and the other side's, the best first.
@@ -84,7 +87,7 @@ class Explainer:
         Returns:
             The explanations, and how many mistakes were not tried because they would have taken too long.
         """
-        trial = _Trial(segment, theirs, self._dtype)
+        trial = _Trial(segment, theirs, self._dtype, min(EFFORT, self._effort_left))
         candidates = list(everywhere(segment))
         tried = trial.run(altered for altered in candidates if (altered.cause, altered.what) in self._known)
         if not _fits(tried):
@@ -92,10 +95,11 @@ class Explainer:
             tried += trial.run(chain(from_input, candidates, roundings(segment, theirs.values)))
             if len(segment.steps) <= SHORT or not _fits(tried):
                 tried += trial.run(alone(segment))
-        if not _fits(tried) and trial.effort < EFFORT:
+        if not _fits(tried) and trial.effort_left > 0:
             tried += trial.run(solved(segment, theirs.values))
         if not _fits(tried):
             tried += trial.run(_pairs(tried))
+        self._effort_left -= trial.effort
         explanations = _ranked(tried)
         self._known |= {(best.cause, best.what) for best in explanations[:1] if best.fits}
         return explanations, trial.untried
@@ -104,23 +108,30 @@ class Explainer:
 class _Trial:
     """Tries mistakes on one segment, as long as the effort lasts."""
 
-    def __init__(self, segment: Segment, theirs: Arranged, dtype: DTypeLike) -> None:
+    def __init__(self, segment: Segment, theirs: Arranged, dtype: DTypeLike, effort: float) -> None:
         self._segment = segment
         self._theirs = theirs
         self._dtype = dtype
         self._before = distance(theirs.values, segment.y) if theirs.fits else float("inf")
         self._macs = _macs(segment)
+        self._allowed = effort
         self.effort = 0.0
         self.untried = 0
+
+    @property
+    def effort_left(self) -> float:
+        """Multiply-adds that may still be spent."""
+        return self._allowed - self.effort
 
     def run(self, candidates: Iterable[Altered]) -> list[_Tried]:
         """Those that take something of the difference away."""
         tried = []
         for altered in candidates:
-            if self.effort > EFFORT:
+            if self.effort_left <= 0:
                 self.untried += 1
                 continue
             explanation = self._judged(altered)
+            altered.segment.forget()  # hundreds of them would not fit into memory
             if explanation is not None:
                 tried.append(_Tried(explanation, altered))
         return tried

@@ -168,6 +168,10 @@ class Segment:
                 values[name] = self.storage.round(y) if self.storage and self._is_stored(name) else y
         return values
 
+    def forget(self) -> None:
+        """Drop the outputs; they are computed again when they are asked for."""
+        self.__dict__.pop("outputs", None)
+
     @property
     def y(self) -> Array:
         """(N, ...) the exact output."""
