@@ -8,8 +8,8 @@ float64, so that what remains is the other side's own rounding, or its mistake.
 How far rounding may take the result is derived, never chosen:
 
     one sum           `bounds.layer_bound`, carried through what follows it, which nothing within the arithmetic exceeds
-    several sums      that bound, or, where smaller, eight standard deviations of what the layers' own bounds do when
-                      each is drawn with a random sign and carried through the segment
+    several sums      that bound, or, where smaller, eight standard deviations of what roundings of random signs do when
+                      they are carried through the segment: sqrt(n) in place of n for a sum of n terms
 
 The bound grows through every convolution by the sum of |w|, as if all errors conspired, and says nothing behind ten
 layers. Errors of rounding do not conspire: the second figure takes each at its worst size but with signs by chance.
@@ -20,6 +20,7 @@ Source: Parker 1997, Monte Carlo arithmetic; Higham & Mary 2019 (SIAM J. Sci. Co
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod, sqrt
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -91,6 +92,13 @@ class Step:
                 dtype=dtype,
             )
             return bound + gamma(FOLDING, dtype) * self._terms(values[0]) if folded else bound
+
+    def terms(self, x: Array) -> int:
+        """How many terms each sum has, for an input x."""
+        if isinstance(self.layer, GlobalAveragePooling2D):
+            return prod(x.shape[1:3])
+        w = self.params.get("kernel")
+        return 1 if w is None else prod(w.shape[:2] if isinstance(self.layer, DepthwiseConv2D) else w.shape[:-1])
 
     def _moved(self, values: Sequence[Array]) -> list[Array]:
         return [value if self.before is None else self.before(value) for value in values]
@@ -220,9 +228,10 @@ class Segment:
         )
 
     def _deviation(self, own: Mapping[str, Array]) -> Array:
-        """Standard deviation of the output under random signs of every layer's own bound.
+        """Standard deviation of the output under roundings of random signs in every layer.
 
-        Half of the draws give all pixels of a channel one sign, as the rounding of a weight does.
+        Of n of them, each at its worst, the sum is sqrt(n) and not n of one: the layer's own bound over sqrt(n). Half
+        of the draws give all pixels of a channel one sign, as the rounding of a weight does.
         """
         rng = np.random.default_rng(0)
         exact, squares = self.outputs[self.output], []
@@ -231,8 +240,9 @@ class Segment:
             for name, x in self.inputs.items():
                 values[name] = x + _signed(rng, own[name], draw % 2 == 0)
             for step in self.steps:
-                y = step.apply([values[source] for source in step.layer.inputs])
-                values[step.layer.name] = y + _signed(rng, own[step.layer.name], draw % 2 == 0)
+                xs = [values[source] for source in step.layer.inputs]
+                size = own[step.layer.name] / sqrt(step.terms(xs[0]))
+                values[step.layer.name] = step.apply(xs) + _signed(rng, size, draw % 2 == 0)
             squares.append((values[self.output] - exact) ** 2)
         square = np.mean(squares, axis=0)  # (N, ..., C)
         channels = square.mean(axis=tuple(range(square.ndim - 1)))  # (C,)
