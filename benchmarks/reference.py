@@ -2,8 +2,8 @@
 
     python benchmarks/reference.py [--rounds 5]
 
-Both compute the same network with the same weights (for ONNX with the batch normalisation folded away, which spares it 27
-layers). The outputs are compared first; then the two take turns. Needs the `bench` extra.
+Both compute the same network with the same weights (for ONNX with the batch normalisation folded away, which spares it
+27 layers). The outputs are compared first; then the two take turns. Needs the `bench` extra.
 """
 
 import os

@@ -127,8 +127,8 @@ def test_a_wrong_epsilon_and_a_wrong_activation_in_keras_are_named(keras):
 
 def onnx_file(path, model, *, epsilon=None, names=lambda name: name):
     """The network as ONNX, channels first, batch norms left to the runtime, tensors called as `names` says."""
-    onnx = pytest.importorskip("onnx", reason="needs onnx: pip install npmobilenet[bench]")
-    pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install npmobilenet[bench]")
+    onnx = pytest.importorskip("onnx", reason="needs onnx: pip install npmobilenet[test]")
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install npmobilenet[test]")
     from onnx import TensorProto, helper, numpy_helper
 
     graph, nodes, constants = model.graph, [], []
