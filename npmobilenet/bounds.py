@@ -258,8 +258,8 @@ def activation_bound(name: str, x: Array, error: Array | None = None, *, dtype: 
     """Bound for an activation of `graph.ACTIVATIONS`.
 
         linear        error
-        relu, relu6   error, and 0 where the whole interval x +- error is clipped: nothing is rounded
-                      relu6 answers with 0 to 6 in any case, so never more than the farther of the two
+        relu, relu6   how far the ends of the interval x +- error can move the answer, so 0 where all of it is clipped;
+                      nothing is rounded
         sigmoid       error * the largest slope in the interval, at most 1, + gamma * s * (1 - log s)
         hard_sigmoid  error / 6 and three roundings of (|x| + 3) / 6, 0 where clipped, and two of the result
         hard_swish    the product of x and its hard sigmoid
@@ -284,12 +284,14 @@ def activation_bound(name: str, x: Array, error: Array | None = None, *, dtype: 
 
 
 def _relu_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
-    return np.where(x + error <= 0, 0.0, error)
+    return np.asarray(np.maximum(error + np.minimum(x, 0), 0))
 
 
 def _relu6_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
     y = ops.relu6(x)
-    return np.where((x + error <= 0) | (x - error >= 6), 0.0, np.minimum(error, np.maximum(y, 6 - y)))
+    upwards = np.clip(error + np.minimum(x, 0), 0, 6 - y)
+    downwards = np.clip(error - np.maximum(x - 6, 0), 0, y)
+    return np.asarray(np.maximum(upwards, downwards))
 
 
 def _sigmoid_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
