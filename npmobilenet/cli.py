@@ -7,6 +7,7 @@ use.
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,7 +38,7 @@ from npmobilenet.images import file_suffixes, prepare
 from npmobilenet.loading import load
 from npmobilenet.model import RAW, SYMMETRIC, UNIT, Model
 from npmobilenet.registry import KNOWN_MODELS, KnownModel, converted_path
-from npmobilenet.terminal import print_json, print_table, progress_bar
+from npmobilenet.terminal import print_json, print_table, progress_bar, waiting
 
 BAR = 24  # length of a probability of 1, in characters
 BATCH = 8  # pictures classified together; answers appear this many at a time
@@ -86,6 +87,8 @@ def classify(
         network = load(model)
         if "notes" in network.source:
             print(f"npmobilenet: {model}: {network.source['notes']}", file=sys.stderr)
+        if backend is not Backend.reference:
+            _compile_kernels_once()
         answers = []
         found = _classified(network, sources, top, resize, backend)
         if as_json or not sys.stdout.isatty():  # on a terminal the answers show the progress
@@ -170,9 +173,34 @@ for command in (cost, memory, trace, bounds, compare, verify):
     app.command()(command)
 
 
+@app.command()
+def warmup() -> None:
+    """Compile the kernels for this CPU ahead of their first use."""
+    with reported(as_json=False):
+        try:
+            from npmobilenet.engine import compile_kernels
+
+            with waiting("compiling the kernels for this CPU"):
+                folder = compile_kernels()
+        except ImportError as error:
+            raise NpMobileNetError(f"the kernels need Numba: {error}") from error
+        print(f"kernels: {folder}")
+
+
 def main() -> None:
     """Run the command line; this is what the `npmobilenet` command calls."""
     app(prog_name="npmobilenet")
+
+
+def _compile_kernels_once() -> None:
+    """Compile the kernels if no earlier process has, and say so; without Numba the model itself says what follows."""
+    try:
+        from npmobilenet.engine import compile_kernels, kernels_are_kept
+    except ImportError:
+        return
+    if not kernels_are_kept():
+        with waiting("compiling the kernels for this CPU, once"), suppress(ImportError):
+            compile_kernels()
 
 
 def _pictures(images: list[str]) -> Iterator[str]:

@@ -16,7 +16,7 @@ import numpy as np
 import platformdirs
 from npmobilenet_kernels import layout
 from npmobilenet_kernels.lanes import Lanes, lanes
-from npmobilenet_kernels.native import native
+from npmobilenet_kernels.native import is_kept, native
 from npmobilenet_kernels.steps import Field, Product
 from npmobilenet_kernels.threads import Team, available_cores, team
 
@@ -280,6 +280,24 @@ def kernel_folder() -> Path:
     """Where compiled kernels are kept: below NPMOBILENET_CACHE, or below the system's cache folder for this user."""
     named = os.environ.get("NPMOBILENET_CACHE")
     return (Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("npmobilenet"))) / "kernels"
+
+
+def kernels_are_kept() -> bool:
+    """Whether an earlier process has compiled the kernels for this CPU and kept them."""
+    return is_kept(lanes().width, kernel_folder())
+
+
+def compile_kernels() -> Path:
+    """Compile the kernels for this CPU and keep them for later processes.
+
+    Returns:
+        The folder that they are in, if it can be written.
+
+    Raises:
+        ImportError: Numba is not there.
+    """
+    native(lanes().width, kernel_folder())
+    return kernel_folder()
 
 
 def default_threads() -> int:

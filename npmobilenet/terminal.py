@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -41,6 +42,19 @@ def progress_bar(items: Iterable[Item], total: int | None, label: str) -> Iterat
     bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
     with bar:
         yield from bar.track(items, total, description=label)
+
+
+@contextmanager
+def waiting(message: str) -> Iterator[None]:
+    """Say on standard error what takes a while, with something that moves if a person is there to see it."""
+    if not sys.stderr.isatty():
+        print(message, file=sys.stderr)
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(message):
+        yield
 
 
 def _print_drawn(header: Sequence[str], cells: list[tuple[str, ...]], right: list[bool], title: str) -> None:

@@ -235,6 +235,18 @@ def test_real_photographs_with_real_weights_from_the_shell() -> None:
     assert labels == ["giant_panda", "macaw", "cheeseburger"]
 
 
+def test_warmup_compiles_what_classify_then_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NPMOBILENET_CACHE", str(tmp_path))
+    command = [sys.executable, "-m", "npmobilenet"]
+    warmup = subprocess.run([*command, "warmup"], capture_output=True, text=True, check=True)
+    assert warmup.stdout == f"kernels: {tmp_path / 'kernels'}\n"
+    assert "compiling" in warmup.stderr
+    classify = subprocess.run(
+        [*command, "classify", DIGITS / "5.png", "-m", "digits"], capture_output=True, text=True, check=True
+    )
+    assert classify.stderr == ""
+
+
 def test_on_a_terminal_the_answer_is_a_drawn_table() -> None:
     pytest.importorskip("pty", reason="pseudo-terminals are a thing of Unix")
     command = [

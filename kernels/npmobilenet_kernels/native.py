@@ -70,7 +70,7 @@ def native(width: int, folder: Path | None = None) -> Native:
     with _compiling:
         if width not in _compiled:
             chosen = lanes(width)
-            tile_file, driver_file = (kept_file(name, chosen, folder) for name in (f"tiles-{width}", "driver"))
+            tile_file, driver_file = _kept_files(width, folder)
             code = _read(tile_file)
             if code is None:
                 code = compile_tiles(chosen)
@@ -79,6 +79,11 @@ def native(width: int, folder: Path | None = None) -> Native:
             driver = next((known.run for known in _compiled.values()), None) or _driver(driver_file)
             _compiled[width] = Native(driver, tiles)
         return _compiled[width]
+
+
+def is_kept(width: int, folder: Path | None) -> bool:
+    """Whether `native` finds its object code, so that nothing has to be compiled, which takes some ten seconds."""
+    return all(_read(file) is not None for file in _kept_files(width, folder))
 
 
 def compile_tiles(chosen: Lanes) -> bytes:
@@ -108,6 +113,12 @@ def kept_file(name: str, chosen: Lanes, folder: Path | None) -> Path | None:
         platform.python_version(), sys.platform, binding.get_host_cpu_name(), features(chosen),
     ]  # fmt: skip
     return folder / f"{name}-{sha256(chr(0).join(depends_on).encode()).hexdigest()[:24]}.o"
+
+
+def _kept_files(width: int, folder: Path | None) -> tuple[Path | None, Path | None]:
+    """Where the object code of tiles and driver belongs."""
+    chosen = lanes(width)
+    return kept_file(f"tiles-{width}", chosen, folder), kept_file("driver", chosen, folder)
 
 
 def _driver(kept: Path | None) -> Callable[..., int]:
