@@ -34,8 +34,7 @@ SECONDS = 0.4  # of one turn
 
 
 def random_params(graph: Graph, seed: int = 0) -> dict[str, Array]:
-    """Weights that keep activations near size 1: speed does not depend on them, but the comparison of outputs should
-    mean something."""
+    """Weights that keep activations near size 1, so that comparing the outputs means something."""
     generator = np.random.default_rng(seed)
     params: dict[str, Array] = {}
     for name, shape in graph.params.items():
@@ -106,8 +105,7 @@ def runner(engine: str, network: str, folder: Path, threads: int):  # type: igno
 
 
 def serve(engine: str, network: str, folder: Path, threads: int) -> None:
-    """Child process: print the output once, then for every line on standard input the least and the median time of one
-    turn."""
+    """Child process: print the output once, then for every line that comes in the times of a turn, least and median."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     run = runner(engine, network, folder, threads)

@@ -1,5 +1,4 @@
-"""From kernels to callable machine code: the tiles by LLVM, the driver by Numba, both kept as object code for the next
-process.
+"""From kernels to machine code: the tiles by LLVM, the driver by Numba, both kept as object code for later processes.
 
 Numba's own cache would do, but reading it means importing Numba and refreshing its target, over two seconds before the
 first prediction. Object code needs llvmlite's loader alone. It is made once for each CPU and version:
@@ -152,8 +151,7 @@ def without_python(assembly: str, entry: str) -> bytes | None:
 
 
 def _object_code(module: Any, chosen: Lanes) -> bytes:
-    """Optimise a module and translate it. The tiles are written as they should be: nothing is unrolled or
-    vectorised."""
+    """Optimise and translate a module; the tiles are written as they should run: nothing is unrolled or vectorised."""
     module.verify()
     machine = _machine(chosen)
     tuning = binding.create_pipeline_tuning_options(speed_level=2)

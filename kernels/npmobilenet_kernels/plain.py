@@ -1,16 +1,15 @@
 """The loops that explain the kernels: channels last, one image, nothing but the formula and the order of its loops.
 
-    pointwise     out[i, j] = sum_k a[i, k] b[k, j]                    a: (M, K) pixels x C_in     b: (K, N) C_in x
-    C_out
+    pointwise     out[i, j] = sum_k a[i, k] b[k, j]          a: (M, K) pixels x c_in    b: (K, N) c_in x c_out
     depthwise     out[i, j, c] = sum_{u, v} x[i s + u, j s + v, c] w[u, v, c]
 
 Both add into `out`, which the caller fills with the bias. A pointwise convolution mixes the channels of one pixel and
-sees no neighbour, so over all pixels it is one matrix product; its loops run i, k, j: the innermost one goes along a
+sees no neighbour, so over all pixels it is one matrix product. Its loops run i, k, j: the innermost one goes along a
 row of b and a row of out, both contiguous, so it becomes vector instructions. In the textbook's order i, j, k the
-innermost loop strides down a column of b. A depthwise convolution has the channels innermost for the same reason. It
-multiplies each value
-that it loads nine times at most, where the matrix product multiplies it by N weights: that is why it is slow for its
-    size.
+innermost loop strides down a column of b.
+
+A depthwise convolution has the channels innermost for the same reason. It multiplies each value that it loads nine
+times at most (for K = 3), where the matrix product multiplies it by N weights: that is why it is slow for its size.
 
 The vector kernels of `tiles.py` compute the same sums; what they add is a register tile, so that out is not loaded and
 stored for every k. These loops are the oracle in their tests.
@@ -32,8 +31,7 @@ def gemm_accumulate(a, b, out):  # type: ignore[no-untyped-def]
 
 @njit
 def depthwise_accumulate(x, w, stride, out):  # type: ignore[no-untyped-def]
-    """Add the depthwise convolution of x (H, W, C), zeros already around it, by w (K, K, C) into out (H_out, W_out,
-    C)."""
+    """Add the depthwise convolution of x (H, W, C), padded, by w (K, K, C) into out (H_out, W_out, C)."""
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             for u in range(w.shape[0]):
