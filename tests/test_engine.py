@@ -30,6 +30,7 @@ from npmobilenet.graph import (
     Graph,
     Input,
 )
+from npmobilenet.loading import load
 from npmobilenet.schedule import allocate
 
 WIDTHS = [width for width in sorted(LANES) if width <= host_width()]
@@ -410,7 +411,41 @@ print(json.dumps([before, json.loads(os.read(read, 10000)), answer(2)]))
     assert before == forked == after
 
 
-def test_a_call_from_another_process_started_by_spawn_and_one_at_exit_both_end():
+def digits_answer():
+    """What a process started by spawn can import and call."""
+    return load("digits").predict(np.zeros((32, 32, 3), np.uint8), backend="compiled").tolist()
+
+
+def test_a_process_started_by_spawn_gives_the_same_answer():
+    body = """
+import multiprocessing
+from test_engine import digits_answer
+here = digits_answer()
+with multiprocessing.get_context("spawn").Pool(1) as pool:
+    print(json.dumps([here, pool.apply(digits_answer)]))
+"""
+    here, there = child(body)
+    assert here == there
+
+
+def test_an_interrupted_call_leaves_the_engine_in_order():
+    body = """
+import signal
+plan = Plan(graph, params)
+expected, interrupted = answer(2), 0
+for number in range(20):
+    threading.Timer(0.01 + 0.001 * number, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        while True:
+            plan.run(x, 2)
+    except KeyboardInterrupt:
+        interrupted += 1
+print(json.dumps([interrupted, plan.run(x, 2).ravel()[:5].tolist() == expected]))
+"""
+    assert child(body) == [20, True]
+
+
+def test_a_call_at_exit_ends_while_another_thread_still_computes():
     body = """
 import atexit
 atexit.register(lambda: print(json.dumps(answer(2))))
