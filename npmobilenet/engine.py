@@ -24,8 +24,8 @@ from npmobilenet.errors import ShapeError
 from npmobilenet.fusion import apply, fuse
 from npmobilenet.graph import Graph
 from npmobilenet.ops import Array
-from npmobilenet.schedule import Place, Step, allocate, group
-from npmobilenet.table import ALIGNMENT, FLOAT_BYTES, Table, aligned_floats
+from npmobilenet.schedule import FLOAT_BYTES, Place, Step, allocate, group
+from npmobilenet.table import ALIGNMENT, Table, aligned_floats
 
 PLANS = 4  # image sizes whose plans an engine keeps: each holds a packed copy of the weights
 

@@ -4,7 +4,7 @@ group      operations -> steps: as much as possible of what follows on each othe
 allocate   values with a size and a life -> offsets in one piece of memory
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -13,6 +13,8 @@ from npmobilenet_kernels.steps import Kind
 from npmobilenet.fusion import Op, Ops
 from npmobilenet.shapes import Shape
 
+FLOAT_BYTES = 4
+CACHE = 384 * 1024  # bytes of second-level cache that a strip and its weights may fill
 STRIP_WIDTH = 28  # maps at least so wide are worked on in strips of rows, narrower ones panel by panel
 
 
@@ -26,6 +28,7 @@ class Step:
         source: name of the map that it reads.
         target: name of the value that it makes; average: name of a second one, the target's average over all pixels.
         producer, depthwise, pointwise: the parts that are there.
+        inner: a step that makes the source, row by row as this one needs it; the source is never in memory as a whole.
     """
 
     kind: Kind | None
@@ -36,6 +39,7 @@ class Step:
     producer: Op | None = None
     depthwise: Op | None = None
     pointwise: Op | None = None
+    inner: "Step | None" = None
 
     @property
     def reads(self) -> set[str]:
@@ -87,7 +91,7 @@ def group(ops: Ops) -> list[Step]:
         if op.name not in taken and op.kind not in ("input", "view"):
             steps[op.name] = _single_step(op, by_name)
     ordered = [steps[op.name] for op in ops if op.name in steps]
-    return _fuse_average(ordered, by_name)
+    return _chain(_fuse_average(ordered, by_name), by_name, alone)
 
 
 def _single_step(op: Op, by_name: Mapping[str, Op]) -> Step:
@@ -120,6 +124,33 @@ def _fuse_average(steps: list[Step], by_name: Mapping[str, Op]) -> list[Step]:
             result[maker] = replace(made, ops=[*made.ops, *step.ops], average=step.target)
             result[place] = None
     return [step for step in result if step is not None]
+
+
+def _chain(steps: list[Step], by_name: Mapping[str, Op], alone: Callable[[str], bool]) -> list[Step]:
+    """Two strip steps become one where the map between them is large: its rows are used as soon as they are made."""
+    result: list[Step] = []
+    for step in steps:
+        before = result[-1] if result else None
+        if (
+            before is not None
+            and before.kind == step.kind == Kind.STRIP
+            and before.target == step.source
+            and alone(step.source)
+            and step.producer is None
+            and before.inner is None
+            and before.pointwise is not None
+            and before.pointwise.residual is None
+            and FLOAT_BYTES * prod(by_name[step.source].shape) > CACHE
+            and _weight_bytes(before) + _weight_bytes(step) <= CACHE
+        ):
+            step = replace(step, ops=[*before.ops, *step.ops], source=before.source, inner=before)
+            result.pop()
+        result.append(step)
+    return result
+
+
+def _weight_bytes(step: Step) -> int:
+    return FLOAT_BYTES * sum(op.kernel.size for op in step.ops if op.kernel is not None)
 
 
 def _has_depthwise_kernel(op: Op) -> bool:

@@ -9,17 +9,24 @@ import numpy as np
 from npmobilenet_kernels import layout
 from npmobilenet_kernels.lanes import Lanes, tile_rows
 from npmobilenet_kernels.steps import FIELDS, SCRATCH_HEADER, Activation, Field, Kind, Producer, Product
-from npmobilenet_kernels.tiles import STEM_CHANNELS, STEM_PITCH, depthwise_choice, gemm_name, gemv_name, simple_name
+from npmobilenet_kernels.tiles import (
+    FETCHED_BYTES,
+    STEM_CHANNELS,
+    STEM_PITCH,
+    UNROLL,
+    depthwise_choice,
+    gemm_name,
+    gemv_name,
+    simple_name,
+)
 from numpy.typing import ArrayLike, NDArray
 
 from npmobilenet.fusion import Op, Ops
 from npmobilenet.ops import Array
-from npmobilenet.schedule import Place, Step
+from npmobilenet.schedule import CACHE, FLOAT_BYTES, Place, Step
 from npmobilenet.shapes import Shape
 
-FLOAT_BYTES = 4
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
-CACHE = 384 * 1024  # bytes of second-level cache that a strip may fill
 STRIP_PIXELS = 56  # output pixels of a strip, where they fit into CACHE
 PARTS = 8  # a pointwise step with fewer panels than this splits its pixels as well, so that threads share evenly
 PART_TILES = 4  # but into parts of so many tiles at least: the last tile of a part is work done twice
@@ -54,6 +61,7 @@ class Table:
         self._vector = lanes.width * FLOAT_BYTES
         self._packing = Weights()
         self._zeros = self._packing.add(np.zeros(self._longest_row(ops)))
+        self._inner_rows: list[Row] = []
         self.rows = [None if step.kind is None else self._row(step) for step in steps]
         self.scratch_bytes = max((row.pop(Field.SCRATCH, 0) for row in self.rows if row), default=0)
         self.weights = self._packing.pack()
@@ -69,15 +77,22 @@ class Table:
         return longest
 
     def _written(self) -> NDArray[np.int64]:
-        table = np.zeros((len(self.rows), FIELDS), np.int64)
+        rows = [*self.rows, *self._inner_rows]
+        table = np.zeros((len(rows), FIELDS), np.int64)
         base = self.weights.ctypes.data
-        for values, row in zip(table, self.rows, strict=True):
+        for values, row in zip(table, rows, strict=True):
             for name, value in (row or {}).items():
                 values[name] = value + (base if name in WEIGHT_FIELDS else 0)
+            if row and Field.INNER in row:
+                values[Field.INNER] = table[len(self.rows) + row[Field.INNER]].ctypes.data
         return table
 
-    def _row(self, step: Step) -> Row:
-        """One row of the table, and the scratch that the step needs as Field.SCRATCH."""
+    def _row(self, step: Step, *, inner: bool = False) -> Row:
+        """One row of the table, and the scratch that the step needs as Field.SCRATCH.
+
+        Args:
+            step: what the row is for. inner: whether it makes its rows for another step, one at a time.
+        """
         write = {
             Kind.STRIP: self._strip, Kind.DEPTHWISE: self._depthwise, Kind.POINTWISE: self._pointwise,
             Kind.DENSE: self._dense, Kind.POOL: self._pool, Kind.ADD: self._add, Kind.STEM: self._stem,
@@ -92,19 +107,23 @@ class Table:
             Field.POOL_TILE: self._tile("pool"), Field.ADD_TILE: self._tile("add_pixels"),
             Field.SCALE_TILE: self._tile("scale_weights"), Field.COPY_TILE: self._tile("scale_and_copy"),
         }  # fmt: skip
-        row |= self._map(Field.TARGET, Field.TARGET_BLOCK, step.target)
+        if not inner:
+            row |= self._map(Field.TARGET, Field.TARGET_BLOCK, step.target)
         if step.source != self._input.name:
             row |= self._map(Field.SOURCE, Field.SOURCE_BLOCK, step.source)
-        return row | write[step.kind](step)
+        return row | (self._strip(step, 1) if inner else write[step.kind](step))
 
-    def _strip(self, step: Step) -> Row:
+    def _strip(self, step: Step, most: int = STRIP_PIXELS) -> Row:
+        """A step in strips, of `most` rows at most."""
         op = _present(step.depthwise)
         row = self._filter(op)
         (H, W, C), K = op.shape, row[Field.SIZE]
         in_row = self._blocks(C) * row[Field.SOURCE_WIDTH] * self._vector  # bytes of one row of the producer's output
         out_row = self._blocks(C) * W * self._vector if step.pointwise is not None else 0
         lines = 0
-        if step.producer is None:
+        if step.inner is not None:
+            row |= {Field.PRODUCER_KIND: Producer.STRIP}
+        elif step.producer is None:
             in_row = 0
         elif step.producer.is_pointwise:
             row |= {Field.PRODUCER_KIND: Producer.POINTWISE}
@@ -117,13 +136,20 @@ class Table:
             return (rows - 1) * op.stride + K
 
         rows = 1
-        while rows < H and rows * W < STRIP_PIXELS and ring(rows + 1) * in_row + (rows + 1) * out_row <= CACHE:
+        while (
+            rows < min(H, most) and rows * W < STRIP_PIXELS and ring(rows + 1) * in_row + (rows + 1) * out_row <= CACHE
+        ):
             rows += 1
         row |= {
             Field.STRIP_ROWS: rows, Field.UNITS: -(-H // rows), Field.RING: ring(rows), Field.LINES: lines,
             Field.FILTERED: lines + ring(rows) * in_row,
             Field.SCRATCH: SCRATCH_HEADER + lines + ring(rows) * in_row + rows * out_row,
         }  # fmt: skip
+        if step.inner is not None:
+            inner = self._row(step.inner, inner=True)
+            row |= {Field.INNER: len(self._inner_rows), Field.INNER_SCRATCH: row[Field.SCRATCH]}
+            row[Field.SCRATCH] += inner.pop(Field.SCRATCH)
+            self._inner_rows.append(inner)
         if step.pointwise is not None:
             last = H - (H - 1) // rows * rows  # rows of the last strip
             row |= self._product(Field.MATRIX, step.pointwise, last * W) | self._extras(step.pointwise)
@@ -240,6 +266,7 @@ class Table:
             Product.BLOCKS: self._blocks(matrix.shape[1]),
             Product.WEIGHTS: self._packing.add(layout.pack_matrix(matrix, lanes.width, lanes.panel)),
             Product.PANEL_BYTES: len(matrix) * lanes.panel * self._vector,
+            Product.FETCHED: len(matrix) // UNROLL * FETCHED_BYTES,
             Product.BIAS: self._packing.add(layout.pack_vector(bias, lanes.width)),
             Product.ACTIVATION: Activation[op.activation.upper()],
         }  # fmt: skip

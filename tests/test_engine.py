@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from functools import cache
+from math import prod
 
 import numpy as np
 import pytest
@@ -41,6 +42,7 @@ NETWORKS = {
     "v1": lambda: mobilenet_v1(resolution=96, **LOGITS),
     "v1 alpha 0.25, not square": lambda: mobilenet_v1(0.25, (128, 96), **LOGITS),
     "v1 alpha 0.3, odd size": lambda: mobilenet_v1(0.3, 75, **LOGITS),
+    "v1 alpha 0.5, a large map": lambda: mobilenet_v1(0.5, (144, 112), **LOGITS),
     "v1 depth multiplier 2": lambda: mobilenet_v1(0.25, 64, depth_multiplier=2, **LOGITS),
     "v1 without top": lambda: mobilenet_v1(0.5, 64, include_top=False),
     "v2": lambda: mobilenet_v2(resolution=96, **LOGITS),
@@ -128,7 +130,9 @@ def test_the_plan_answers_as_the_reference_does(name, width):
     assert np.abs(y - exact).max() <= ORDERS * (rounding + bounds.gamma(1) * np.abs(exact).max())
 
 
-@pytest.mark.parametrize("name", ["v1", "v2 alpha 0.35, odd size", "v3 small", "odd layers"])
+@pytest.mark.parametrize(
+    "name", ["v1", "v1 alpha 0.5, a large map", "v2 alpha 0.35, odd size", "v3 small", "odd layers"]
+)
 def test_the_answer_is_the_same_to_the_bit_for_any_number_of_threads(name):
     graph, params, x, _ = network(name)
     plan = Plan(graph, params)
@@ -205,6 +209,18 @@ def test_every_layer_is_in_exactly_one_step_and_the_plan_says_which_have_no_kern
     table = str(plan)
     assert table.count("ops (reference)") == sum(step.kind is None for step in plan.steps) > 0
     assert f"{graph.macs:,} multiply-adds" in table
+
+
+def test_a_large_map_is_used_up_row_by_row_and_has_no_place_in_the_arena():
+    graph, params, _, _ = network("v1 alpha 0.5, a large map")
+    plan = Plan(graph, params)
+
+    first = plan.steps[0]
+    assert first.inner is not None
+    assert first.inner.target == "conv_pw_1_relu"
+    assert first.target == "conv_pw_2_relu"
+    map_bytes = 4 * prod(graph.shapes["conv_pw_1_relu"])
+    assert plan.arena_bytes < map_bytes + 4 * prod(graph.shapes["conv_pw_2_relu"])
 
 
 def test_a_published_network_needs_the_reference_for_its_softmax_alone():

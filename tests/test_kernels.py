@@ -92,7 +92,7 @@ def gemm(x, w, bias, activation, residual, chosen, rows, panel):
             call(
                 tiles.gemm_name(rows, panel, chosen), a.address + here, M * vector, K // width, width, K % width,
                 b.address + n * K * panel * vector, start.address + n * panel * vector, y.address + block + here,
-                M * vector, added.address + block + here if added else 0, activation,
+                M * vector, added.address + block + here if added else 0, activation, b,
             )  # fmt: skip
     for array in (a, b, start, y, added):
         if array is not None:

@@ -20,7 +20,6 @@ class Lanes:
         stem_rows: pixels of the first convolution's tiles, for whole and for narrow panels.
         streams: vectors of a dense layer's output computed at once, each from its own stream of weights, largest first:
             with 16 streams a core reads 18 GB/s from its last cache, with 4 it reads 11. The last is 1.
-        far_rows: the tile that fetches weights ahead: the one for maps of 7 x 7, where weights come from far.
     """
 
     width: int
@@ -29,14 +28,13 @@ class Lanes:
     narrow_rows: tuple[int, ...]
     stem_rows: tuple[int, int]
     streams: tuple[int, ...]
-    far_rows: int = 0
 
 
 # 32 registers with AVX-512: 14 x 2 accumulators, 2 weights, 1 pixel. Measured on maps of 14 x 14: 128 GFLOP/s, against
 # 119 for 28 x 1. 10 rows for 7 x 7, where five tiles of 10 waste one pixel.
 # 16 registers otherwise: 6 x 2 accumulators, 2 weights, 1 pixel.
 LANES = {
-    16: Lanes(16, 2, (14, 13, 12, 10, 8, 4, 1), (28, 25, 16, 8, 1), (14, 16), (16, 8, 1), far_rows=10),
+    16: Lanes(16, 2, (14, 13, 12, 10, 8, 4, 1), (28, 25, 16, 8, 1), (14, 16), (16, 8, 1)),
     8: Lanes(8, 2, (6, 5, 4, 2, 1), (12, 8, 4, 1), (6, 12), (8, 1)),
     4: Lanes(4, 2, (6, 5, 4, 2, 1), (12, 8, 4, 1), (6, 12), (8, 1)),
 }

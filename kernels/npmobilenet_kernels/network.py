@@ -20,7 +20,14 @@ from npmobilenet_kernels.vector import FLOAT_BYTES
 # Called by other compiled code alone: no wrappers for Python. No exceptions: no division here can be by zero.
 OPTIONS: Any = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 compiled: Any = njit(**OPTIONS)
+LINE = 64  # bytes of a cache line
 SPINS = 2000  # looks at the barrier before the core is offered to somebody else
+
+
+@compiled
+def weights_of(step, product, n):  # type: ignore[no-untyped-def]
+    """Address of panel n of a product's weights."""
+    return read(step, product + Product.WEIGHTS) + n * read(step, product + Product.PANEL_BYTES)
 
 
 @compiled
@@ -46,14 +53,21 @@ def product_panel(step, product, n, pixels, a, segment, w, y, y_block, residual)
     y += before * y_block
     if residual != 0:
         residual += before * y_block
+    following = weights_of(step, product, n + 1)  # beyond the last panel lie the next step's weights
+    end = following + read(step, product + Product.PANEL_BYTES)
     first = 0
     while first < pixels:
         first = min(first, pixels - rows)
         here = first * vector
         beside = residual + here if residual != 0 else 0
         source = a + first * pitch
-        invoke(tile, (source, segment, segments, length, tail, w, bias, y + here, y_block, beside, activation))
+        invoke(
+            tile, (source, segment, segments, length, tail, w, bias, y + here, y_block, beside, activation, following)
+        )
         first += rows
+        following += read(step, product + Product.FETCHED)
+        if following >= end:  # the first time round every other line, now those in between
+            following += LINE - read(step, product + Product.PANEL_BYTES)
 
 
 @compiled
@@ -61,12 +75,6 @@ def panels_of(step, product):  # type: ignore[no-untyped-def]
     """Panels of output channels of a matrix product, the narrow one included."""
     panel = read(step, Field.PANEL)
     return (read(step, product + Product.BLOCKS) + panel - 1) // panel
-
-
-@compiled
-def weights_of(step, product, n):  # type: ignore[no-untyped-def]
-    """Address of panel n of a product's weights."""
-    return read(step, product + Product.WEIGHTS) + n * read(step, product + Product.PANEL_BYTES)
 
 
 @compiled
@@ -98,10 +106,10 @@ def stem_row(step, image, lines, row, y, y_block):  # type: ignore[no-untyped-de
 
 
 @compiled
-def produce_row(step, arena, lines, image, row, y, y_block):  # type: ignore[no-untyped-def]
+def produce_row(step, arena, scratch, image, row, y, y_block):  # type: ignore[no-untyped-def]
     """One row of the map that the depthwise layer reads."""
     if read(step, Field.PRODUCER_KIND) == Producer.STEM:
-        stem_row(step, image, lines, row, y, y_block)
+        stem_row(step, image, scratch + SCRATCH_HEADER, row, y, y_block)
         return
     columns = read(step, Field.SOURCE_WIDTH)
     segment = read(step, Field.SOURCE_BLOCK)
@@ -112,6 +120,18 @@ def produce_row(step, arena, lines, image, row, y, y_block):  # type: ignore[no-
 
 
 @compiled
+def first_row(step, row):  # type: ignore[no-untyped-def]
+    """First input row that output row `row` of the depthwise layer reads; below 0 in the zeros."""
+    return row * read(step, Field.STRIDE) - read(step, Field.TOP)
+
+
+@compiled
+def end_row(step, row):  # type: ignore[no-untyped-def]
+    """The input row after the last one that output row `row` of the depthwise layer reads."""
+    return min(first_row(step, row) + read(step, Field.SIZE), read(step, Field.SOURCE_HEIGHT))
+
+
+@compiled
 def depthwise_row(step, rows, row, source, ring, w, y):  # type: ignore[no-untyped-def]
     """Output row `row` of one block of channels; `source` holds its input rows, row r at place r % ring.
 
@@ -119,67 +139,97 @@ def depthwise_row(step, rows, row, source, ring, w, y):  # type: ignore[no-untyp
     """
     columns = read(step, Field.SOURCE_WIDTH)
     zeros = read(step, Field.ZEROS)
-    top = row * read(step, Field.STRIDE) - read(step, Field.TOP)
+    height = read(step, Field.SOURCE_HEIGHT)
+    top = first_row(step, row)
+    place = top if ring >= height else top % ring
     for u in range(read(step, Field.SIZE)):
-        if 0 <= top + u < read(step, Field.SOURCE_HEIGHT):
-            write(rows, u, source + (top + u) % ring * columns * read(step, Field.VECTOR))
-        else:
-            write(rows, u, zeros)
+        here = source + place * columns * read(step, Field.VECTOR)
+        write(rows, u, here if 0 <= top + u < height else zeros)
+        place += 1
+        if place == ring:
+            place = 0
     left = read(step, Field.LEFT)
     activation = read(step, Field.ACTIVATION)
     invoke(read(step, Field.DEPTHWISE_TILE), (rows, columns, read(step, Field.WIDTH), left, zeros, w, y, activation))
 
 
 @compiled
+def ring_of(step, scratch):  # type: ignore[no-untyped-def]
+    """Address of the ring of input rows that a step keeps."""
+    return scratch + SCRATCH_HEADER + read(step, Field.LINES)
+
+
+@compiled
+def strip(step, arena, scratch, begin, end, y, y_block):  # type: ignore[no-untyped-def]
+    """Output rows begin ... end - 1, whose input rows are there; y: where row `begin` goes."""
+    vector = read(step, Field.VECTOR)
+    out_row = read(step, Field.WIDTH) * vector
+    size = read(step, Field.SIZE)
+    panels = panels_of(step, Field.MATRIX)
+    if read(step, Field.PRODUCER_KIND) != Producer.NONE:
+        source = ring_of(step, scratch)
+        ring = read(step, Field.RING)
+        source_block = ring * read(step, Field.SOURCE_WIDTH) * vector
+    else:
+        source = arena + read(step, Field.SOURCE)
+        ring = read(step, Field.SOURCE_HEIGHT)
+        source_block = read(step, Field.SOURCE_BLOCK)
+    filtered, filtered_block = y, y_block
+    if panels > 0:
+        filtered, filtered_block = scratch + SCRATCH_HEADER + read(step, Field.FILTERED), (end - begin) * out_row
+    for c in range(read(step, Field.BLOCKS)):
+        w = read(step, Field.WEIGHTS) + c * (1 + size * size) * vector
+        for row in range(begin, end):
+            target = filtered + c * filtered_block + (row - begin) * out_row
+            depthwise_row(step, scratch, row, source + c * source_block, ring, w, target)
+    residual = read(step, Field.RESIDUAL)
+    beside = arena + residual + begin * out_row if residual >= 0 else 0
+    pixels = (end - begin) * read(step, Field.WIDTH)
+    for n in range(panels):
+        w = weights_of(step, Field.MATRIX, n)
+        product_panel(step, Field.MATRIX, n, pixels, filtered, filtered_block, w, y, y_block, beside)
+
+
+@compiled
+def inner_row(step, arena, scratch, image, row, ready, y, y_block):  # type: ignore[no-untyped-def]
+    """Output row `row` of a step whose rows another step asks for one by one; its input has rows up to `ready`."""
+    in_row = read(step, Field.SOURCE_WIDTH) * read(step, Field.VECTOR)
+    ring = read(step, Field.RING)
+    source = ring_of(step, scratch)
+    if read(step, Field.PRODUCER_KIND) != Producer.NONE:
+        for r in range(max(first_row(step, row), ready), end_row(step, row)):
+            produce_row(step, arena, scratch, image, r, source + r % ring * in_row, ring * in_row)
+    strip(step, arena, scratch, row, row + 1, y, y_block)
+
+
+@compiled
 def strips(step, arena, scratch, image, first, last):  # type: ignore[no-untyped-def]
     """Strips first ... last - 1: the producer's rows go round a ring in cache, and so do the depthwise layer's."""
     vector = read(step, Field.VECTOR)
-    height = read(step, Field.HEIGHT)
     out_row = read(step, Field.WIDTH) * vector
-    in_height = read(step, Field.SOURCE_HEIGHT)
     in_row = read(step, Field.SOURCE_WIDTH) * vector
-    size = read(step, Field.SIZE)
-    stride = read(step, Field.STRIDE)
     strip_rows = read(step, Field.STRIP_ROWS)
-    produces = read(step, Field.PRODUCER_KIND) != Producer.NONE
-    panels = panels_of(step, Field.MATRIX)
-    target = arena + read(step, Field.TARGET)
-    target_block = read(step, Field.TARGET_BLOCK)
-    lines = scratch + SCRATCH_HEADER
-    filtered = lines + read(step, Field.FILTERED)
-    if produces:
-        source = lines + read(step, Field.LINES)
-        ring = read(step, Field.RING)
-        source_block = ring * in_row
-    else:
-        source = arena + read(step, Field.SOURCE)
-        ring = in_height
-        source_block = read(step, Field.SOURCE_BLOCK)
+    kind = read(step, Field.PRODUCER_KIND)
+    inner = read(step, Field.INNER)
+    source = ring_of(step, scratch)
+    ring = read(step, Field.RING)
     ready = 0
-    for strip in range(first, last):
-        begin = strip * strip_rows
-        end = min(begin + strip_rows, height)
-        if produces:
-            top = begin * stride - read(step, Field.TOP)
-            bottom = min((end - 1) * stride - read(step, Field.TOP) + size, in_height)
-            for row in range(max(top, ready), bottom):
-                produce_row(step, arena, lines, image, row, source + row % ring * in_row, source_block)
-            ready = bottom
-        out, out_block = filtered, (end - begin) * out_row
-        if panels == 0:
-            out, out_block = target + begin * out_row, target_block
-        for c in range(read(step, Field.BLOCKS)):
-            w = read(step, Field.WEIGHTS) + c * (1 + size * size) * vector
-            for row in range(begin, end):
-                y = out + c * out_block + (row - begin) * out_row
-                depthwise_row(step, scratch, row, source + c * source_block, ring, w, y)
-        residual = read(step, Field.RESIDUAL)
-        beside = arena + residual + begin * out_row if residual >= 0 else 0
-        pixels = (end - begin) * read(step, Field.WIDTH)
-        for n in range(panels):
-            w = weights_of(step, Field.MATRIX, n)
-            y = target + begin * out_row
-            product_panel(step, Field.MATRIX, n, pixels, filtered, out_block, w, y, target_block, beside)
+    for number in range(first, last):
+        begin = number * strip_rows
+        end = min(begin + strip_rows, read(step, Field.HEIGHT))
+        if kind != Producer.NONE:
+            for row in range(max(first_row(step, begin), ready), end_row(step, end - 1)):
+                y = source + row % ring * in_row
+                if kind == Producer.STRIP:
+                    known = end_row(inner, row - 1) if ready > 0 else 0
+                    inner_row(
+                        inner, arena, scratch + read(step, Field.INNER_SCRATCH), image, row, known, y, ring * in_row
+                    )
+                else:
+                    produce_row(step, arena, scratch, image, row, y, ring * in_row)
+                ready = row + 1
+        target = arena + read(step, Field.TARGET) + begin * out_row
+        strip(step, arena, scratch, begin, end, target, read(step, Field.TARGET_BLOCK))
 
 
 @compiled

@@ -39,6 +39,7 @@ class Product(IntEnum):
     TAIL = auto()
     WEIGHTS = auto()  # [panels][depth][panel]
     PANEL_BYTES = auto()  # of one whole panel
+    FETCHED = auto()  # bytes of the next panel that one tile fetches
     BIAS = auto()
     ACTIVATION = auto()
 
@@ -97,6 +98,8 @@ class Field(IntEnum):
     POOL_TILE = auto()
     ADD_TILE = auto()
     PRODUCER_KIND = auto()  # a Producer
+    INNER = auto()  # address of the row of the step that makes the input, for Producer.STRIP
+    INNER_SCRATCH = auto()  # where in the scratch that step's scratch begins
     SCRATCH = auto()  # bytes of scratch that the step needs; the kernels do not read it
     # products
     PRODUCER = 50  # Product columns of what makes the depthwise layer's input
@@ -109,6 +112,7 @@ class Producer(IntEnum):
     NONE = 0
     POINTWISE = auto()
     STEM = auto()
+    STRIP = auto()
 
 
 class Activation(IntEnum):

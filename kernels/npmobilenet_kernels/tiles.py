@@ -26,7 +26,8 @@ DEPTHWISE_ENDS = {  # zeros on the left and right of a row, by size and stride: 
 STEM_CHANNELS = 3  # the first convolution that has a tile: RGB, a pixel of its output two pixels of the image further
 STEM_PITCH = 2 * STEM_CHANNELS * FLOAT_BYTES
 POOL_ROWS = 4  # partial sums of the average: one addition waits four cycles for the one before it
-FAR = 2048  # bytes ahead that weights are fetched where they come from the last cache: 32 rounds of the sum
+UNROLL = 4  # values of k in a round of the product's sum
+FETCHED_BYTES = 128  # of the next panel in every round: one line is asked for, the CPU brings its neighbour along
 GEMV_SPLIT = 4  # partial sums over k for a single panel
 
 
@@ -73,8 +74,7 @@ def all_tiles(lanes: Lanes) -> dict[str, Emit]:
     choices = ((lanes.panel, lanes.rows, lanes.stem_rows[0]), (1, lanes.narrow_rows, lanes.stem_rows[1]))
     for panel, choice, stem_rows in choices:
         for rows in choice:
-            ahead = FAR if rows == lanes.far_rows and panel == lanes.panel else 0
-            tiles[gemm_name(rows, panel, lanes)] = gemm_tile(rows, panel, None, 4, ahead)
+            tiles[gemm_name(rows, panel, lanes)] = gemm_tile(rows, panel)
         for rows in (stem_rows, 1):
             tiles[gemm_name(rows, panel, lanes, stem=True)] = gemm_tile(rows, panel, STEM_PITCH, STEM_CHANNELS)
     for streams in lanes.streams:
@@ -111,7 +111,7 @@ def activate(e: Emitter, activation: Value, x: Values) -> Values:
     return e.choose(e.compare("==", activation, Activation.LINEAR), lambda: x, curved)
 
 
-def gemm_tile(rows: int, panels: int, pitch: int | None, unroll: int, ahead: int = 0) -> Emit:
+def gemm_tile(rows: int, panels: int, pitch: int | None = None, unroll: int = UNROLL) -> Emit:
     """A tile of a matrix product: `rows` pixels by `panels` vectors of output channels.
 
         y[i, :] = act(bias[:] + sum_k a[i, k] b[k, :]) + residual[i, :]
@@ -127,47 +127,45 @@ def gemm_tile(rows: int, panels: int, pitch: int | None, unroll: int, ahead: int
         y: output, pixel to pixel 4 W bytes; y_block: bytes to the next block of W channels. The residual, unless its
             address is 0, has the same layout.
         activation: its number.
+        following: what the next tiles will read from far away, fetched meanwhile: FETCHED_BYTES a round.
 
     Args:
         rows: pixels. panels: vectors of output channels.
         pitch: bytes from a[i, k] to a[i + 1, k]; None for 4 W.
         unroll: values of k a round.
-        ahead: bytes ahead that weights are fetched into the first cache; 0 leaves it to the CPU.
     """
 
     def emit(
         e: Emitter, a: Value, segment: Value, segments: Value, length: Value, tail: Value,
-        b: Value, bias: Value, y: Value, y_block: Value, residual: Value, activation: Value,
+        b: Value, bias: Value, y: Value, y_block: Value, residual: Value, activation: Value, following: Value,
     ) -> None:  # fmt: skip
         step = e.bytes if pitch is None else pitch
         tile = [(i, j) for i in range(rows) for j in range(panels)]
 
         def multiply_add(a: Value, b: Value, depth: int, accumulators: Values) -> Values:
             for k in range(depth):
-                if ahead:
-                    for j in range(panels):
-                        e.fetch(b, (k * panels + j) * e.bytes + ahead)
                 w = [e.load(b, (k * panels + j) * e.bytes) for j in range(panels)]
                 x = [e.splat(a, i * step + k * FLOAT_BYTES) for i in range(rows)]
                 accumulators = [e.fma(x[i], w[j], acc) for (i, j), acc in zip(tile, accumulators, strict=True)]
             return accumulators
 
-        def rounds(count: Value | int, depth: int, a: Value, b: Value, accumulators: Values) -> Values:
+        def rounds(count: Value, depth: int, start: Values) -> Values:
             def one_round(_: Value, carried: Values) -> Values:
-                a, b, *accumulators = carried
+                a, b, following, *accumulators = carried
+                e.fetch(following)
                 accumulators = multiply_add(a, b, depth, accumulators)
-                return [e.add(a, depth * FLOAT_BYTES), e.add(b, depth * panels * e.bytes), *accumulators]
+                a, b = e.add(a, depth * FLOAT_BYTES), e.add(b, depth * panels * e.bytes)
+                return [a, b, e.add(following, FETCHED_BYTES), *accumulators]
 
-            return e.loop(count, [a, b, *accumulators], one_round)
+            return e.loop(count, start, one_round)
 
         def one_segment(_: Value, carried: Values) -> Values:
-            a, b, *accumulators = carried
-            _, b, *accumulators = rounds(e.divide(length, unroll), unroll, a, b, accumulators)
-            return [e.add(a, segment), b, *accumulators]
+            _, *others = rounds(e.divide(length, unroll), unroll, carried)
+            return [e.add(carried[0], segment), *others]
 
         start = [e.load(bias, j * e.bytes) for j in range(panels)]
-        a, b, *sums = e.loop(segments, [a, b, *(start[j] for _, j in tile)], one_segment)
-        _, _, *sums = rounds(tail, 1, a, b, sums)
+        carried = e.loop(segments, [a, b, following, *(start[j] for _, j in tile)], one_segment)
+        _, _, _, *sums = rounds(tail, 1, carried)
         result = activate(e, activation, sums)
         blocks = [y] if panels == 1 else [y, e.add(y, y_block)]
 

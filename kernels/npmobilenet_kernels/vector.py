@@ -108,11 +108,11 @@ class Emitter:
         return self._spread(self.builder.load(self._pointer(address, offset), typ=F32, align=FLOAT_BYTES))
 
     def fetch(self, address: Value, offset: int = 0) -> None:
-        """Ask for the cache line at address + offset bytes, which may lie outside any array."""
+        """Ask for the cache line at address + offset bytes in the second-level cache; it may lie outside any array."""
         kind = ir.FunctionType(ir.VoidType(), [POINTER, *[ir.IntType(32)] * 3])
-        to_read, soon, data = (ir.Constant(ir.IntType(32), value) for value in (0, 3, 1))
+        to_read, second, data = (ir.Constant(ir.IntType(32), value) for value in (0, 2, 1))
         function = declared(self.builder.module, "llvm.prefetch.p0", kind)
-        self.builder.call(function, [self._pointer(address, offset), to_read, soon, data])
+        self.builder.call(function, [self._pointer(address, offset), to_read, second, data])
 
     def constant(self, value: float) -> Value:
         """The number `value` in every lane."""
