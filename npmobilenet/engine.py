@@ -17,8 +17,8 @@ import platformdirs
 from npmobilenet_kernels import layout
 from npmobilenet_kernels.lanes import Lanes, lanes
 from npmobilenet_kernels.native import is_kept, native
-from npmobilenet_kernels.steps import Field, Product
-from npmobilenet_kernels.threads import Team, available_cores, team
+from npmobilenet_kernels.steps import Field, Job, Product
+from npmobilenet_kernels.threads import Team, available_cores, new_job, team
 
 from npmobilenet.errors import ShapeError
 from npmobilenet.fusion import apply, fuse
@@ -136,7 +136,7 @@ class Plan:
             raise ShapeError(f"plan: x (N, {', '.join(map(str, self.graph.input_shape))}) is needed; x {x.shape}")
         x = np.ascontiguousarray(x, np.float32)
         y = np.empty((len(x), *self.graph.output_shape), np.float32)
-        with team(default_threads() if threads is None else threads) as members:
+        with team(default_threads() if threads is None else threads, self._native.run) as members:
             if members is not None and len(x) >= members.size:
                 members.share(lambda image: self._run_image(x[image], y[image], None), len(x))
             else:
@@ -156,19 +156,14 @@ class Plan:
         self._arenas.append(arena)
 
     def _run_native(self, begin: int, end: int, arena: "_Arena", x: Array, members: Team | None) -> None:
-        """Steps begin ... end - 1 in one call, or in one call a member."""
-        table, steps = self._table.values[begin:].ctypes.data, end - begin
-        image, size = x.ctypes.data, members.size if members else 1
-        barrier, arrived = (members.barrier.ctypes.data, int(members.barrier[0])) if members else (0, 0)
-
-        def member(number: int) -> None:
-            scratch = arena.scratch(number)
-            self._native.run(table, steps, arena.address, scratch, image, number, size, barrier, arrived)
-
+        """Steps begin ... end - 1 in one native call."""
+        table, image = self._table.values[begin:].ctypes.data, x.ctypes.data
+        columns = (table, end - begin, arena.address, arena.scratch, self.scratch_bytes, image)
         if members:
-            members.together(member)
+            members.together(*columns)
         else:
-            member(0)
+            arena.job[: Job.THREADS + 1] = (*columns, 1)
+            self._native.run(arena.job.ctypes.data, 0, 0, 0)
 
     def __str__(self) -> str:
         """The steps as a table."""
@@ -259,16 +254,18 @@ class _Arena:
         self._floats = aligned_floats(size)
         self.address = self._floats.ctypes.data
         self._scratch_bytes = scratch
-        self._scratch: list[layout.Floats] = []
+        self._scratch = aligned_floats(scratch)
+        self.job = new_job()
 
     def make_room(self, threads: int) -> None:
-        """Have scratch for so many threads."""
-        while len(self._scratch) < threads:
-            self._scratch.append(aligned_floats(self._scratch_bytes))
+        """Have scratch for so many threads, one after the other."""
+        if self._scratch.nbytes < threads * self._scratch_bytes:
+            self._scratch = aligned_floats(threads * self._scratch_bytes)
 
-    def scratch(self, thread: int) -> int:
-        """Address of a thread's scratch."""
-        return self._scratch[thread].ctypes.data
+    @property
+    def scratch(self) -> int:
+        """Address of the first thread's scratch."""
+        return self._scratch.ctypes.data
 
     def floats(self, offset: int, count: int) -> layout.Floats:
         """`count` floats from `offset` bytes on, not copied."""

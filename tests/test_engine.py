@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from functools import cache
 from math import prod
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from networks import random_images, random_params
 from npmobilenet_kernels import native
 from npmobilenet_kernels.lanes import LANES, host_width
+from npmobilenet_kernels.steps import CALLED_OFF
 from npmobilenet_kernels.threads import Team, available_cores, team
 
 from npmobilenet import ShapeError, bounds, fusion
@@ -260,8 +262,8 @@ def test_the_network_writes_nothing_outside_its_memory(width, seed):
     plan = Plan(graph, params, width=width)
     plan.run(x[:1], threads=2)
     arena = plan._arenas[0]
-    rooms = [arena._floats.base, *(scratch.base for scratch in arena._scratch), plan._table.weights.base]
-    inner = [arena._floats, *arena._scratch, plan._table.weights]
+    rooms = [arena._floats.base, arena._scratch.base, plan._table.weights.base]
+    inner = [arena._floats, arena._scratch, plan._table.weights]
     mark = np.float32(np.random.default_rng(seed).normal())
     outside = []
     for room, used in zip(rooms, inner, strict=True):
@@ -337,36 +339,54 @@ def test_many_threads_may_call_one_plan_at_once():
     assert wrong == []
 
 
-def test_whoever_is_interrupted_before_the_work_begins_calls_the_others_off():
-    with team(3) as members:
-        ended = [threading.Event() for _ in range(3)]
+@pytest.fixture(scope="module")
+def run():
+    return native.native(host_width(), kernel_folder()).run
 
-        def member(number):
-            if number == 0:
-                raise KeyboardInterrupt
-            while members.barrier[0] >= 0:
-                pass
-            ended[number].set()
 
+def test_whoever_is_interrupted_before_the_work_begins_calls_the_others_off(run):
+    left = [threading.Event() for _ in range(3)]
+
+    def interrupted(job, number, seen, patience):
+        if number == 0:
+            raise KeyboardInterrupt
+        result = run(job, number, seen, patience)
+        if result == CALLED_OFF:
+            left[number].set()
+        return result
+
+    with team(3, interrupted) as members:
         with pytest.raises(KeyboardInterrupt):
-            members.together(member)
-        assert all(event.wait(20) for event in ended[1:])
-    with team(3) as fresh:
+            members.together(0, 1, 0, 0, 0, 0)
+        assert all(event.wait(20) for event in left[1:])
+    with team(3, run) as fresh:
         assert fresh is not members
-        assert fresh.barrier[0] == 0
+        assert not fresh.is_called_off
 
 
-def test_work_that_fails_on_another_thread_is_reported_here():
+def test_work_that_fails_on_another_thread_is_reported_here(run):
     def work(piece):
         if piece == 5:
             raise ValueError("piece 5")
 
     with pytest.raises(ValueError, match="piece 5"):
-        Team(3).share(work, 9)
+        Team(3, run).share(work, 9)
 
 
-def test_whoever_finds_the_team_busy_works_alone():
-    with team(2) as first, team(2) as second:
+def test_a_team_does_both_kinds_of_work_in_any_order_awake_or_asleep(run):
+    graph, params, x, _ = network("v3 small")
+    plan = Plan(graph, params)
+    expected = plan.run(x, threads=1)
+    rng = np.random.default_rng(0)
+
+    for _ in range(60):
+        images = rng.integers(1, 4)  # three images are shared out, fewer are computed together
+        np.testing.assert_array_equal(plan.run(x[:images], threads=3), expected[:images])
+        time.sleep(rng.choice([0, 1e-4, 2e-4, 1e-3]))
+
+
+def test_whoever_finds_the_team_busy_works_alone(run):
+    with team(2, run) as first, team(2, run) as second:
         assert first is not None
         assert second is None
 

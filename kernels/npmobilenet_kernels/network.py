@@ -1,8 +1,8 @@
 """The whole network in one native call: loops over the plan's steps, and over rows, blocks and panels inside each.
 
-Every thread of the team runs `run` over the same table. A step has units of work; the units are shared out in order,
-and nobody starts the next step before all have finished this one. Each output value is computed by the same
-instructions in the same order whoever computes it, so the result does not depend on the number of threads.
+Every thread of the team runs `run` on the same job, which names the table. A step has units of work; the units are
+shared out in order, and nobody starts the next step before all have finished this one. Each output value is computed by
+the same instructions in the same order whoever computes it, so the result does not depend on the number of threads.
 
 Tiles are called by the addresses in the table, so this file knows neither vector width nor tile sizes.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from numba import njit
 
 from npmobilenet_kernels.scalars import add_now, give_way, invoke, pause, read, read_now, write
-from npmobilenet_kernels.steps import FIELDS, SCRATCH_HEADER, Field, Kind, Producer, Product
+from npmobilenet_kernels.steps import CALLED_OFF, FIELDS, SCRATCH_HEADER, Field, Job, Kind, Producer, Product
 from npmobilenet_kernels.vector import FLOAT_BYTES
 
 # Called by other compiled code alone: no wrappers for Python. No exceptions: no division here can be by zero.
@@ -376,24 +376,60 @@ def wait(barrier, target):  # type: ignore[no-untyped-def]
     return arrived >= 0
 
 
-def run(table, steps, arena, scratch, image, thread, threads, barrier, arrived):  # type: ignore[no-untyped-def]
-    """Work through `steps` rows of FIELDS int64 as one member of a team; all arguments are int64.
-
-    Args:
-        table, arena, scratch, image: addresses; the scratch is this thread's own.
-        thread, threads: who this is, and how many they are.
-        barrier: address of an int64 that counts arrivals: `arrived` before the first thread starts, below 0 when the
-            call is off.
-
-    Returns:
-        0, or 1 if the call was off.
-    """
-    for index in range(steps):
-        step = table + index * FIELDS * 8
+@compiled
+def take_part(job, thread):  # type: ignore[no-untyped-def]
+    """This thread's part of every step; False when the call is off."""
+    threads = read(job, Job.THREADS)
+    arena = read(job, Job.ARENA)
+    scratch = read(job, Job.SCRATCH) + thread * read(job, Job.SCRATCH_BYTES)
+    image = read(job, Job.IMAGE)
+    arrived = read(job, Job.ARRIVED)
+    step = read(job, Job.TABLE)
+    for _ in range(read(job, Job.STEPS)):
         units = read(step, Field.UNITS)
         work(step, arena, scratch, image, thread * units // threads, (thread + 1) * units // threads)
+        step += FIELDS * 8
+        arrived += threads
         if threads > 1:
+            barrier = job + Job.BARRIER * 8
             add_now(barrier, 1)
-            if not wait(barrier, arrived + (index + 1) * threads):
-                return 1
-    return 0
+            if not wait(barrier, arrived):
+                return False
+    return True
+
+
+def run(job, thread, seen, patience):  # type: ignore[no-untyped-def]
+    """Work through the steps of a job as one member of a team; all arguments are int64.
+
+    Thread 0 announces the job and returns when it is done. The others wait for jobs, one after the other.
+
+    Args:
+        job: address of the columns of `steps.Job`.
+        thread: who this is.
+        seen: jobs that this thread has seen.
+        patience: looks for another job before the thread had better sleep.
+
+    Returns:
+        For thread 0: 0. For the others: jobs seen, when patience is at an end; the same below 0, when the last of them
+        is not for this function; CALLED_OFF, when the team is.
+    """
+    if thread == 0:
+        if read(job, Job.THREADS) > 1:
+            add_now(job + Job.CALLS * 8, 1)
+        take_part(job, thread)
+        return 0
+    looks = 0
+    while looks < patience:
+        if read_now(job + Job.BARRIER * 8) < 0:
+            return CALLED_OFF
+        if read_now(job + Job.CALLS * 8) == seen:
+            pause()
+            looks += 1
+        else:
+            seen += 1
+            if read(job, Job.STEPS) == 0:
+                return -seen
+            if not take_part(job, thread):
+                return CALLED_OFF
+            looks = 0
+    return seen

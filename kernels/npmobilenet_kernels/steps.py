@@ -13,6 +13,27 @@ FIELDS = 80  # int64 values a row; `Field` names them
 SCRATCH_HEADER = 64  # bytes at the start of a thread's scratch: addresses of the filter's rows
 
 
+CALLED_OFF = -(1 << 62)  # what Job.BARRIER becomes when all threads shall leave
+
+
+class Job(IntEnum):
+    """What the threads of a team read to compute one image; int64, each group on cache lines of its own."""
+
+    TABLE = 0  # address of the first step's row
+    STEPS = auto()  # 0: nothing to compute
+    ARENA = auto()
+    SCRATCH = auto()  # of the first thread, SCRATCH_BYTES to the next one's
+    SCRATCH_BYTES = auto()
+    IMAGE = auto()
+    THREADS = auto()
+    ARRIVED = auto()  # value of BARRIER before the first step
+    CALLS = 16  # jobs so far
+    BARRIER = 32  # arrivals so far, at the ends of all steps of all jobs, or CALLED_OFF
+
+
+JOB_COLUMNS = 48
+
+
 class Kind(IntEnum):
     """What a step does."""
 

@@ -9,6 +9,7 @@ One caller at a time has the team. Whoever comes while it is busy computes alone
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -19,39 +20,60 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
+from numpy.typing import NDArray
 
-CALLED_OFF = -(1 << 62)  # barrier value that makes every member leave
+from npmobilenet_kernels.steps import CALLED_OFF, JOB_COLUMNS, Job
 
+PATIENCE = 2000  # looks for the next job before a thread goes to sleep: a tenth of a millisecond
+DISMISSED = "dismissed"
+
+Run = Callable[[int, int, int, int], int]
 Member = Callable[[int], object]
 
 
 class Team:
     """Daemon threads that wait for work; member 0 is whoever calls.
 
-    Attributes:
+    After a job a thread looks out for the next one for a moment, inside the native call, and only then sleeps: small
+    networks are computed in less time than it takes to wake a thread.
+
+    Args:
         size: members, the caller included.
-        barrier: one int64, the number of arrivals so far. It only grows, so that a member who is slow to leave
-            the last barrier of one call is not caught by the next call.
+        run: `network.run`, compiled.
+
+    Attributes:
+        job: columns of `steps.Job`. CALLS and BARRIER only grow, so that a member who is slow to leave one call is not
+            caught by the next.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, run: Run) -> None:
         self.size = size
-        self.barrier = np.zeros(1, np.int64)
-        self._desks: list[SimpleQueue[Member | None]] = [SimpleQueue() for _ in range(size - 1)]
+        self.job = new_job()
+        self._run = run
+        self._calls = 0  # what Job.CALLS is, or is about to be
+        self._asleep: list[SimpleQueue[Member | str | None]] = []
+        self._falling_asleep = threading.Lock()
+        self._desks: list[SimpleQueue[Member | str | None]] = [SimpleQueue() for _ in range(size - 1)]
         for number, desk in enumerate(self._desks, start=1):
-            threading.Thread(target=_serve, args=(desk, number), name=f"npmobilenet-{number}", daemon=True).start()
+            threading.Thread(target=self._serve, args=(desk, number), name=f"npmobilenet-{number}", daemon=True).start()
 
-    def together(self, member: Member) -> None:
-        """Run member(0) here and member(1) ... member(size - 1) on the others; members meet at native barriers.
+    @property
+    def is_called_off(self) -> bool:
+        """Whether an interrupted call has sent the threads away."""
+        return bool(self.job[Job.BARRIER] < 0)
+
+    def together(self, *columns: int) -> None:
+        """Compute one job: TABLE, STEPS, ARENA, SCRATCH, SCRATCH_BYTES and IMAGE of `steps.Job`.
 
         Whatever keeps this thread from its own part, an interrupt above all, calls the others off.
         """
         try:
-            for desk in self._desks:
-                desk.put(member)
-            member(0)
+            self.job[: Job.ARRIVED + 1] = (*columns, self.size, self.job[Job.BARRIER])
+            for desk in self._wake():
+                desk.put(None)
+            self._run(self.job.ctypes.data, 0, 0, 0)
         except BaseException:
-            self.barrier[0] = CALLED_OFF
+            self.job[Job.BARRIER] = CALLED_OFF
             raise
 
     def share(self, work: Callable[[int], object], pieces: int) -> None:
@@ -72,8 +94,15 @@ class Team:
             else:
                 done.put(None)
 
-        for desk in self._desks:
-            desk.put(member)
+        try:
+            self.job[Job.STEPS], self.job[Job.THREADS] = 0, self.size
+            self._wake()
+            self._run(self.job.ctypes.data, 0, 0, 0)  # whoever looks out for a job turns to the desk
+            for desk in self._desks:
+                desk.put(member)
+        except BaseException:
+            self.job[Job.BARRIER] = CALLED_OFF
+            raise
         member(0)
         errors = [done.get() for _ in range(self.size)]
         for error in errors:
@@ -82,13 +111,41 @@ class Team:
 
     def dismiss(self) -> None:
         """Let the threads end."""
+        self.job[Job.BARRIER] = CALLED_OFF
         for desk in self._desks:
-            desk.put(None)
+            desk.put(DISMISSED)
+
+    def _wake(self) -> list[SimpleQueue[Member | str | None]]:
+        """Count one more call; desks of the members who are asleep, and no longer count as such."""
+        with self._falling_asleep:
+            self._calls += 1
+            woken, self._asleep = self._asleep, []
+        return woken
+
+    def _serve(self, desk: SimpleQueue[Member | str | None], number: int) -> None:
+        address, seen = self.job.ctypes.data, 0
+        while (result := self._run(address, number, seen, PATIENCE)) != CALLED_OFF:
+            seen = abs(result)
+            if result < 0:
+                task = desk.get()
+            else:
+                with self._falling_asleep:
+                    if self._calls > seen:
+                        continue  # the next job is about to begin
+                    self._asleep.append(desk)
+                task = desk.get()
+                seen += task is not None
+            if task == DISMISSED:
+                return
+            if callable(task):
+                task(number)
 
 
-def _serve(desk: SimpleQueue[Member | None], number: int) -> None:
-    while (member := desk.get()) is not None:
-        member(number)
+def new_job() -> NDArray[np.int64]:
+    """Zeros for the columns of `steps.Job`, from the beginning of a cache line on."""
+    room = np.zeros(JOB_COLUMNS + 8, np.int64)
+    skip = -room.ctypes.data % 64 // 8
+    return room[skip : skip + JOB_COLUMNS]
 
 
 class _Office:
@@ -112,7 +169,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def team(size: int) -> Iterator[Team | None]:
+def team(size: int, run: Run) -> Iterator[Team | None]:
     """The process's team with `size` members for the length of a with block, or None: compute alone.
 
     None where one member suffices, where another caller has the team, or where no thread can be started any more
@@ -123,12 +180,12 @@ def team(size: int) -> Iterator[Team | None]:
         yield None
         return
     try:
-        if office.team is None or office.team.size != size or office.team.barrier[0] < 0:
+        if office.team is None or office.team.size != size or office.team.is_called_off:
             if office.team is not None:
                 office.team.dismiss()
                 office.team = None
             try:
-                office.team = Team(size)
+                office.team = Team(size, run)
             except RuntimeError:  # can't start new thread
                 yield None
                 return
@@ -143,6 +200,7 @@ def available_cores() -> int:
     return max(1, min(cores, _quota() or cores))
 
 
+@functools.cache
 def _quota() -> int | None:
     """Cores that the control group grants, rounded up, or None where it sets no limit."""
     try:
