@@ -55,7 +55,7 @@ class Table:
         self._packing = Weights()
         self._zeros = self._packing.add(np.zeros(self._longest_row(ops)))
         self.rows = [None if step.kind is None else self._row(step) for step in steps]
-        self.scratch_bytes = max((row.pop(Field.SCRATCH, 0) for row in self.rows if row), default=0)
+        self.scratch_bytes = max((row.get(Field.SCRATCH, 0) for row in self.rows if row), default=0)
         self.weights = self._packing.pack()
         self.values = self._written()
 
