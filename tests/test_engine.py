@@ -18,7 +18,7 @@ from npmobilenet_kernels.threads import Team, available_cores, team
 from stepwise import exact_step, run_stepwise
 from within import assert_within
 
-from npmobilenet import ShapeError, bounds, fusion
+from npmobilenet import NpMobileNetError, ShapeError, bounds, fusion
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.engine import Plan, default_threads, kernel_folder
 from npmobilenet.graph import (
@@ -429,10 +429,19 @@ def test_whoever_finds_the_team_busy_works_alone():
 def test_the_number_of_threads_is_asked_for_or_what_the_process_may_use(monkeypatch):
     monkeypatch.setenv("NPMOBILENET_THREADS", "3")
     assert default_threads() == 3
-    monkeypatch.setenv("NPMOBILENET_THREADS", "many")
+    monkeypatch.setenv("NPMOBILENET_THREADS", "")
     assert default_threads() == available_cores()
     if hasattr(os, "sched_getaffinity"):
         assert 1 <= available_cores() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("asked", ["many", "0", "-2", "1.5", "²"])
+def test_a_number_of_threads_that_is_none_is_not_passed_over(asked, monkeypatch):
+    monkeypatch.setenv("NPMOBILENET_THREADS", asked)
+    digits, x = load("digits"), np.zeros((1, 32, 32, 3), np.float32)
+    with pytest.raises(NpMobileNetError, match=f"NPMOBILENET_THREADS is '{asked}'; needed is a whole number"):
+        digits.forward(x)
+    digits.forward(x, threads=1)  # asks no further
 
 
 PROGRAM = """
