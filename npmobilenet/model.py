@@ -22,7 +22,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from hashlib import sha256
-from importlib.metadata import version
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -243,6 +242,8 @@ class Model:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model to a `.safetensors` file, atomically; see the top of this module for what is in it."""
+        from importlib.metadata import version
+
         from safetensors.numpy import save
 
         tensors = {name: np.ascontiguousarray(self.params[name]) for name in self.graph.params}

@@ -21,7 +21,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import file_digest
-from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -271,6 +270,8 @@ def source_path(model: KnownModel) -> Path:
 
 def converted_path(model: KnownModel) -> Path:
     """Return where the converted model belongs in the cache folder, whether it is there or not."""
+    from importlib.metadata import version
+
     return cache_folder() / "converted" / version("npmobilenet") / f"{model.name}.safetensors"
 
 

@@ -3,6 +3,7 @@
 One row of int64 a step; `npmobilenet_kernels.steps` names the columns.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -265,7 +266,7 @@ class Weights:
     """Packed arrays, one after the other in one aligned piece of memory; `add` says where each will lie."""
 
     def __init__(self) -> None:
-        self._arrays: list[layout.Floats] = []
+        self._arrays: deque[layout.Floats] = deque()
         self.bytes = 0
 
     def add(self, values: ArrayLike) -> int:
@@ -280,10 +281,10 @@ class Weights:
         """All values in one array, each where `add` said."""
         packed = aligned_floats(self.bytes)
         begin = 0
-        for array in self._arrays:
+        while self._arrays:
+            array = self._arrays.popleft()  # and let go: there is never a second copy of all of them
             packed[begin : begin + array.size] = array.ravel()
             begin += _aligned(array.nbytes) // FLOAT_BYTES
-        self._arrays.clear()
         return packed
 
 
