@@ -13,7 +13,6 @@ The cache folder is `NPMOBILENET_CACHE`, or the one that the system keeps for su
     ....lock                             held by the process that is getting the file beside it; empty
 """
 
-import difflib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -225,6 +224,8 @@ def find_model(name: str) -> KnownModel:
     asked = name.lower().replace("-", "_").removesuffix(".h5")
     if asked in names:
         return names[asked]
+    import difflib
+
     near = dict.fromkeys(names[match].name for match in difflib.get_close_matches(asked, names, n=6, cutoff=0.7))
     raise ModelNotFoundError(
         f"{name}: no model of this name is known; "

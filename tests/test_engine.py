@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,11 +35,13 @@ from npmobilenet.graph import (
 )
 from npmobilenet.loading import load
 from npmobilenet.schedule import allocate
+from npmobilenet.table import ALIGNMENT, Weights
 
 pytestmark = pytest.mark.usefixtures("kernels_kept")
 
 WIDTHS = [width for width in sorted(LANES) if width <= host_width()]
 WIRED = 1e-3  # of the largest output: a layer that reads the wrong value gives something else altogether
+PEAK = 200e6  # bytes, with Numba loaded beside kept kernels
 LOGITS = {"classifier_activation": None, "classes": 21}
 
 NETWORKS = {
@@ -475,6 +478,36 @@ def test_a_fresh_process_with_kept_kernels_does_not_import_numba():
     answers, numba = child("print(json.dumps([answer(2), 'numba' in sys.modules]))")
     assert not numba
     assert answers == child("print(json.dumps(answer(1)))")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory as Linux tells it")
+def test_a_process_that_predicts_with_the_largest_network_of_v1_needs_less_than_the_memory_allowed():
+    body = """
+import numba
+from pathlib import Path
+from npmobilenet import Model
+graph = mobilenet_v1()
+pool = np.random.default_rng(0).uniform(0.01, 1, max(map(np.prod, graph.params.values()))).astype(np.float32)
+params = {name: pool[:np.prod(shape)].reshape(shape).copy() for name, shape in graph.params.items()}
+Model(graph, params).predict(np.zeros((224, 224, 3), np.uint8), backend="compiled")
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+print(1024 * int(peak.split()[1]))
+"""
+    child("print(json.dumps(answer(1)))")  # so that the kernels are kept
+    assert child(body) <= PEAK
+
+
+def test_packed_weights_find_more_room_where_there_was_too_little():
+    weights = Weights(64)
+    arrays = [np.arange(n, dtype=np.float32) for n in (3, 40, 1, 200, 16)]
+
+    offsets = [weights.add(array) for array in arrays]
+
+    packed = weights.packed
+    assert packed.ctypes.data % ALIGNMENT == 0
+    for array, offset in zip(arrays, offsets, strict=True):
+        assert offset % ALIGNMENT == 0
+        np.testing.assert_array_equal(packed[offset // 4 :][: array.size], array)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

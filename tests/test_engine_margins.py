@@ -81,8 +81,8 @@ def plans(width):
 class MeasuredWeights(table.Weights):
     """Remembers the bytes of every array by its offset."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, room):
+        super().__init__(room)
         self.sizes = {}
 
     def add(self, values):
