@@ -79,6 +79,9 @@ def classify(
     top: Annotated[int, typer.Option(min=1, help="How many classes to name for each picture.")] = 5,
     resize: ResizeOption = Resize.crop,
     backend: Annotated[Backend, typer.Option(help="What computes the network.")] = Backend.auto,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="At most so many compute; by default NPMOBILENET_THREADS, or all cores.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Name what is on pictures."""
@@ -90,7 +93,7 @@ def classify(
         if backend is not Backend.reference:
             _compile_kernels_once()
         answers = []
-        found = _classified(network, sources, top, resize, backend)
+        found = _classified(network, sources, top, resize, backend, threads)
         if as_json or not sys.stdout.isatty():  # on a terminal the answers show the progress
             found = progress_bar(found, len(sources), "classifying")
         for answer in found:
@@ -216,7 +219,7 @@ def _pictures(images: list[str]) -> Iterator[str]:
 
 
 def _classified(
-    network: Model, sources: list[str], top: int, resize: Resize, backend: Backend
+    network: Model, sources: list[str], top: int, resize: Resize, backend: Backend, threads: int | None
 ) -> Iterator[dict[str, Any]]:
     """An answer for every picture, in order; one that cannot be read gets its error and does not stop the others."""
     H, W, _ = network.graph.input_shape
@@ -229,7 +232,7 @@ def _classified(
                 answers.append({"image": name})
             except ImageError as error:
                 answers.append({"image": name, "error": str(error)})
-        named = iter(network.classify(np.stack(pixels), top=top, backend=backend) if pixels else [])
+        named = iter(network.classify(np.stack(pixels), top=top, backend=backend, threads=threads) if pixels else [])
         for answer in answers:
             if "error" not in answer:
                 answer["predictions"] = [

@@ -20,7 +20,7 @@ from npmobilenet_kernels.native import is_kept, native
 from npmobilenet_kernels.steps import Field, Job, Product
 from npmobilenet_kernels.threads import Team, available_cores, new_job, team
 
-from npmobilenet.errors import ShapeError
+from npmobilenet.errors import NpMobileNetError, ShapeError
 from npmobilenet.fusion import apply, fuse
 from npmobilenet.graph import Graph
 from npmobilenet.ops import Array
@@ -131,6 +131,7 @@ class Plan:
 
         Raises:
             ShapeError: x does not have the plan's shape.
+            NpMobileNetError: NPMOBILENET_THREADS is not a number of threads.
         """
         if x.shape[1:] != self.graph.input_shape or x.ndim != 4:
             raise ShapeError(f"plan: x (N, {', '.join(map(str, self.graph.input_shape))}) is needed; x {x.shape}")
@@ -298,6 +299,12 @@ def compile_kernels() -> Path:
 
 
 def default_threads() -> int:
-    """NPMOBILENET_THREADS, or the cores that this process may use."""
-    asked = os.environ.get("NPMOBILENET_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) > 0 else available_cores()
+    """NPMOBILENET_THREADS, or the cores that this process may use.
+
+    Raises:
+        NpMobileNetError: NPMOBILENET_THREADS is set to something else than a number of threads.
+    """
+    asked = os.environ.get("NPMOBILENET_THREADS", "").strip()
+    if asked and not (asked.isdecimal() and int(asked) > 0):
+        raise NpMobileNetError(f"NPMOBILENET_THREADS is {asked!r}; needed is a whole number, 1 or more")
+    return int(asked) if asked else available_cores()

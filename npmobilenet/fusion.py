@@ -62,7 +62,8 @@ class Op:
         inputs: names of the outputs that it reads.
         shape: of its output, without the batch axis.
         layer, arrays: the layer itself and its parameters, for "reference".
-        kernel, bias: float64; conv (K_h, K_w, c_in, c_out), depthwise (K_h, K_w, C), dense (c_in, c_out).
+        kernel: in the parameters' dtype; conv (K_h, K_w, c_in, c_out), depthwise (K_h, K_w, C), dense (c_in, c_out).
+        bias: float64, (c_out,).
         stride, zeros: of the window; zeros are ((top, bottom), (left, right)).
         activation: one of FUSED_ACTIVATIONS.
         rescale: (scale, offset) applied to the input first.
@@ -148,7 +149,7 @@ def fold_batch_norm(ops: Ops) -> Ops:
         assert norm.kernel is not None
         assert norm.bias is not None
         s, shift = norm.kernel, norm.bias
-        return replace(conv, kernel=conv.kernel * s, bias=conv.bias * s + shift)
+        return replace(conv, kernel=(conv.kernel * s).astype(conv.kernel.dtype), bias=conv.bias * s + shift)
 
     return _merge_pairs(ops, fold)
 
@@ -333,8 +334,9 @@ def _lowered(graph: Graph, layer: Layer, params: Mapping[str, Array], inputs: tu
         return []
     if isinstance(layer, Input):
         return [replace(op, kind="input", layer=None)]
-    arrays = {array: np.asarray(params[f"{layer.name}/{array}"], np.float64) for array in graph.params_of(layer)}
+    arrays = {array: np.asarray(params[f"{layer.name}/{array}"]) for array in graph.params_of(layer)}
     if isinstance(layer, BatchNormalization):
+        arrays = {array: values.astype(np.float64) for array, values in arrays.items()}
         s = arrays.get("gamma", 1.0) / np.sqrt(arrays["moving_variance"] + layer.epsilon)
         return [replace(op, kind="norm", kernel=s, bias=arrays.get("beta", 0.0) - arrays["moving_mean"] * s)]
     if isinstance(layer, Add | Multiply):
@@ -346,7 +348,7 @@ def _lowered(graph: Graph, layer: Layer, params: Mapping[str, Array], inputs: tu
     kind = _weighted_kind(layer, before)
     if not isinstance(layer, Conv2D | DepthwiseConv2D | Dense) or kind is None:
         return [replace(op, arrays=arrays)]
-    bias = arrays.get("bias", np.zeros(shape[-1]))
+    bias = arrays.get("bias", np.zeros(shape[-1])).astype(np.float64)
     kernel = arrays["kernel"][..., 0] if kind == "depthwise" else arrays["kernel"]
     op = replace(op, kind=kind, kernel=kernel, bias=bias, layer=None)
     if isinstance(layer, Window):

@@ -15,7 +15,7 @@ are loops over this list.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import cached_property, reduce
+from functools import cache, cached_property, reduce
 from math import isfinite, prod
 from operator import add, mul
 from types import UnionType
@@ -616,10 +616,15 @@ def _layer_from_json(document: Mapping[str, Any]) -> Layer:
             f"{document.get('name')}: layer type {kind!r} is not known; known are {', '.join(LAYER_TYPES)}"
         )
     layer = LAYER_TYPES[kind](**{name: _tuples(value) for name, value in document.items()})
-    for name, hint in get_type_hints(LAYER_TYPES[kind]).items():
+    for name, hint in _hints(kind).items():
         if get_origin(hint) is not ClassVar and not _fits(getattr(layer, name), hint):
             raise ShapeError(f"{document.get('name')}: {name} of {kind} is {hint}; got {getattr(layer, name)!r}")
     return layer
+
+
+@cache
+def _hints(kind: str) -> dict[str, Any]:
+    return get_type_hints(LAYER_TYPES[kind])
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -30,7 +30,7 @@ def load(model: str | PathLike[str]) -> Model:
         with as_file(files("npmobilenet") / "data" / "digits.safetensors") as path:
             return Model.open(path)
     if not names_a_file(name):
-        return Model.open(locate(name))
+        return Model.open(locate(name), intact=False)  # its bytes have just been checked
     if not Path(name).is_file():
         raise ModelNotFoundError(f"{name}: {'this is a folder' if Path(name).is_dir() else 'there is no such file'}")
     return _open_file(Path(name))

@@ -22,7 +22,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from hashlib import sha256
-from importlib.metadata import version
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,7 +104,13 @@ class Model:
             f"<Model {self.graph.name}, {shape} -> {self.graph.output_shape}, {self.graph.total_params:,} parameters>"
         )
 
-    def predict(self, images: "Images", *, resize: str = "crop", backend: str = "auto") -> Array:
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the engines, which hold addresses of this process; a copy makes engines of its own."""
+        return self.__dict__ | {"_engines": {}}
+
+    def predict(
+        self, images: "Images", *, resize: str = "crop", backend: str = "auto", threads: int | None = None
+    ) -> Array:
         """Classify pictures.
 
         Args:
@@ -113,6 +118,9 @@ class Model:
                 Pillow image; or a sequence of any of these. Pictures of another size than the network's are resized.
             resize: "crop" (short side to the network's / 0.875, then the centre) or "keras" (to the size, stretched).
             backend: "compiled" (the engine), "reference" (NumPy), or "auto": the engine where it can be had.
+            threads: how many compute together, at most; None for NPMOBILENET_THREADS, or else as many as this process
+                may use cores. The answer is the same to the bit. The reference takes no notice of it: NumPy's matrix
+                library decides.
 
         Returns:
             (N, classes) the network's output, float32: probabilities if it ends in a softmax.
@@ -120,15 +128,18 @@ class Model:
         Raises:
             ImageError: a picture cannot be read, or float pixels are plainly scaled already.
             ShapeError: the pixels do not fit, or the network has no classifier.
+            NpMobileNetError: `backend` or `threads`, or what NPMOBILENET_THREADS says, is none of these.
         """
         if len(self.graph.output_shape) != 1:
             raise ShapeError(
                 f"{self.graph.name} has no classifier, its output is {self.graph.output_shape}; use model.features"
             )
         batches = self._input_batches(images, resize)
-        return np.concatenate([self.forward(x, backend=backend) for x in batches])  # (N, classes)
+        return np.concatenate([self.forward(x, backend=backend, threads=threads) for x in batches])  # (N, classes)
 
-    def features(self, images: "Images", *, resize: str = "crop", backend: str = "auto") -> Array:
+    def features(
+        self, images: "Images", *, resize: str = "crop", backend: str = "auto", threads: int | None = None
+    ) -> Array:
         """The pooled embedding: one vector an image, from before the classifier.
 
         Arguments and errors as `predict`.
@@ -136,17 +147,23 @@ class Model:
         Returns:
             (N, C) float32.
         """
-        return np.concatenate([self._embed(x, backend) for x in self._input_batches(images, resize)])
+        return np.concatenate([self._embed(x, backend, threads) for x in self._input_batches(images, resize)])
 
     def classify(
-        self, images: "Images", *, top: int = 5, resize: str = "crop", backend: str = "auto"
+        self,
+        images: "Images",
+        *,
+        top: int = 5,
+        resize: str = "crop",
+        backend: str = "auto",
+        threads: int | None = None,
     ) -> list[list[tuple[str, str, float]]]:
         """The most probable classes of each picture by name; arguments as `predict`.
 
         Returns:
             For each image `top` triples (wnid, label, probability), the best first.
         """
-        return self.decode(self.predict(images, resize=resize, backend=backend), top)
+        return self.decode(self.predict(images, resize=resize, backend=backend, threads=threads), top)
 
     def decode(self, probabilities: Array, top: int = 5) -> list[list[tuple[str, str, float]]]:
         """Name the `top` classes of every row (N, classes) with this model's labels, or numbers if it has none."""
@@ -154,22 +171,25 @@ class Model:
         labels = self.labels or [str(output) for output in range(outputs)]
         return decode_predictions(probabilities, top, labels, background=self.background)
 
-    def forward(self, x: Array, *, backend: str = "auto") -> Array:
+    def forward(self, x: Array, *, backend: str = "auto", threads: int | None = None) -> Array:
         """Compute the network on images that are already scaled as it wants them.
 
         Args:
             x: (N, H, W, C) float; float16 and float64 compute in that precision, by the reference.
             backend: as `predict`; "compiled" takes float32.
+            threads: as `predict`.
 
         Returns:
             (N, ...) the last layer's output, dtype of x.
 
         Raises:
             ShapeError: x does not fit, or holds no floating-point numbers.
+            NpMobileNetError: as `predict`.
         """
+        check_threads(threads)
         x = np.asarray(x)
         if engine := self._engine(self.graph.layers[-1].name, x.dtype, backend):
-            return engine.run(x)
+            return engine.run(x, threads)
         for _, y in self.trace(x):
             output = y
         return output
@@ -222,6 +242,8 @@ class Model:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model to a `.safetensors` file, atomically; see the top of this module for what is in it."""
+        from importlib.metadata import version
+
         from safetensors.numpy import save
 
         tensors = {name: np.ascontiguousarray(self.params[name]) for name in self.graph.params}
@@ -283,10 +305,11 @@ class Model:
             return self.params
         return {name: array.astype(dtype) for name, array in self.params.items()}
 
-    def _embed(self, x: Array, backend: str) -> Array:
+    def _embed(self, x: Array, backend: str, threads: int | None) -> Array:
+        check_threads(threads)
         name = self.graph.embedding or self.graph.layers[-1].name
         if engine := self._engine(name, x.dtype, backend):
-            y = engine.run(x)
+            y = engine.run(x, threads)
         else:
             y = next(output for layer, output in self.trace(x) if layer == name)
         return y.reshape(len(y), y.shape[-1]) if self.graph.embedding else global_average_pool(y)  # (N, C)
@@ -367,6 +390,16 @@ def check_params(graph: Graph, params: Mapping[str, Array]) -> None:
     ]
     if problems:
         raise WeightsError(f"{graph.name}: the weights do not fit ({len(problems)} arrays)\n  " + "\n  ".join(problems))
+
+
+def check_threads(threads: int | None) -> None:
+    """See that `threads` is a number of threads, or None.
+
+    Raises:
+        NpMobileNetError: it is not.
+    """
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1):
+        raise NpMobileNetError(f"threads is a whole number, 1 or more, or None; got {threads!r}")
 
 
 def _as_sequence(images: "Images") -> "Sequence[Picture]":

@@ -13,7 +13,6 @@ The cache folder is `NPMOBILENET_CACHE`, or the one that the system keeps for su
     ....lock                             held by the process that is getting the file beside it; empty
 """
 
-import difflib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -21,7 +20,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import file_digest
-from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -226,6 +224,8 @@ def find_model(name: str) -> KnownModel:
     asked = name.lower().replace("-", "_").removesuffix(".h5")
     if asked in names:
         return names[asked]
+    import difflib
+
     near = dict.fromkeys(names[match].name for match in difflib.get_close_matches(asked, names, n=6, cutoff=0.7))
     raise ModelNotFoundError(
         f"{name}: no model of this name is known; "
@@ -271,6 +271,8 @@ def source_path(model: KnownModel) -> Path:
 
 def converted_path(model: KnownModel) -> Path:
     """Return where the converted model belongs in the cache folder, whether it is there or not."""
+    from importlib.metadata import version
+
     return cache_folder() / "converted" / version("npmobilenet") / f"{model.name}.safetensors"
 
 

@@ -59,12 +59,12 @@ class Table:
         self._lanes = lanes
         self._tiles = tiles
         self._vector = lanes.width * FLOAT_BYTES
-        self._packing = Weights()
+        self._packing = Weights(2 * FLOAT_BYTES * sum(op.kernel.size for op in ops if op.kernel is not None))
         self._zeros = self._packing.add(np.zeros(self._longest_row(ops)))
         self._inner_rows: list[Row] = []
         self.rows = [None if step.kind is None else self._row(step) for step in steps]
-        self.scratch_bytes = max((row.pop(Field.SCRATCH, 0) for row in self.rows if row), default=0)
-        self.weights = self._packing.pack()
+        self.scratch_bytes = max((row.get(Field.SCRATCH, 0) for row in self.rows if row), default=0)
+        self.weights = self._packing.packed
         self.values = self._written()
 
     def _longest_row(self, ops: Ops) -> int:
@@ -289,29 +289,33 @@ WEIGHT_FIELDS = {
 
 
 class Weights:
-    """Packed arrays, one after the other in one aligned piece of memory; `add` says where each will lie."""
+    """Packed arrays, one after the other in one aligned piece of memory.
 
-    def __init__(self) -> None:
-        self._arrays: list[layout.Floats] = []
-        self.bytes = 0
+    Args:
+        room: bytes that will do, most likely; more are found where they do not. Those that stay unused cost nothing,
+            since the operating system gives memory when it is first written.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = aligned_floats(room)
+        self._used = 0
 
     def add(self, values: ArrayLike) -> int:
         """Append the values; their offset in bytes."""
-        array = np.ascontiguousarray(values, np.float32)
-        offset = self.bytes
-        self._arrays.append(array)
-        self.bytes += _aligned(array.nbytes)
-        return offset
+        array = np.asarray(values, np.float32)
+        begin, end = self._used, self._used + _aligned(array.nbytes) // FLOAT_BYTES
+        if end > self._room.size:
+            packed = self.packed
+            self._room = aligned_floats(2 * end * FLOAT_BYTES)
+            self._room[:begin] = packed
+        self._room[begin : begin + array.size] = array.ravel()
+        self._used = end
+        return begin * FLOAT_BYTES
 
-    def pack(self) -> layout.Floats:
+    @property
+    def packed(self) -> layout.Floats:
         """All values in one array, each where `add` said."""
-        packed = aligned_floats(self.bytes)
-        begin = 0
-        for array in self._arrays:
-            packed[begin : begin + array.size] = array.ravel()
-            begin += _aligned(array.nbytes) // FLOAT_BYTES
-        self._arrays.clear()
-        return packed
+        return self._room[: self._used]
 
 
 def aligned_floats(size: int) -> layout.Floats:

@@ -1,6 +1,7 @@
 """What all tests share: where the real networks and photographs are, and Keras."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +37,14 @@ def keras() -> Any:
 def tf_keras() -> Any:
     """Keras 2."""
     return pytest.importorskip("tf_keras", reason="compares with Keras 2: pip install npmobilenet[test]")
+
+
+@pytest.fixture(scope="module")
+def kernels_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One cache folder for all processes of this test run, so that the kernels are compiled once."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the folders of all workers lie in one
+        folder = folder.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NPMOBILENET_CACHE", str(folder / "kernel-cache"))
+        yield

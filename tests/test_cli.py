@@ -51,6 +51,18 @@ def test_classify_names_a_folder_of_digits_as_json() -> None:
     assert all(len(answer["predictions"]) == 2 for answer in answers)
 
 
+def test_classify_answers_the_same_for_any_number_of_threads_and_notices_a_wrong_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, three = (run("classify", DIGITS, "--model", "digits", "--threads", n, "--json") for n in (1, 3))
+    assert one.exit_code == 0
+    assert one.stdout == three.stdout
+    monkeypatch.setenv("NPMOBILENET_THREADS", "two")
+    result = run("classify", DIGITS, "--model", "digits", "--json")
+    assert result.exit_code == 1
+    assert document(result)["error"] == "NPMOBILENET_THREADS is 'two'; needed is a whole number, 1 or more"
+
+
 def test_classify_prints_plain_text_into_a_pipe() -> None:
     result = run("classify", DIGITS / "7.png", "--model", "digits", "--top", 1)
     title, line = result.stdout.splitlines()
@@ -96,6 +108,7 @@ def test_a_bad_picture_is_told_on_standard_error_and_the_rest_on_standard_output
         (["classify", "x.png", "--top", "0"], "top"),
         (["classify", "x.png", "--resize", "squash"], "resize"),
         (["classify", "x.png", "--backend", "gpu"], "backend"),
+        (["classify", "x.png", "--threads", "0"], "threads"),
         (["cost", "mobilenet_v1", "--resolution", "big"], "mobilenet_v1"),
         (["cost", "mobilenet_v1", "--resolution", "16"], "32"),
         (["cost", "mobilenet_v1", "--minimalistic"], "minimalistic"),

@@ -1,7 +1,11 @@
 """Models: what predict takes and refuses, and that the file explains, checks and guards itself."""
 
+import copy
 import json
+import multiprocessing
+import pickle
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +108,49 @@ def test_forward_refuses_integers_and_names_predict() -> None:
 def test_forward_refuses_an_unknown_backend() -> None:
     with pytest.raises(NpMobileNetError, match="reference"):
         some_model().forward(np.zeros((1, 48, 32, 3), np.float32), backend="gpu")
+
+
+@pytest.mark.parametrize("backend", ["compiled", "reference"])
+@pytest.mark.parametrize("threads", [0, -1, 1.0, "2", True])
+def test_a_number_of_threads_that_is_none_is_refused_whatever_computes(threads: Any, backend: str) -> None:
+    model, pixels = some_model(), some_pixels(48, 32, 3)
+    for call in (model.predict, model.features, model.classify):
+        with pytest.raises(NpMobileNetError, match=f"threads is a whole number, 1 or more, or None; got {threads!r}"):
+            call(pixels, backend=backend, threads=threads)
+
+
+@pytest.mark.parametrize("backend", ["compiled", "reference"])
+def test_the_number_of_threads_does_not_change_the_answer(backend: str) -> None:
+    model, pixels = some_model(), some_pixels(2, 48, 32, 3)
+    for call in (model.predict, model.features):
+        answers = [call(pixels, backend=backend, threads=threads) for threads in (None, 1, 2, np.int64(3))]
+        for answer in answers[1:]:
+            np.testing.assert_array_equal(answer, answers[0])
+
+
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_of_a_model_answers_as_the_model_does(copied: Callable[[Model], Model], used: bool) -> None:
+    model, pixels = some_model(labels=["a", "b", "c", "d"]), some_pixels(48, 32, 3)
+    if used:
+        model.predict(pixels, backend="compiled")
+        model.features(pixels, backend="compiled")
+
+    twin = copied(model)
+
+    np.testing.assert_array_equal(twin.predict(pixels), model.predict(pixels))
+    assert twin.classify(pixels) == model.classify(pixels)
+    assert twin.graph == model.graph
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_model_can_be_handed_to_a_process_started_by_spawn(used: bool) -> None:
+    model, pixels = some_model(), some_pixels(2, 48, 32, 3)
+    if used:
+        model.predict(pixels, backend="compiled")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        there = pool.map(model.predict, pixels)  # a bound method takes its model along
+    np.testing.assert_array_equal(np.concatenate(there), model.predict(pixels))
 
 
 def test_forward_computes_in_the_precision_of_its_input() -> None:

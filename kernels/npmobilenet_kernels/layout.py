@@ -35,11 +35,14 @@ def pack_matrix(kernel: ArrayLike, lanes: int, panel: int = 1) -> Floats:
     """(K, N) weights -> panels of (K, panel * lanes), one after the other; the last has the vectors left over."""
     kernel = np.asarray(kernel, np.float32)
     K, N = kernel.shape
-    blocks = -(-N // lanes)
-    padded = np.zeros((K, blocks * lanes), np.float32)
-    padded[:, :N] = kernel
-    cuts = range(panel * lanes, blocks * lanes, panel * lanes)
-    return np.concatenate([part.ravel() for part in np.split(padded, cuts, axis=1)])
+    columns = panel * lanes
+    whole = N // columns
+    packed = np.zeros(K * -(-N // lanes) * lanes, np.float32)
+    panels = packed[: K * whole * columns].reshape(whole, K, columns)
+    panels[...] = kernel[:, : whole * columns].reshape(K, whole, columns).swapaxes(0, 1)
+    rest = packed[panels.size :].reshape(K, -1)
+    rest[:, : N % columns] = kernel[:, whole * columns :]
+    return packed
 
 
 def pack_vector(values: ArrayLike, lanes: int) -> Floats:

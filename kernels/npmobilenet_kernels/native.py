@@ -23,10 +23,11 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 from llvmlite import binding
 
 from npmobilenet_kernels.lanes import Lanes, features, lanes
@@ -108,10 +109,23 @@ def kept_file(name: str, chosen: Lanes, folder: Path | None) -> Path | None:
         return None
     sources = sorted(Path(__file__).parent.glob("*.py"))
     depends_on = [
-        *(source.read_text(encoding="utf-8") for source in sources), version("numba"), version("llvmlite"),
+        *(source.read_text(encoding="utf-8") for source in sources), _numba_version(), llvmlite.__version__,
         platform.python_version(), sys.platform, binding.get_host_cpu_name(), features(chosen),
     ]  # fmt: skip
     return folder / f"{name}-{sha256(chr(0).join(depends_on).encode()).hexdigest()[:24]}.o"
+
+
+def _numba_version() -> str:
+    """What says which Numba is installed; importing it, or what reads a package's metadata, would take too long."""
+    found = find_spec("numba")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("No module named 'numba'", name="numba")
+    try:
+        return Path(found.origin).with_name("_version.py").read_text(encoding="utf-8")
+    except OSError:  # made without versioneer
+        from importlib.metadata import version
+
+        return version("numba")
 
 
 def _kept_files(width: int, folder: Path | None) -> tuple[Path | None, Path | None]:

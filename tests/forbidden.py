@@ -1,0 +1,48 @@
+"""Memory that begins or ends where memory may not be touched: one byte too far, and the process dies."""
+
+import ctypes
+import mmap
+from functools import cache
+
+import numpy as np
+
+BESIDE = 4 * 2**20  # bytes on either side that may not be touched; more than any map of a published network
+NO_ACCESS, READ_ONLY = 0, 1  # PROT_NONE, PROT_READ
+PAGE = mmap.PAGESIZE
+
+
+class Room:
+    """`size` bytes, filled with NaN, between forbidden ones.
+
+    Pages cannot be cut, so only one side is exact: beyond the other may lie a few bytes, less than a page, that are
+    free.
+
+    Args:
+        size: in bytes, a multiple of 4.
+        at_end: the forbidden bytes begin exactly behind the room; else they end exactly before it.
+    """
+
+    def __init__(self, size, at_end=True):
+        whole = -(-size // PAGE) * PAGE
+        self._map = mmap.mmap(-1, whole + 2 * BESIDE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._pages = ctypes.addressof(ctypes.c_char.from_buffer(self._map)) + BESIDE, whole
+        skip = whole - size if at_end else 0
+        self.floats = np.frombuffer(self._map, np.float32, size // 4, BESIDE + skip)
+        self.floats[:] = np.nan
+        self.address = self._pages[0] + skip
+        _protect(self._pages[0] - BESIDE, BESIDE, NO_ACCESS)
+        _protect(self._pages[0] + whole, BESIDE, NO_ACCESS)
+
+    def forbid_writing(self):
+        """From now on whoever writes here dies too."""
+        _protect(*self._pages, READ_ONLY)
+
+
+@cache
+def _libc():
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _protect(address, size, access):
+    if _libc().mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), access):
+        raise OSError(ctypes.get_errno(), "mprotect")
