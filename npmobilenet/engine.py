@@ -10,7 +10,10 @@ kernel covers are run by the functions of `ops`, in their place, and the plan sa
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
+from math import prod
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import platformdirs
@@ -170,6 +173,61 @@ class Plan:
         else:
             member(0)
 
+    def map_bytes(self, step: Step) -> int:
+        """Bytes of the maps that a step reads and makes for one image, each once."""
+        values = {*map(self._root, step.reads), step.target, *([step.average] if step.average else [])}
+        return FLOAT_BYTES * sum(prod(self._shapes[name]) for name in values)
+
+    def time_steps(self, x: Array, threads: int) -> list[float]:
+        """Compute one image with a native call for every step, and time the calls.
+
+        The steps follow on each other as in `run`, so that each finds its input and its weights in the same caches.
+
+        Args:
+            x: (1, H, W, C) scaled image.
+            threads: as `run`.
+
+        Returns:
+            Seconds of each step, and then those of a call without any, which the others contain.
+        """
+        image = np.ascontiguousarray(x[0], np.float32)
+        arena = _Arena(self.arena_bytes, self.scratch_bytes)
+        seconds: list[float] = []
+        with team(threads) as members:
+            arena.make_room(members.size if members else 1)
+            for begin, end in self._segments:
+                if begin == end:
+                    start = perf_counter()
+                    self._run_reference(self.steps[begin], arena, image)
+                    seconds.append(perf_counter() - start)
+                else:
+                    seconds += self._time_native(range(begin, end), 1, arena, image, members)
+            return seconds + self._time_native(range(1), 0, arena, image, members)
+
+    def _time_native(self, steps: range, each: int, arena: "_Arena", x: Array, members: Team | None) -> list[float]:
+        """Seconds of one native call for each of `steps`, one after the other on every member; `each`: steps a call."""
+        rows = [row.ctypes.data for row in self._table.values[steps.start : steps.stop]]
+        image, size = x.ctypes.data, members.size if members else 1
+        barrier, arrived = (members.barrier.ctypes.data, int(members.barrier[0])) if members else (0, 0)
+        ticks: list[float] = []
+
+        def member(number: int) -> None:
+            scratch = arena.scratch(number)
+            times = [perf_counter()]
+            for call, row in enumerate(rows):
+                self._native.run(
+                    row, each, arena.address, scratch, image, number, size, barrier, arrived + call * each * size
+                )
+                times.append(perf_counter())
+            if number == 0:
+                ticks.extend(times)
+
+        if members:
+            members.together(member)
+        else:
+            member(0)
+        return [after - before for before, after in pairwise(ticks)]
+
     def __str__(self) -> str:
         """The steps as a table."""
         head = ("step", "kernel", "layers", "input", "output", "tile", "mult-adds", "weights", "what it covers")
@@ -194,14 +252,13 @@ class Plan:
         shapes = self._shapes
         names = [name for op in step.ops for name in op.layers] or [step.target]
         parts = [f"{op.kind} {'x'.join(map(str, op.shape))}" for op in step.ops]
-        weights = sum(op.kernel.size + op.bias.size for op in step.ops if op.kernel is not None and op.bias is not None)
         row = self._table.rows[number] or {}
         rows = (row.get(start + Product.ROWS) for start in (Field.PRODUCER, Field.MATRIX))
         tile = " ".join(f"{n}x{self.lanes.panel}" for n in rows if n)
         return (
             str(number), "ops (reference)" if step.kind is None else step.kind.name.lower(), str(len(names)),
             "x".join(map(str, shapes[step.source])), "x".join(map(str, shapes[step.target])), tile,
-            f"{step.macs:,}", f"{FLOAT_BYTES * weights:,}", f"{names[0]} ... {names[-1]}: {' > '.join(parts)}",
+            f"{step.macs:,}", f"{FLOAT_BYTES * step.weights:,}", f"{names[0]} ... {names[-1]}: {' > '.join(parts)}",
         )  # fmt: skip
 
     # Memory
