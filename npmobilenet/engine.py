@@ -178,7 +178,7 @@ class Plan:
         values = {*map(self._root, step.reads), step.target, *([step.average] if step.average else [])}
         return FLOAT_BYTES * sum(prod(self._shapes[name]) for name in values)
 
-    def time_steps(self, x: Array, threads: int) -> list[float]:
+    def time_steps(self, x: Array, threads: int) -> tuple[list[float], float]:
         """Compute one image with a native call for every step, and time the calls.
 
         The steps follow on each other as in `run`, so that each finds its input and its weights in the same caches.
@@ -188,45 +188,50 @@ class Plan:
             threads: as `run`.
 
         Returns:
-            Seconds of each step, and then those of a call without any, which the others contain.
+            Seconds of each step; and of the shortest call without a step, of which there is one before each: so much of
+            the others is the call itself.
         """
         image = np.ascontiguousarray(x[0], np.float32)
         arena = _Arena(self.arena_bytes, self.scratch_bytes)
         seconds: list[float] = []
+        calls = [np.inf]
         with team(threads) as members:
             arena.make_room(members.size if members else 1)
             for begin, end in self._segments:
+                ticks = [perf_counter()]
                 if begin == end:
-                    start = perf_counter()
                     self._run_reference(self.steps[begin], arena, image)
-                    seconds.append(perf_counter() - start)
+                    ticks.append(perf_counter())
+                    seconds.append(ticks[1] - ticks[0])
                 else:
-                    seconds += self._time_native(range(begin, end), 1, arena, image, members)
-            return seconds + self._time_native(range(1), 0, arena, image, members)
+                    self._tick_native(begin, end, arena, image, members, ticks)
+                    passed = [after - before for before, after in pairwise(ticks)]
+                    calls += passed[::2]
+                    seconds += passed[1::2]
+        return seconds, min(calls)
 
-    def _time_native(self, steps: range, each: int, arena: "_Arena", x: Array, members: Team | None) -> list[float]:
-        """Seconds of one native call for each of `steps`, one after the other on every member; `each`: steps a call."""
-        rows = [row.ctypes.data for row in self._table.values[steps.start : steps.stop]]
+    def _tick_native(
+        self, begin: int, end: int, arena: "_Arena", x: Array, members: Team | None, ticks: list[float]
+    ) -> None:
+        """Steps begin ... end - 1, on every member a call with no step and a call for the step, after each the time."""
+        rows = [row.ctypes.data for row in self._table.values[begin:end]]
         image, size = x.ctypes.data, members.size if members else 1
         barrier, arrived = (members.barrier.ctypes.data, int(members.barrier[0])) if members else (0, 0)
-        ticks: list[float] = []
 
         def member(number: int) -> None:
             scratch = arena.scratch(number)
-            times = [perf_counter()]
-            for call, row in enumerate(rows):
-                self._native.run(
-                    row, each, arena.address, scratch, image, number, size, barrier, arrived + call * each * size
-                )
-                times.append(perf_counter())
-            if number == 0:
-                ticks.extend(times)
+            times = ticks if number == 0 else []
+            times[:] = [perf_counter()]
+            for done, row in enumerate(rows):
+                for steps in (0, 1):
+                    here = arrived + done * size
+                    self._native.run(row, steps, arena.address, scratch, image, number, size, barrier, here)
+                    times.append(perf_counter())
 
         if members:
             members.together(member)
         else:
             member(0)
-        return [after - before for before, after in pairwise(ticks)]
 
     def __str__(self) -> str:
         """The steps as a table."""

@@ -22,9 +22,9 @@ from npmobilenet_kernels.vector import FLOAT_BYTES, Emit, Emitter, Value, Values
 SUMS = 12  # independent sums: two multiply-adds may start in a cycle, and each takes four to five
 UNROLL = 4  # multiply-adds of every sum in a round, so that counting the rounds costs nothing
 FLOATS = SUMS + 2  # vectors that the tile reads: factor, term, and where every sum starts
-ROUNDS = 400_000  # of multiply-adds in a burst: four milliseconds, against which waking the threads is nothing
+ROUNDS = 200_000  # of multiply-adds in a burst: two milliseconds, much longer than waking the threads takes
 READ_UNROLL = 16  # vectors read in a round
-BURST_BYTES = 1 << 26  # that a thread reads in a burst, at least
+BURST_BYTES = 1 << 24  # that a thread reads in a burst, at least
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from npmobilenet.architectures import ARCHITECTURES
-from npmobilenet.bench.measuring import FLOPS, Comparison, Profile, Timing, compare_engines, profile_steps
+from npmobilenet.bench.measuring import Comparison, Profile, Timing, compare_engines, profile_steps
 from npmobilenet.bench.networks import random_model
 from npmobilenet.bench.peers import PEERS, chosen_peers
 from npmobilenet.cli_shared import (
@@ -22,12 +22,13 @@ from npmobilenet.cli_shared import (
     graph_of,
     reported,
 )
+from npmobilenet.errors import DownloadError
 from npmobilenet.loading import load
 from npmobilenet.model import Model
 from npmobilenet.terminal import print_json, print_table
 
 ROUNDS = 7
-GIGA, MILLI, MICRO = 1e9, 1e-3, 1e-6
+GIGA, MILLI, MICRO, PERCENT = 1e9, 1e-3, 1e-6, 1e-2
 
 
 def bench(
@@ -58,7 +59,7 @@ def bench(
     with reported(as_json):
         cores = _cores()
         if threads is not None and threads > cores:
-            raise typer.BadParameter(f"--threads {threads}: this process may use {cores} cores")
+            raise typer.BadParameter(f"--threads {threads}: this process may use {_counted(cores, 'core')}")
         threads = threads or cores
         peers = [] if steps else chosen_peers(against)
         network = _network(model, alpha, resolution, minimalistic, no_top, random)
@@ -88,7 +89,10 @@ def _network(
 ) -> Model:
     if random or model in ARCHITECTURES or (alpha, resolution, minimalistic, no_top) != (None, None, False, False):
         return random_model(graph_of(model, alpha, resolution, minimalistic, no_top))
-    return load(model)
+    try:
+        return load(model)
+    except DownloadError as error:
+        raise DownloadError(f"{error}\n--random measures this network without its weights") from error
 
 
 def _cores() -> int:
@@ -108,12 +112,12 @@ def _cpu() -> str:
 
 
 def _print_comparison(model: str, comparison: Comparison) -> None:
-    threads = f"{comparison.threads} thread{'s' if comparison.threads > 1 else ''}"
+    threads = _counted(comparison.threads, "thread")
     print_table(
         ("engine", "version", "least ms", "median ms", "images/s", "GFLOP/s", "% of peak", ""),
         [_row(comparison, timing) for timing in comparison.timings],
         title=f"{model}: {comparison.macs:,} multiply-adds, batch {comparison.batch}, {threads}, "
-        f"{comparison.rounds} rounds",
+        f"{_counted(comparison.rounds, 'round')}",
     )
     print(f"FMA peak of {threads}, measured in the same rounds: {comparison.peak / GIGA:.1f} GFLOP/s")
     best = comparison.best_other
@@ -122,13 +126,19 @@ def _print_comparison(model: str, comparison: Comparison) -> None:
 
 
 def _row(comparison: Comparison, timing: Timing) -> tuple[object, ...]:
-    if timing.least is None or timing.median is None:
-        return (timing.engine, timing.version, None, None, None, None, None, timing.problem)
-    flops = comparison.flops(timing) or 0
     return (
-        timing.engine, timing.version, f"{timing.least / MILLI:.3f}", f"{timing.median / MILLI:.3f}",
-        f"{comparison.images(timing):.1f}", f"{flops / GIGA:.1f}", f"{100 * flops / comparison.peak:.1f}", None,
+        timing.engine, timing.version, _scaled(timing.least, MILLI, 3), _scaled(timing.median, MILLI, 3),
+        _scaled(comparison.images(timing)), _scaled(comparison.flops(timing), GIGA),
+        _scaled(comparison.share_of_peak(timing), PERCENT), timing.problem,
     )  # fmt: skip
+
+
+def _scaled(number: float | None, unit: float = 1, places: int = 1) -> str | None:
+    return None if number is None else f"{number / unit:,.{places}f}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _comparison_document(comparison: Comparison) -> dict[str, Any]:
@@ -147,7 +157,7 @@ def _comparison_document(comparison: Comparison) -> dict[str, Any]:
                 "median_seconds": timing.median,
                 "images_per_second": comparison.images(timing),
                 "flops": comparison.flops(timing),
-                "share_of_peak": (comparison.flops(timing) or 0) / comparison.peak if timing.least else None,
+                "share_of_peak": comparison.share_of_peak(timing),
                 "problem": timing.problem or None,
             }
             for timing in comparison.timings
@@ -158,12 +168,11 @@ def _comparison_document(comparison: Comparison) -> dict[str, Any]:
 
 
 def _print_profile(model: str, profile: Profile) -> None:
-    threads = f"{profile.threads} thread{'s' if profile.threads > 1 else ''}"
     rows = [
         (
-            step.step, step.kernel, tuple(step.input), tuple(step.output), f"{step.seconds / MICRO:.1f}",
-            f"{FLOPS * step.macs / step.seconds / GIGA:.1f}", f"{100 * step.seconds_of_arithmetic / step.seconds:.1f}",
-            step.bytes, f"{step.macs / step.bytes:.2f}", step.bound, f"{100 * step.share_of_bound:.0f}",
+            step.step, step.kernel, tuple(step.input), tuple(step.output), _scaled(step.seconds, MICRO),
+            _scaled(step.flops, GIGA), _scaled(step.share_of_peak, PERCENT), step.bytes,
+            f"{step.macs / step.bytes:.2f}", step.bound, _scaled(step.share_of_bound, PERCENT),
             step.layers[0] if len(step.layers) == 1 else f"{step.layers[0]} ... {step.layers[-1]}",
         )
         for step in profile.steps
@@ -172,9 +181,9 @@ def _print_profile(model: str, profile: Profile) -> None:
         ("step", "kernel", "input", "output", "us", "GFLOP/s", "% of peak", "bytes", "macs/byte", "bound by",
          "% of bound", "layers"),
         rows,
-        title=f"{model}: {threads}, {profile.rounds} rounds",
+        title=f"{model}: {_counted(profile.threads, 'thread')}, {_counted(profile.rounds, 'round')}",
     )  # fmt: skip
-    total = sum(step.seconds for step in profile.steps)
+    total = sum(step.seconds or 0 for step in profile.steps)
     reading = ", ".join(f"{size >> 10:,} KiB at {speed / GIGA:.0f}" for size, speed in profile.reading)
     print(f"all steps: {total / MILLI:.3f} ms; the network in one call: {profile.whole / MILLI:.3f} ms")
     print(f"FMA peak: {profile.peak / GIGA:.1f} GFLOP/s")
@@ -193,7 +202,8 @@ def _profile_document(profile: Profile) -> dict[str, Any]:
             asdict(step)
             | {
                 "bytes": step.bytes,
-                "flops": FLOPS * step.macs / step.seconds,
+                "flops": step.flops,
+                "share_of_peak": step.share_of_peak,
                 "macs_per_byte": step.macs / step.bytes,
                 "bound": step.bound,
                 "share_of_bound": step.share_of_bound,

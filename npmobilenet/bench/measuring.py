@@ -11,16 +11,16 @@ import numpy as np
 
 from npmobilenet.bench.networks import expected, pictures
 from npmobilenet.bench.peers import Peer
-from npmobilenet.bench.rounds import Worker, take_turns, workers
+from npmobilenet.bench.rounds import take_turns, workers
 from npmobilenet.bench.worker import OURS, PEAK, READ_SIZES, READING, STEPS, answer_of, facts_of, write_inputs
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.fusion import fuse
 from npmobilenet.model import Model
 from npmobilenet.ops import Array
+from npmobilenet.terminal import waiting
 
 TOLERANCE = 2.0**-10  # of the largest output: half of what one rounding to bfloat16 does; float32 stays far below
 FLOPS = 2  # of one multiply-add
-CLOCK = 1e-9  # seconds: the least that the clock can tell
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,11 @@ class Comparison:
         """FLOPs a second, two for a multiply-add."""
         return FLOPS * self.macs * self.batch / timing.least if timing.least else None
 
+    def share_of_peak(self, timing: Timing) -> float | None:
+        """FLOPs a second, as a part of the peak."""
+        flops = self.flops(timing)
+        return flops / self.peak if flops else None
+
 
 @dataclass(frozen=True)
 class StepTiming:
@@ -87,7 +92,7 @@ class StepTiming:
     Attributes:
         step, kernel, layers, input, output: what it is.
         macs: multiply-adds. weight_bytes: its weights. map_bytes: the maps that it reads and makes, each once.
-        seconds: the least time it took.
+        seconds: the least time it took; None where that is less than the call takes by which it is timed.
         seconds_of_arithmetic: what its multiply-adds take at the peak.
         seconds_of_reading: what its bytes take: weights at the rate at which all memory of the network is read, since
             all of it has gone by when they are needed again; maps at the rate at which so many bytes are read, since
@@ -102,7 +107,7 @@ class StepTiming:
     macs: int
     weight_bytes: int
     map_bytes: int
-    seconds: float
+    seconds: float | None
     seconds_of_arithmetic: float
     seconds_of_reading: float
 
@@ -117,9 +122,20 @@ class StepTiming:
         return "memory" if self.seconds_of_reading > self.seconds_of_arithmetic else "arithmetic"
 
     @property
-    def share_of_bound(self) -> float:
+    def share_of_bound(self) -> float | None:
         """How near it comes: the longer of the two times, over the time that it takes."""
-        return max(self.seconds_of_arithmetic, self.seconds_of_reading) / self.seconds
+        longer = max(self.seconds_of_arithmetic, self.seconds_of_reading)
+        return longer / self.seconds if self.seconds else None
+
+    @property
+    def share_of_peak(self) -> float | None:
+        """Its multiply-adds a second, as a part of the FMA peak."""
+        return self.seconds_of_arithmetic / self.seconds if self.seconds else None
+
+    @property
+    def flops(self) -> float | None:
+        """FLOPs a second, two for a multiply-add."""
+        return FLOPS * self.macs / self.seconds if self.seconds else None
 
 
 @dataclass(frozen=True)
@@ -158,24 +174,23 @@ def compare_engines(model: Model, peers: Sequence[Peer], *, threads: int, batch:
         write_inputs(folder, model, x)
         problems = _exported(model, peers, batch, folder)
         tasks = [OURS, *(peer.name for peer in peers if peer.name not in problems), PEAK]
-        with workers(tasks, folder, threads) as ready:
-            right = expected(model, x)
-            members, timings = [_started(ready[PEAK])], []
-            for peer in (None, *peers):
-                timing = Timing(peer.name, peer.version) if peer else Timing(OURS, version("npmobilenet"))
-                process = ready.get(timing.engine)
-                if isinstance(process, Worker):
-                    timing = _judged(timing, answer_of(folder, timing.engine), right)
-                    members += [] if timing.problem else [process]
-                else:
-                    timing = replace(timing, problem=problems.get(timing.engine) or str(process))
-                timings.append(timing)
-            runs = take_turns(members, rounds)
+        with workers(tasks, folder, threads) as started:
+            with waiting(f"starting {', '.join(tasks)}"):
+                right = expected(model, x)
+                for process in started:
+                    try:
+                        process.wait_until_ready()
+                    except NpMobileNetError as error:
+                        problems[process.task] = str(error)
+            if PEAK in problems:
+                raise NpMobileNetError(problems[PEAK])
+            timings = [Timing(OURS, version("npmobilenet")), *(Timing(peer.name, peer.version) for peer in peers)]
+            judged = [_judged(timing, problems.get(timing.engine), folder, right) for timing in timings]
+            wrong = {timing.engine for timing in judged if timing.problem}
+            runs = take_turns([process for process in started if process.task not in wrong], rounds)
         peak = facts_of(folder, PEAK)["amount"] / min(runs[PEAK])[0]
-    return Comparison(
-        model.graph.macs, batch, threads, rounds, peak,
-        tuple(_with_times(timing, runs.get(timing.engine, [])) for timing in timings),
-    )  # fmt: skip
+    timed = (_with_times(timing, runs.get(timing.engine, [])) for timing in judged)
+    return Comparison(model.graph.macs, batch, threads, rounds, peak, tuple(timed))
 
 
 def profile_steps(model: Model, *, threads: int, rounds: int) -> Profile:
@@ -190,8 +205,12 @@ def profile_steps(model: Model, *, threads: int, rounds: int) -> Profile:
     with tempfile.TemporaryDirectory(prefix="npmobilenet-bench-") as name:
         folder = Path(name)
         write_inputs(folder, model, pictures(model, 1))
-        with workers((OURS, STEPS, PEAK, READING), folder, threads) as ready:
-            runs = take_turns([_started(process) for process in ready.values()], rounds)
+        tasks = (OURS, STEPS, PEAK, READING)
+        with workers(tasks, folder, threads) as started:
+            with waiting(f"starting {', '.join(tasks)}"):
+                for process in started:
+                    process.wait_until_ready()
+            runs = take_turns(started, rounds)
         facts = {task: facts_of(folder, task) for task in (STEPS, PEAK, READING)}
     peak = facts[PEAK]["amount"] / min(runs[PEAK])[0]
     rates = np.array(facts[READING]["amounts"]) / np.min(runs[READING], axis=0)
@@ -201,7 +220,7 @@ def profile_steps(model: Model, *, threads: int, rounds: int) -> Profile:
     steps = tuple(
         StepTiming(
             **step,
-            seconds=max(seconds - call, CLOCK),
+            seconds=seconds - call if seconds > 2 * call else None,
             seconds_of_arithmetic=FLOPS * step["macs"] / peak,
             seconds_of_reading=step["weight_bytes"] / rate(reading, working_set)
             + step["map_bytes"] / rate(reading, step["map_bytes"]),
@@ -229,19 +248,16 @@ def _exported(model: Model, peers: Sequence[Peer], batch: int, folder: Path) -> 
     return problems
 
 
-def _started(process: Worker | NpMobileNetError) -> Worker:
-    if isinstance(process, NpMobileNetError):
-        raise process
-    return process
-
-
-def _judged(timing: Timing, y: Array, right: Array) -> Timing:
-    """The timing with the answer's difference, and a problem if it is too large."""
+def _judged(timing: Timing, problem: str | None, folder: Path, right: Array) -> Timing:
+    """The timing with the answer's difference, and a problem if there is no answer or the difference is too large."""
+    if problem:
+        return replace(timing, problem=problem)
+    y = answer_of(folder, timing.engine)
     if y.shape != right.shape:
         return replace(timing, problem=f"answers otherwise: {y.shape}, not {right.shape}")
     difference = float(np.max(np.abs(y - right)) / np.max(np.abs(right)))
-    problem = "" if difference <= TOLERANCE else f"answers otherwise, by {difference:.2g} of the largest output"
-    return replace(timing, difference=difference, problem=problem)
+    verdict = "" if difference <= TOLERANCE else f"answers otherwise, by {difference:.2g} of the largest output"
+    return replace(timing, difference=difference, problem=verdict)
 
 
 def _with_times(timing: Timing, runs: Sequence[Sequence[float]]) -> Timing:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from npmobilenet.bench import worker
 from npmobilenet.errors import NpMobileNetError
-from npmobilenet.terminal import progress_bar, waiting
+from npmobilenet.terminal import progress_bar
 
 Runs = list[list[float]]
 
@@ -67,21 +67,14 @@ class Worker:
 
 
 @contextmanager
-def workers(tasks: Sequence[str], folder: Path, threads: int) -> Iterator[dict[str, Worker | NpMobileNetError]]:
-    """A worker for each task, ready; or, for one that could not start, why."""
+def workers(tasks: Sequence[str], folder: Path, threads: int) -> Iterator[list[Worker]]:
+    """A worker for each task, just started; at the end of the with block they are ended."""
     with ExitStack() as stack:
-        started = {task: Worker(task, folder, threads) for task in tasks}
-        for process in started.values():
-            stack.callback(process.end)
-        ready: dict[str, Worker | NpMobileNetError] = {}
-        with waiting(f"starting {', '.join(tasks)}"):
-            for task, process in started.items():
-                try:
-                    process.wait_until_ready()
-                    ready[task] = process
-                except NpMobileNetError as error:
-                    ready[task] = error
-        yield ready
+        started = []
+        for task in tasks:
+            started.append(Worker(task, folder, threads))
+            stack.callback(started[-1].end)
+        yield started
 
 
 def take_turns(members: Sequence[Worker], rounds: int) -> dict[str, Runs]:

@@ -75,7 +75,12 @@ def prepare(task: str, folder: Path, threads: int) -> Once:
         plan = _plan(folder)
         steps = [_facts(plan, number) for number in range(len(plan.steps))]
         _write_facts(folder, task, {"steps": steps, "working_set": plan.weight_bytes + plan.arena_bytes})
-        return lambda: plan.time_steps(x, threads)
+
+        def time_steps() -> list[float]:
+            seconds, call = plan.time_steps(x, threads)
+            return [*seconds, call]
+
+        return time_steps
     run = _plan_run(folder, x, threads) if task == OURS else PEERS[task].open(folder / PEERS[task].file, x, threads)
     np.save(folder / f"{task}.npy", run())
     return _timed(run)
