@@ -52,9 +52,9 @@ def _cell(timing: Timing) -> str:
 
 
 def _shares(compared: Comparison) -> tuple[str, str]:
-    flops = compared.flops(compared.timings[0])
+    share = compared.share_of_peak(compared.timings[0])
     ratio = "" if compared.ratio is None else f"{compared.ratio:.2f}"
-    return ratio, "" if flops is None else f"{100 * flops / compared.peak:.0f}"
+    return ratio, "" if share is None else f"{100 * share:.0f}"
 
 
 if __name__ == "__main__":

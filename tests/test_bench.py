@@ -189,6 +189,16 @@ def test_steps_are_those_of_the_plan_and_their_multiply_adds_those_of_the_graph(
     assert 2 * graph.macs / total < answer["peak_flops"]
 
 
+def test_steps_are_printed_with_the_layers_that_they_cover() -> None:
+    result = run("mobilenet_v2", "--alpha", 0.35, "--resolution", 96, "--steps", *QUICK)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == "mobilenet_v2: 1 thread, 1 round"
+    assert lines[2].endswith("Conv1 ... expanded_conv_project_BN")
+    assert [line.split()[0] for line in lines if line.endswith("predictions")] == ["44", "45"]
+    assert any(line.startswith("FMA peak: ") for line in lines)
+
+
 @pytest.mark.parametrize("threads", sorted({1, min(2, available_cores())}))
 def test_a_plan_times_each_of_its_steps_by_a_call(threads: int) -> None:
     model = load("digits")

@@ -184,10 +184,10 @@ def _print_profile(model: str, profile: Profile) -> None:
         title=f"{model}: {_counted(profile.threads, 'thread')}, {_counted(profile.rounds, 'round')}",
     )  # fmt: skip
     total = sum(step.seconds or 0 for step in profile.steps)
-    reading = ", ".join(f"{size >> 10:,} KiB at {speed / GIGA:.0f}" for size, speed in profile.reading)
     print(f"all steps: {total / MILLI:.3f} ms; the network in one call: {profile.whole / MILLI:.3f} ms")
     print(f"FMA peak: {profile.peak / GIGA:.1f} GFLOP/s")
-    print(f"weights and activations: {profile.working_set:,} bytes; reading GB/s: {reading}")
+    print(f"weights and activations: {profile.working_set:,} bytes\n")
+    print_table(("bytes read over and over", "GB/s"), [(size, _scaled(rate, GIGA)) for size, rate in profile.reading])
 
 
 def _profile_document(profile: Profile) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from npmobilenet.bench.networks import expected, pictures
 from npmobilenet.bench.peers import Peer
 from npmobilenet.bench.rounds import take_turns, workers
-from npmobilenet.bench.worker import OURS, PEAK, READ_SIZES, READING, STEPS, answer_of, facts_of, write_inputs
+from npmobilenet.bench.worker import OURS, PEAK, READING, STEPS, answer_of, facts_of, write_inputs
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.fusion import fuse
 from npmobilenet.model import Model
@@ -214,8 +214,8 @@ def profile_steps(model: Model, *, threads: int, rounds: int) -> Profile:
         facts = {task: facts_of(folder, task) for task in (STEPS, PEAK, READING)}
     peak = facts[PEAK]["amount"] / min(runs[PEAK])[0]
     rates = np.array(facts[READING]["amounts"]) / np.min(runs[READING], axis=0)
-    reading = tuple(zip(READ_SIZES, rates.tolist(), strict=True))
-    working_set = facts[STEPS]["working_set"]
+    reading = tuple(zip(facts[READING]["sizes"], rates.tolist(), strict=True))
+    working_set = facts[READING]["working_set"]
     *least, call = np.min(runs[STEPS], axis=0).tolist()
     steps = tuple(
         StepTiming(

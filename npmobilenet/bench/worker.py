@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 OURS = "npmobilenet"
 PEAK, READING, STEPS = "peak", "reading", "steps"
 TURN = 0.4  # seconds
-READ_SIZES = tuple(4**k << 10 for k in range(2, 9))  # bytes: 16 KiB, 64 KiB, ... 64 MiB
+READ_SIZES = tuple(2**k for k in range(14, 27))  # bytes: 16 KiB, 32 KiB, ... 64 MiB
 NETWORK, WEIGHTS, IMAGES = "network.json", "weights.npz", "images.npy"
 
 Once = Callable[[], list[float]]
@@ -50,8 +50,8 @@ def answer_of(folder: Path, task: str) -> Array:
 def facts_of(folder: Path, task: str) -> dict[str, Any]:
     """What a task says about its work.
 
-    PEAK: amount, FLOPs of a run. READING: amounts, bytes read for each of READ_SIZES. STEPS: steps, and working_set,
-    the bytes of all weights and activations.
+    PEAK: amount, FLOPs of a run. READING: sizes, amounts of bytes read in a run for each of them, and working_set, the
+    bytes of all weights and activations, which is one of the sizes. STEPS: steps.
     """
     return dict(json.loads((folder / f"{task}.json").read_text(encoding="utf-8")))
 
@@ -67,14 +67,17 @@ def prepare(task: str, folder: Path, threads: int) -> Once:
     if task == READING:
         from npmobilenet_kernels import peak
 
-        bursts = [peak.reading(threads, size) for size in READ_SIZES]
-        _write_facts(folder, task, {"amounts": [burst.amount for burst in bursts]})
+        plan = _plan(folder)
+        working_set = plan.weight_bytes + plan.arena_bytes
+        sizes = sorted({*READ_SIZES, working_set})
+        bursts = [peak.reading(threads, size) for size in sizes]
+        amounts = [burst.amount for burst in bursts]
+        _write_facts(folder, task, {"sizes": sizes, "amounts": amounts, "working_set": working_set})
         return lambda: [seconds for burst in bursts for seconds in _timed(burst.run)()]
     x = np.load(folder / IMAGES)
     if task == STEPS:
         plan = _plan(folder)
-        steps = [_facts(plan, number) for number in range(len(plan.steps))]
-        _write_facts(folder, task, {"steps": steps, "working_set": plan.weight_bytes + plan.arena_bytes})
+        _write_facts(folder, task, {"steps": [_facts(plan, number) for number in range(len(plan.steps))]})
 
         def time_steps() -> list[float]:
             seconds, call = plan.time_steps(x, threads)
@@ -107,7 +110,7 @@ def _facts(plan: "Plan", number: int) -> dict[str, Any]:
     return {
         "step": number,
         "kernel": "ops" if step.kind is None else step.kind.name.lower(),
-        "layers": [name for op in step.ops for name in op.layers],
+        "layers": [name for op in step.ops for name in op.layers] or [step.target],
         "input": shapes[step.source],
         "output": shapes[step.target],
         "macs": step.macs,
