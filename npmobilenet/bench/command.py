@@ -1,6 +1,5 @@
 """`npmobilenet bench`: exit code 0 all measured, 1 not all, or not at all."""
 
-import os
 import platform
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +21,7 @@ from npmobilenet.cli_shared import (
     graph_of,
     reported,
 )
-from npmobilenet.errors import DownloadError
+from npmobilenet.errors import DownloadError, NpMobileNetError
 from npmobilenet.loading import load
 from npmobilenet.model import Model
 from npmobilenet.terminal import print_json, print_table
@@ -57,10 +56,7 @@ def bench(
     if steps and (batch, against) != (None, None):
         raise typer.BadParameter("--steps times our own plan on one image; --batch and --against have no meaning there")
     with reported(as_json):
-        cores = _cores()
-        if threads is not None and threads > cores:
-            raise typer.BadParameter(f"--threads {threads}: this process may use {_counted(cores, 'core')}")
-        threads = threads or cores
+        threads = _threads(threads)
         peers = [] if steps else chosen_peers(against)
         network = _network(model, alpha, resolution, minimalistic, no_top, random)
         facts = {"model": model, "random_weights": random or model in ARCHITECTURES, "cpu": _cpu()}
@@ -95,20 +91,28 @@ def _network(
         raise DownloadError(f"{error}\n--random measures this network without its weights") from error
 
 
-def _cores() -> int:
+def _threads(asked: int | None) -> int:
+    """As many as are asked for, or as the engine takes by itself; at most one a core."""
     from npmobilenet_kernels.threads import available_cores
 
-    return available_cores()
+    try:
+        from npmobilenet.engine import default_threads
+    except ImportError as error:
+        raise NpMobileNetError(f"the kernels need Numba: {error}") from error
+    cores = available_cores()
+    if asked is not None and asked > cores:
+        raise typer.BadParameter(f"--threads {asked}: this process may use {_counted(cores, 'core')}")
+    return min(default_threads(), cores) if asked is None else asked
 
 
 def _cpu() -> str:
-    """What the CPU calls itself, and how many cores this process may use."""
+    """What the CPU calls itself."""
     name = platform.processor() or platform.machine()
     listing = Path("/proc/cpuinfo")
     if listing.exists():
         lines = listing.read_text(encoding="utf-8").splitlines()
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {_cores()} of {os.cpu_count()} cores"
+    return name
 
 
 def _print_comparison(model: str, comparison: Comparison) -> None:
