@@ -198,40 +198,37 @@ class Plan:
         with team(threads) as members:
             arena.make_room(members.size if members else 1)
             for begin, end in self._segments:
-                ticks = [perf_counter()]
                 if begin == end:
+                    start = perf_counter()
                     self._run_reference(self.steps[begin], arena, image)
-                    ticks.append(perf_counter())
-                    seconds.append(ticks[1] - ticks[0])
+                    seconds.append(perf_counter() - start)
                 else:
-                    self._tick_native(begin, end, arena, image, members, ticks)
-                    passed = [after - before for before, after in pairwise(ticks)]
+                    passed = self._time_native(begin, end, arena, image, members)
                     calls += passed[::2]
                     seconds += passed[1::2]
         return seconds, min(calls)
 
-    def _tick_native(
-        self, begin: int, end: int, arena: "_Arena", x: Array, members: Team | None, ticks: list[float]
-    ) -> None:
-        """Steps begin ... end - 1, on every member a call with no step and a call for the step, after each the time."""
+    def _time_native(self, begin: int, end: int, arena: "_Arena", x: Array, members: Team | None) -> list[float]:
+        """Seconds of the calls that do steps begin ... end - 1, each after a call that does none, on every member."""
         rows = [row.ctypes.data for row in self._table.values[begin:end]]
         image, size = x.ctypes.data, members.size if members else 1
         barrier, arrived = (members.barrier.ctypes.data, int(members.barrier[0])) if members else (0, 0)
+        ticks: list[list[float]] = [[] for _ in range(size)]
 
         def member(number: int) -> None:
             scratch = arena.scratch(number)
-            times = ticks if number == 0 else []
-            times[:] = [perf_counter()]
+            ticks[number].append(perf_counter())
             for done, row in enumerate(rows):
                 for steps in (0, 1):
                     here = arrived + done * size
                     self._native.run(row, steps, arena.address, scratch, image, number, size, barrier, here)
-                    times.append(perf_counter())
+                    ticks[number].append(perf_counter())
 
         if members:
             members.together(member)
         else:
             member(0)
+        return [after - before for before, after in pairwise(ticks[0])]
 
     def __str__(self) -> str:
         """The steps as a table."""

@@ -123,7 +123,7 @@ def _print_comparison(model: str, comparison: Comparison) -> None:
         title=f"{model}: {comparison.macs:,} multiply-adds, batch {comparison.batch}, {threads}, "
         f"{_counted(comparison.rounds, 'round')}",
     )
-    print(f"FMA peak of {threads}, measured in the same rounds: {comparison.peak / GIGA:.1f} GFLOP/s")
+    print(f"FMA peak of {threads}, measured in the same rounds: {comparison.peak / GIGA:.1f} GFLOP/s on {_cpu()}")
     best = comparison.best_other
     if best and comparison.ratio:
         print(f"npmobilenet takes {comparison.ratio:.2f} times as long as {best.engine}, the fastest of the others")
@@ -189,7 +189,7 @@ def _print_profile(model: str, profile: Profile) -> None:
     )  # fmt: skip
     total = sum(step.seconds or 0 for step in profile.steps)
     print(f"all steps: {total / MILLI:.3f} ms; the network in one call: {profile.whole / MILLI:.3f} ms")
-    print(f"FMA peak: {profile.peak / GIGA:.1f} GFLOP/s")
+    print(f"FMA peak: {profile.peak / GIGA:.1f} GFLOP/s on {_cpu()}")
     print(f"weights and activations: {profile.working_set:,} bytes\n")
     print_table(("bytes read over and over", "GB/s"), [(size, _scaled(rate, GIGA)) for size, rate in profile.reading])
 
