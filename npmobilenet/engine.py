@@ -10,7 +10,6 @@ kernel covers are run by the functions of `ops`, in their place, and the plan sa
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from math import prod
 from pathlib import Path
 from time import perf_counter
@@ -192,43 +191,21 @@ class Plan:
             the others is the call itself.
         """
         image = np.ascontiguousarray(x[0], np.float32)
-        arena = _Arena(self.arena_bytes, self.scratch_bytes)
-        seconds: list[float] = []
-        calls = [np.inf]
+        arena = self._arenas.pop() if self._arenas else _Arena(self.arena_bytes, self.scratch_bytes)
+        ticks: list[tuple[float, float, float]] = []
         with team(threads) as members:
             arena.make_room(members.size if members else 1)
-            for begin, end in self._segments:
-                if begin == end:
-                    start = perf_counter()
-                    self._run_reference(self.steps[begin], arena, image)
-                    seconds.append(perf_counter() - start)
+            for number, step in enumerate(self.steps):
+                start = perf_counter()
+                self._run_native(number, number, arena, image, None)
+                ready = perf_counter()
+                if step.kind is None:
+                    self._run_reference(step, arena, image)
                 else:
-                    passed = self._time_native(begin, end, arena, image, members)
-                    calls += passed[::2]
-                    seconds += passed[1::2]
-        return seconds, min(calls)
-
-    def _time_native(self, begin: int, end: int, arena: "_Arena", x: Array, members: Team | None) -> list[float]:
-        """Seconds of the calls that do steps begin ... end - 1, each after a call that does none, on every member."""
-        rows = [row.ctypes.data for row in self._table.values[begin:end]]
-        image, size = x.ctypes.data, members.size if members else 1
-        barrier, arrived = (members.barrier.ctypes.data, int(members.barrier[0])) if members else (0, 0)
-        ticks: list[list[float]] = [[] for _ in range(size)]
-
-        def member(number: int) -> None:
-            scratch = arena.scratch(number)
-            ticks[number].append(perf_counter())
-            for done, row in enumerate(rows):
-                for steps in (0, 1):
-                    here = arrived + done * size
-                    self._native.run(row, steps, arena.address, scratch, image, number, size, barrier, here)
-                    ticks[number].append(perf_counter())
-
-        if members:
-            members.together(member)
-        else:
-            member(0)
-        return [after - before for before, after in pairwise(ticks[0])]
+                    self._run_native(number, number + 1, arena, image, members)
+                ticks.append((start, ready, perf_counter()))
+        self._arenas.append(arena)
+        return [done - ready for _, ready, done in ticks], min(ready - start for start, ready, _ in ticks)
 
     def __str__(self) -> str:
         """The steps as a table."""

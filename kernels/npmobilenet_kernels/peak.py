@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from inspect import signature
 
@@ -16,7 +18,6 @@ import numpy as np
 from npmobilenet_kernels.lanes import lanes
 from npmobilenet_kernels.layout import Floats
 from npmobilenet_kernels.native import compile_tiles, load
-from npmobilenet_kernels.threads import team
 from npmobilenet_kernels.vector import FLOAT_BYTES, Emit, Emitter, Value, Values
 
 SUMS = 12  # independent sums: two multiply-adds may start in a cycle, and each takes four to five
@@ -36,7 +37,7 @@ class Burst:
         amount: FLOPs (two for a multiply-add) or bytes.
     """
 
-    run: Callable[[], None]
+    run: Callable[[], object]
     amount: int
 
 
@@ -49,7 +50,7 @@ def arithmetic(threads: int) -> Burst:
     def work(thread: int) -> None:
         _tile(multiply_adds)(values[thread].ctypes.data, ROUNDS)
 
-    return Burst(lambda: _share(work, threads), threads * ROUNDS * UNROLL * SUMS * 2 * width)
+    return _burst(work, threads, threads * ROUNDS * UNROLL * SUMS * 2 * width)
 
 
 def reading(threads: int, size: int) -> Burst:
@@ -64,7 +65,7 @@ def reading(threads: int, size: int) -> Burst:
     def work(thread: int) -> None:
         _tile(read_all)(values[thread].ctypes.data, rounds, passes, totals[thread].ctypes.data)
 
-    return Burst(lambda: _share(work, threads), threads * passes * once)
+    return _burst(work, threads, threads * passes * once)
 
 
 def multiply_adds(e: Emitter, values: Value, rounds: Value) -> None:
@@ -113,13 +114,9 @@ def read_all(e: Emitter, values: Value, rounds: Value, passes: Value, total: Val
     e.store(first, total)
 
 
-def _share(work: Callable[[int], None], threads: int) -> None:
-    with team(threads) as members:
-        if members is not None:
-            members.share(work, threads)
-        else:
-            for thread in range(threads):
-                work(thread)
+def _burst(work: Callable[[int], None], threads: int, amount: int) -> Burst:
+    pool = ThreadPoolExecutor(threads)
+    return Burst(lambda: deque(pool.map(work, range(threads)), maxlen=0), amount)
 
 
 @functools.cache
