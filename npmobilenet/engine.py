@@ -188,7 +188,7 @@ class Plan:
 
         Returns:
             Seconds of each step; and of the shortest call without a step, of which there is one before each: so much of
-            the others is the call itself.
+            the others is the call itself. What it takes several threads to meet is the step's.
         """
         image = np.ascontiguousarray(x[0], np.float32)
         arena = self._arenas.pop() if self._arenas else _Arena(self.arena_bytes, self.scratch_bytes)
