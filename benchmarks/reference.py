@@ -16,12 +16,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from engines import image_for, random_params
-from export import write_onnx
 from onnx.reference import ReferenceEvaluator
 
 from npmobilenet.architectures import mobilenet_v1
-from npmobilenet.model import Model
+from npmobilenet.bench.networks import pictures, random_model
+from npmobilenet.bench.onnx_file import write_onnx
+from npmobilenet.fusion import fuse
 
 
 def main() -> None:
@@ -30,13 +30,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
 
-    graph = mobilenet_v1()
-    model = Model(graph, random_params(graph))
+    model = random_model(mobilenet_v1())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "v1.onnx"
-        write_onnx(graph, dict(model.params), path)
+        write_onnx(fuse(model.graph, model.params), 1, path)
         evaluator = ReferenceEvaluator(str(path))
-    x = image_for(graph)  # (1, 224, 224, 3)
+    x = pictures(model, 1)  # (1, 224, 224, 3)
     nchw = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
     runs = {
         "npmobilenet reference": lambda: model.forward(x, backend="reference"),

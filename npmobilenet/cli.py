@@ -1,4 +1,4 @@
-"""The command line: classify, convert, models, and those of `cli_costs`, `cli_verification` and `compare`.
+"""The command line: classify, convert, models, and those of `cli_costs`, `cli_verification`, `compare` and `bench`.
 
 Answers go to standard output, as a table where people look at it, as plain text otherwise, as one JSON document with
 `--json`; progress and complaints go to standard error. Exit code 0: done. 1: could not, or not everything. 2: wrong
@@ -16,6 +16,7 @@ import numpy as np
 import typer
 
 from npmobilenet.architectures import ARCHITECTURES
+from npmobilenet.bench.command import bench
 from npmobilenet.cli_costs import cost, memory
 from npmobilenet.cli_shared import (
     DEFAULT_MODEL,
@@ -172,7 +173,7 @@ def models(as_json: AsJson = False) -> None:
         print("each also with _no_top; --json gives addresses and where the accuracies come from")
 
 
-for command in (cost, memory, trace, bounds, compare, verify):
+for command in (cost, memory, trace, bounds, compare, verify, bench):
     app.command()(command)
 
 

@@ -10,7 +10,9 @@ kernel covers are run by the functions of `ops`, in their place, and the plan sa
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import platformdirs
@@ -166,6 +168,41 @@ class Plan:
             arena.job[: Job.THREADS + 1] = (*columns, 1)
             self._native.run(arena.job.ctypes.data, 0, 0, 0)
 
+    def map_bytes(self, step: Step) -> int:
+        """Bytes of the maps that a step reads and makes for one image, each once."""
+        values = {*map(self._root, step.reads), step.target, *([step.average] if step.average else [])}
+        return FLOAT_BYTES * sum(prod(self._shapes[name]) for name in values)
+
+    def time_steps(self, x: Array, threads: int) -> tuple[list[float], float]:
+        """Compute one image with a native call for every step, and time the calls.
+
+        The steps follow on each other as in `run`, so that each finds its input and its weights in the same caches.
+
+        Args:
+            x: (1, H, W, C) scaled image.
+            threads: as `run`.
+
+        Returns:
+            Seconds of each step; and of the shortest call without a step, of which there is one before each: so much of
+            the others is the call itself. What it takes several threads to meet is the step's.
+        """
+        image = np.ascontiguousarray(x[0], np.float32)
+        arena = self._arenas.pop() if self._arenas else _Arena(self.arena_bytes, self.scratch_bytes)
+        ticks: list[tuple[float, float, float]] = []
+        with team(threads) as members:
+            arena.make_room(members.size if members else 1)
+            for number, step in enumerate(self.steps):
+                start = perf_counter()
+                self._run_native(number, number, arena, image, None)
+                ready = perf_counter()
+                if step.kind is None:
+                    self._run_reference(step, arena, image)
+                else:
+                    self._run_native(number, number + 1, arena, image, members)
+                ticks.append((start, ready, perf_counter()))
+        self._arenas.append(arena)
+        return [done - ready for _, ready, done in ticks], min(ready - start for start, ready, _ in ticks)
+
     def __str__(self) -> str:
         """The steps as a table."""
         head = ("step", "kernel", "layers", "input", "output", "tile", "mult-adds", "weights", "what it covers")
@@ -190,14 +227,13 @@ class Plan:
         shapes = self._shapes
         names = [name for op in step.ops for name in op.layers] or [step.target]
         parts = [f"{op.kind} {'x'.join(map(str, op.shape))}" for op in step.ops]
-        weights = sum(op.kernel.size + op.bias.size for op in step.ops if op.kernel is not None and op.bias is not None)
         row = self._table.rows[number] or {}
         rows = (row.get(start + Product.ROWS) for start in (Field.PRODUCER, Field.MATRIX))
         tile = " ".join(f"{n}x{self.lanes.panel}" for n in rows if n)
         return (
             str(number), "ops (reference)" if step.kind is None else step.kind.name.lower(), str(len(names)),
             "x".join(map(str, shapes[step.source])), "x".join(map(str, shapes[step.target])), tile,
-            f"{step.macs:,}", f"{FLOAT_BYTES * weights:,}", f"{names[0]} ... {names[-1]}: {' > '.join(parts)}",
+            f"{step.macs:,}", f"{FLOAT_BYTES * step.weights:,}", f"{names[0]} ... {names[-1]}: {' > '.join(parts)}",
         )  # fmt: skip
 
     # Memory

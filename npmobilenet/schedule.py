@@ -52,6 +52,11 @@ class Step:
         """Multiply-adds for one image."""
         return sum(op.macs for op in self.ops)
 
+    @property
+    def weights(self) -> int:
+        """Values of its kernels and biases."""
+        return sum(op.kernel.size + op.bias.size for op in self.ops if op.kernel is not None and op.bias is not None)
+
 
 def group(ops: Ops) -> list[Step]:
     """Operations -> steps: a depthwise layer takes along what makes its input and, in strips, what reads its output."""

@@ -59,7 +59,8 @@ def written(shape):
 @functools.cache
 def compiled(width):
     chosen = lanes(width)
-    return native.load(native.compile_tiles(chosen), tiles.all_tiles(chosen))
+    every = tiles.all_tiles(chosen)
+    return native.load(native.compile_tiles(every, chosen), every)
 
 
 def call(name, *arguments):

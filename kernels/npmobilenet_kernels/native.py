@@ -20,7 +20,7 @@ import platform
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
@@ -32,7 +32,7 @@ from llvmlite import binding
 
 from npmobilenet_kernels.lanes import Lanes, features, lanes
 from npmobilenet_kernels.tiles import all_tiles
-from npmobilenet_kernels.vector import build_module
+from npmobilenet_kernels.vector import Emit, build_module
 
 ARGUMENTS = 4  # of network.run, all int64
 ENTRY = "npmobilenet_run"
@@ -73,7 +73,7 @@ def native(width: int, folder: Path | None = None) -> Native:
             tile_file, driver_file = _kept_files(width, folder)
             code = _read(tile_file)
             if code is None:
-                code = compile_tiles(chosen)
+                code = compile_tiles(all_tiles(chosen), chosen)
                 _write(tile_file, code)
             tiles = load(code, all_tiles(chosen))
             driver = next((known.run for known in _compiled.values()), None) or _driver(driver_file)
@@ -86,10 +86,10 @@ def is_kept(width: int, folder: Path | None) -> bool:
     return all(_read(file) is not None for file in _kept_files(width, folder))
 
 
-def compile_tiles(chosen: Lanes) -> bytes:
-    """Object code of every tile, for this CPU with its features capped at the vector width."""
+def compile_tiles(tiles: Mapping[str, Emit], chosen: Lanes) -> bytes:
+    """Object code of tiles, by symbol, for this CPU with its features capped at the vector width."""
     _start_llvm()
-    module = binding.parse_assembly(build_module(all_tiles(chosen), chosen.width))
+    module = binding.parse_assembly(build_module(tiles, chosen.width))
     return _object_code(module, chosen)
 
 
