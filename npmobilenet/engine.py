@@ -189,7 +189,7 @@ class Plan:
         image = np.ascontiguousarray(x[0], np.float32)
         arena = self._arenas.pop() if self._arenas else _Arena(self.arena_bytes, self.scratch_bytes)
         ticks: list[tuple[float, float, float]] = []
-        with team(threads) as members:
+        with team(threads, self._native.run) as members:
             arena.make_room(members.size if members else 1)
             for number, step in enumerate(self.steps):
                 start = perf_counter()

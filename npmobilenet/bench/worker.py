@@ -103,7 +103,7 @@ def _plan_run(folder: Path, x: Array, threads: int) -> Callable[[], Array]:
 
 
 def _facts(plan: "Plan", number: int) -> dict[str, Any]:
-    from npmobilenet.table import FLOAT_BYTES
+    from npmobilenet.schedule import FLOAT_BYTES
 
     step = plan.steps[number]
     shapes = {op.name: op.shape for op in plan.ops}
