@@ -47,6 +47,7 @@ from npmobilenet.ops import Array
 from npmobilenet.shapes import Pair, Shape
 
 FUSED_ACTIVATIONS = ("linear", "relu", "relu6", "hard_swish", "hard_sigmoid")
+SINGLE_ACTIVATIONS = ("softmax", "sigmoid")  # that have a kernel of their own
 NO_ZEROS: tuple[Pair, Pair] = ((0, 0), (0, 0))
 
 
@@ -55,13 +56,13 @@ class Op:
     """One operation of the fused network.
 
     Attributes:
-        kind: "input", "conv", "depthwise", "dense", "pool" (global average), "add", "multiply", "view" (same values,
-            other shape), or "reference" (one layer, computed by `ops`).
+        kind: "input", "conv", "depthwise", "dense", "pool" (global average), "maximum" (global), "add", "multiply",
+            "softmax", "sigmoid", "view" (same values, other shape), or "reference" (one layer, computed by `ops`).
         name: of the last layer that it covers; its output carries this name.
         layers: names of all layers that it covers, in order.
         inputs: names of the outputs that it reads.
         shape: of its output, without the batch axis.
-        layer, arrays: the layer itself and its parameters, for "reference".
+        layer, arrays: the layer itself and its parameters, for kinds that are one layer.
         kernel, bias: float64; conv (K_h, K_w, c_in, c_out), depthwise (K_h, K_w, C), dense (c_in, c_out).
         stride, zeros: of the window; zeros are ((top, bottom), (left, right)).
         activation: one of FUSED_ACTIVATIONS.
@@ -339,6 +340,10 @@ def _lowered(graph: Graph, layer: Layer, params: Mapping[str, Array], inputs: tu
         return [replace(op, kind="norm", kernel=s, bias=arrays.get("beta", 0.0) - arrays["moving_mean"] * s)]
     if isinstance(layer, Add | Multiply):
         return [replace(op, kind=layer.type.lower())]
+    if isinstance(layer, Activation):
+        return [replace(op, kind=_kind_of_activation(layer.activation))]
+    if isinstance(layer, GlobalMaxPooling2D):
+        return [replace(op, kind="maximum")]
     if _averages_whole_map(layer, before):
         return [replace(op, kind="pool", layer=None)]
     if isinstance(layer, Reshape | Flatten) and prod(before[0]) == before[0][-1] == shape[-1]:
@@ -355,7 +360,12 @@ def _lowered(graph: Graph, layer: Layer, params: Mapping[str, Array], inputs: tu
         return [replace(op, activation=layer.activation)]
     sums = f"{layer.name} (sums)"
     activation = Activation(name=layer.name, activation=layer.activation, inputs=(sums,))
-    return [replace(op, name=sums), Op("reference", layer.name, (), (sums,), shape, activation)]
+    kind = _kind_of_activation(layer.activation)
+    return [replace(op, name=sums), Op(kind, layer.name, (), (sums,), shape, activation)]
+
+
+def _kind_of_activation(name: str) -> str:
+    return name if name in SINGLE_ACTIVATIONS else "reference"
 
 
 def _weighted_kind(layer: Layer, before: tuple[Shape, ...]) -> str | None:
@@ -367,9 +377,7 @@ def _weighted_kind(layer: Layer, before: tuple[Shape, ...]) -> str | None:
 
 
 def _averages_whole_map(layer: Layer, before: tuple[Shape, ...]) -> bool:
-    if isinstance(layer, GlobalAveragePooling2D):
-        return not isinstance(layer, GlobalMaxPooling2D)
-    return (
+    return isinstance(layer, GlobalAveragePooling2D) or (
         isinstance(layer, AveragePooling2D)
         and layer.kernel_size == before[0][:2]
         and layer.zeros(before[0]) == NO_ZEROS

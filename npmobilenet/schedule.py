@@ -10,7 +10,7 @@ from math import prod
 
 from npmobilenet_kernels.steps import Kind
 
-from npmobilenet.fusion import Op, Ops
+from npmobilenet.fusion import SINGLE_ACTIVATIONS, Op, Ops
 from npmobilenet.shapes import Shape
 
 STRIP_WIDTH = 28  # maps at least so wide are worked on in strips of rows, narrower ones panel by panel
@@ -24,7 +24,8 @@ class Step:
         kind: a kernel's Kind, or None for an operation run by `ops`.
         ops: the operations covered, in order.
         source: name of the map that it reads.
-        target: name of the value that it makes; average: name of a second one, the target's average over all pixels.
+        target: name of the value that it makes; average: name of a second one, the target's average or maximum over all
+            pixels.
         producer, depthwise, pointwise: the parts that are there.
     """
 
@@ -100,8 +101,10 @@ def _single_step(op: Op, by_name: Mapping[str, Op]) -> Step:
         kind = Kind.DENSE
     elif op.is_pointwise:
         kind = Kind.POINTWISE
-    elif op.kind == "pool":
+    elif op.kind in ("pool", "maximum"):
         kind = Kind.POOL
+    elif op.kind in SINGLE_ACTIVATIONS:
+        kind = Kind[op.kind.upper()]
     elif op.kind == "add" and len(op.inputs) == 2:
         kind = Kind.ADD
     return Step(kind, [op], op.inputs[0], op.name, pointwise=op)

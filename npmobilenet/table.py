@@ -81,6 +81,7 @@ class Table:
         write = {
             Kind.STRIP: self._strip, Kind.DEPTHWISE: self._depthwise, Kind.POINTWISE: self._pointwise,
             Kind.DENSE: self._dense, Kind.POOL: self._pool, Kind.ADD: self._add, Kind.STEM: self._stem,
+            Kind.SOFTMAX: self._softmax, Kind.SIGMOID: self._sigmoid,
         }  # fmt: skip
         assert step.kind is not None
         *sides, _ = self._shapes[step.ops[0].inputs[0] if step.kind == Kind.POOL else step.target]
@@ -89,7 +90,8 @@ class Table:
             Field.KIND: step.kind, Field.VECTOR: self._vector, Field.PANEL: self._lanes.panel, Field.ZEROS: self._zeros,
             Field.HEIGHT: height, Field.WIDTH: width, Field.ONE_OVER_PIXELS: self._packing.add(1 / (height * width)),
             Field.AVERAGE: self._place(step.average).offset if step.average else -1, Field.GATE: -1, Field.RESIDUAL: -1,
-            Field.POOL_TILE: self._tile("pool"), Field.ADD_TILE: self._tile("add_pixels"),
+            Field.POOL_TILE: self._tile("largest" if any(op.kind == "maximum" for op in step.ops) else "pool"),
+            Field.ADD_TILE: self._tile("add_pixels"),
             Field.SCALE_TILE: self._tile("scale_weights"), Field.COPY_TILE: self._tile("scale_and_copy"),
         }  # fmt: skip
         row |= self._map(Field.TARGET, Field.TARGET_BLOCK, step.target)
@@ -172,6 +174,15 @@ class Table:
     def _add(self, step: Step) -> Row:
         other = self._place(step.ops[0].inputs[1]).offset
         return {Field.UNITS: self._blocks(self._shapes[step.target][-1]), Field.RESIDUAL: other}
+
+    def _softmax(self, step: Step) -> Row:
+        return {
+            Field.UNITS: self._place(step.target).pixels, Field.CHANNELS: self._shapes[step.target][-1],
+            Field.CURVE_TILE: self._tile("softmax"),
+        }  # fmt: skip
+
+    def _sigmoid(self, step: Step) -> Row:
+        return {Field.UNITS: self._blocks(self._shapes[step.target][-1]), Field.CURVE_TILE: self._tile("sigmoid")}
 
     def _stem(self, step: Step) -> Row:
         op = _present(step.pointwise)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from networks import random_images, random_params
 from npmobilenet_kernels import native
 from npmobilenet_kernels.lanes import LANES, host_width
+from npmobilenet_kernels.steps import Kind
 from npmobilenet_kernels.threads import Team, available_cores, team
 
 from npmobilenet import ShapeError, bounds, fusion
@@ -170,7 +171,7 @@ def test_each_pass_removes_what_it_is_named_after():
     named = fusion.recognise_hard_sigmoid(folded)
     assert not any(getattr(op.layer, "offset", 0) == 3 for op in named)
     fused = fusion.fuse_activation(named)
-    assert [op.name for op in fused if op.kind == "reference"] == ["rescaling", "predictions"]
+    assert [op.name for op in fused if op.kind == "reference"] == ["rescaling"]
     scaled = fusion.fuse_rescaling(fused)
     assert scaled[1].rescale == (1 / 127.5, -1)
     gated = fusion.fuse_gate(scaled)
@@ -207,11 +208,12 @@ def test_every_layer_is_in_exactly_one_step_and_the_plan_says_which_have_no_kern
     assert f"{graph.macs:,} multiply-adds" in table
 
 
-def test_a_published_network_needs_the_reference_for_its_softmax_alone():
+def test_a_published_network_needs_nothing_but_kernels():
     for graph in (mobilenet_v1(), mobilenet_v2(), mobilenet_v3_large(), mobilenet_v3_small()):
         zeros = {name: np.ones(shape, np.float32) for name, shape in graph.params.items()}
         plan = Plan(graph, zeros)
-        assert [step.target for step in plan.steps if step.kind is None] == ["predictions"]
+        assert [step.target for step in plan.steps if step.kind is None] == []
+        assert plan.steps[-1].kind == Kind.SOFTMAX
 
 
 @given(st.lists(st.tuples(st.integers(1, 99), st.integers(0, 9), st.integers(0, 5)), max_size=12))

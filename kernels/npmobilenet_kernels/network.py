@@ -281,17 +281,31 @@ def stem_rows(step, arena, scratch, image, first, last):  # type: ignore[no-unty
 
 @compiled
 def blocks_of_a_map(step, arena, first, last):  # type: ignore[no-untyped-def]
-    """Blocks first ... last - 1 of a global average or of a sum."""
+    """Blocks first ... last - 1 of a global average, of a sum or of a sigmoid."""
     pixels = read(step, Field.HEIGHT) * read(step, Field.WIDTH)
     for c in range(first, last):
         source = arena + read(step, Field.SOURCE) + c * read(step, Field.SOURCE_BLOCK)
         if read(step, Field.KIND) == Kind.POOL:
             y = arena + read(step, Field.TARGET) + c * read(step, Field.VECTOR)
             invoke(read(step, Field.POOL_TILE), (source, pixels, read(step, Field.ONE_OVER_PIXELS), y))
+            continue
+        block = c * read(step, Field.TARGET_BLOCK)
+        y = arena + read(step, Field.TARGET) + block
+        if read(step, Field.KIND) == Kind.ADD:
+            invoke(read(step, Field.ADD_TILE), (source, arena + read(step, Field.RESIDUAL) + block, pixels, y))
         else:
-            block = c * read(step, Field.TARGET_BLOCK)
-            other = arena + read(step, Field.RESIDUAL) + block
-            invoke(read(step, Field.ADD_TILE), (source, other, pixels, arena + read(step, Field.TARGET) + block))
+            invoke(read(step, Field.CURVE_TILE), (source, pixels, y))
+
+
+@compiled
+def softmax_pixels(step, arena, first, last):  # type: ignore[no-untyped-def]
+    """Pixels first ... last - 1 of a softmax over the channels."""
+    block = read(step, Field.TARGET_BLOCK)
+    channels = read(step, Field.CHANNELS)
+    for pixel in range(first, last):
+        here = pixel * read(step, Field.VECTOR)
+        source = arena + read(step, Field.SOURCE) + here
+        invoke(read(step, Field.CURVE_TILE), (source, block, channels, arena + read(step, Field.TARGET) + here))
 
 
 @compiled
@@ -308,6 +322,8 @@ def work(step, arena, scratch, image, first, last):  # type: ignore[no-untyped-d
         dense(step, arena, first, last)
     elif kind == Kind.STEM:
         stem_rows(step, arena, scratch, image, first, last)
+    elif kind == Kind.SOFTMAX:
+        softmax_pixels(step, arena, first, last)
     else:
         blocks_of_a_map(step, arena, first, last)
 

@@ -11,11 +11,18 @@ innermost loop strides down a column of b.
 A depthwise convolution has the channels innermost for the same reason. It multiplies each value that it loads nine
 times at most (for K = 3), where the matrix product multiplies it by N weights: that is why it is slow for its size.
 
-The vector kernels of `tiles.py` compute the same sums; what they add is a register tile, so that out is not loaded and
-stored for every k. These loops are the oracle in their tests.
+    softmax       out[c] = exp(x[c] - m) / sum_d exp(x[d] - m),   m = max x
+
+The softmax goes over its values three times: for the maximum, for the exponentials and their sum, for the division.
+Without m, exp would overflow at x = 89; with it the largest exponential is 1 and the sum lies between 1 and C.
+
+The vector kernels of `tiles.py` and `curves.py` compute the same; what the first add is a register tile, so that out
+is not loaded and stored for every k. These loops are the oracle in their tests.
 """
 
 from __future__ import annotations
+
+from math import exp
 
 from numba import njit
 
@@ -38,3 +45,17 @@ def depthwise_accumulate(x, w, stride, out):  # type: ignore[no-untyped-def]
                 for v in range(w.shape[1]):
                     for c in range(out.shape[2]):
                         out[i, j, c] += x[i * stride + u, j * stride + v, c] * w[u, v, c]
+
+
+@njit
+def softmax(x, out):  # type: ignore[no-untyped-def]
+    """Softmax of x (C,) into out (C,)."""
+    largest = x[0]
+    for c in range(len(x)):
+        largest = max(largest, x[c])
+    total = 0.0
+    for c in range(len(x)):
+        out[c] = exp(x[c] - largest)
+        total += out[c]
+    for c in range(len(x)):
+        out[c] /= total

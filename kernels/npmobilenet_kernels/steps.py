@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import IntEnum, auto
 
-FIELDS = 80  # int64 values a row; `Field` names them
+FIELDS = 96  # int64 values a row; `Field` names them
 SCRATCH_HEADER = 64  # bytes at the start of a thread's scratch: addresses of the filter's rows
 
 
@@ -20,9 +20,11 @@ class Kind(IntEnum):
     DEPTHWISE = auto()  # [product, then] depthwise [, then average], one panel of channels at a time
     POINTWISE = auto()  # product [, then average], one panel of output channels at a time
     DENSE = auto()  # one row of a matrix product
-    POOL = auto()  # global average
+    POOL = auto()  # global average or maximum
     ADD = auto()  # sum of two maps
     STEM = auto()  # first convolution alone, row by row
+    SOFTMAX = auto()  # one pixel at a time
+    SIGMOID = auto()
 
 
 class Product(IntEnum):
@@ -62,7 +64,7 @@ class Field(IntEnum):
     TARGET_BLOCK = auto()
     HEIGHT = auto()  # rows and columns
     WIDTH = auto()
-    AVERAGE = auto()  # where its average over all pixels goes, or -1
+    AVERAGE = auto()  # where its average or maximum over all pixels goes, or -1
     RESIDUAL = auto()  # map added to it, or -1
     # first convolution: its input, (H, W, c_in) as it comes
     IMAGE_HEIGHT = auto()
@@ -96,10 +98,12 @@ class Field(IntEnum):
     GEMV_PANELS = auto()  # vectors of output that the tile computes
     POOL_TILE = auto()
     ADD_TILE = auto()
+    CURVE_TILE = auto()  # softmax or sigmoid
+    CHANNELS = auto()  # that the softmax runs over
     PRODUCER_KIND = auto()  # a Producer
     SCRATCH = auto()  # bytes of scratch that the step needs; the kernels do not read it
     # products
-    PRODUCER = 50  # Product columns of what makes the depthwise layer's input
+    PRODUCER = 64  # Product columns of what makes the depthwise layer's input
     MATRIX = PRODUCER + len(Product)  # Product columns of the pointwise layer
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from npmobilenet_kernels.curves import sigmoid, softmax
 from npmobilenet_kernels.lanes import Lanes
 from npmobilenet_kernels.steps import Activation
 from npmobilenet_kernels.vector import FLOAT_BYTES, Emit, Emitter, Value, Values
@@ -63,7 +64,7 @@ def depthwise_choice(size: int, stride: int, left: int, right: int, width: int, 
 
 
 def simple_name(operation: str, lanes: Lanes) -> str:
-    """Symbol of pool, scale_weights, add_pixels or scale_and_copy."""
+    """Symbol of a tile that there is only one of: pool, largest, scale_weights, add_pixels, softmax, ..."""
     return f"npmobilenet_{operation}_x{lanes.width}"
 
 
@@ -83,7 +84,7 @@ def all_tiles(lanes: Lanes) -> dict[str, Emit]:
         tiles[depthwise_name(size, stride, lanes)] = depthwise_row(size, stride)
         for fixed in ((pixels, *zeros) for zeros in ends for pixels in DEPTHWISE_PIXELS):
             tiles[depthwise_name(size, stride, lanes, fixed)] = depthwise_row_fixed(size, stride, *fixed)
-    simple = (pool, scale_weights, add_pixels, scale_and_copy)
+    simple = (pool, largest, scale_weights, add_pixels, scale_and_copy, softmax, sigmoid)
     return tiles | {simple_name(emit.__name__, lanes): emit for emit in simple}
 
 
@@ -341,6 +342,16 @@ def pool(e: Emitter, x: Value, pixels: Value, scale: Value, y: Value) -> None:
     _, *sums = rounds(e.add(pixels, e.multiply(whole, -POOL_ROWS)), 1, x, sums)
     total = e.plus(e.plus(sums[0], sums[1]), e.plus(sums[2], sums[3]))
     e.store(e.times(total, e.splat(scale)), y)
+
+
+def largest(e: Emitter, x: Value, pixels: Value, _scale: Value, y: Value) -> None:
+    """Global maximum of one block of channels, by the arguments of `pool`: y[:] = max_p x[p, :]. NaN stays NaN."""
+
+    def one_pixel(index: Value, carried: Values) -> Values:
+        return [e.larger(e.load(e.add(x, e.multiply(index, e.bytes))), carried[0])]
+
+    (result,) = e.loop(pixels, [e.constant(float("-inf"))], one_pixel)
+    e.store(result, y)
 
 
 def scale_weights(e: Emitter, w: Value, gate: Value, k: Value, panel: Value, y: Value) -> None:
