@@ -100,6 +100,11 @@ class Op:
         return self.kind == "conv" and self._kernel_shape[:2] == (1, 1) and self.stride == 1 and self.zeros == NO_ZEROS
 
     @property
+    def is_stem(self) -> bool:
+        """Whether it has the shape of a published network's first convolution: K x K, stride 2, 3 channels in."""
+        return self.kind == "conv" and self.stride == 2 and self._kernel_shape[:3] == (*self._kernel_shape[:1] * 2, 3)
+
+    @property
     def _kernel_shape(self) -> Shape:
         return () if self.kernel is None else self.kernel.shape
 
@@ -193,16 +198,11 @@ def fuse_activation(ops: Ops) -> Ops:
 
 
 def fuse_rescaling(ops: Ops) -> Ops:
-    """Rescaling of the network's input is done by the first convolution as it reads the image."""
+    """Rescaling of the network's input is done by the usual first convolution as it reads the image."""
 
     def fuse(rescale: Op, conv: Op) -> Op | None:
         layer = rescale.layer
-        if (
-            not isinstance(layer, Rescaling)
-            or rescale.inputs != (ops[0].name,)
-            or conv.kind != "conv"
-            or conv.is_pointwise
-        ):
+        if not isinstance(layer, Rescaling) or rescale.inputs != (ops[0].name,) or not conv.is_stem:
             return None
         return replace(conv, rescale=(layer.scale, layer.offset), inputs=rescale.inputs)
 
@@ -225,7 +225,7 @@ def fuse_gate(ops: Ops) -> Ops:
 
 
 def fuse_residual(ops: Ops) -> Ops:
-    """Add of a map and a pointwise convolution that nobody else reads: added as the sum is stored."""
+    """Add of a map and a convolution that nobody else reads: added as the sum is stored."""
     readers = _readers(ops)
     fused: dict[str, Op] = {}
     dropped: set[str] = set()
@@ -236,7 +236,8 @@ def fuse_residual(ops: Ops) -> Ops:
             continue
         for conv, other in (op.inputs[::-1], op.inputs):
             source = by_name[conv]
-            if source.is_pointwise and readers[conv] == 1 and not source.residual and order[other] < order[conv]:
+            sums = source.kind == "conv" and source.rescale == (1.0, 0.0) and not source.residual
+            if sums and readers[conv] == 1 and order[other] < order[conv]:
                 fused[op.name] = replace(source, name=op.name, layers=(*source.layers, *op.layers), residual=other)
                 dropped.add(conv)
                 break

@@ -11,6 +11,7 @@ from math import prod
 from npmobilenet_kernels.steps import Kind
 
 from npmobilenet.fusion import SINGLE_ACTIVATIONS, Op, Ops
+from npmobilenet.graph import Rescaling
 from npmobilenet.shapes import Shape
 
 STRIP_WIDTH = 28  # maps at least so wide are worked on in strips of rows, narrower ones panel by panel
@@ -45,6 +46,11 @@ class Step:
         return {name for op in self.ops for name in op.reads} - made
 
     @property
+    def reads_image(self) -> bool:
+        """Whether its source is the network's input as it comes, not a map in blocks of channels."""
+        return self.kind in (Kind.STEM, Kind.IMAGE) or (self.producer is not None and self.producer.is_stem)
+
+    @property
     def macs(self) -> int:
         """Multiply-adds for one image."""
         return sum(op.macs for op in self.ops)
@@ -66,7 +72,7 @@ def group(ops: Ops) -> list[Step]:
 
     for op in ops[1:]:
         before, chain = by_name[op.inputs[0]], [op]
-        if op.kind != "depthwise" or not _has_depthwise_kernel(op) or before.kind == "input":
+        if op.kind != "depthwise" or not _has_depthwise_kernel(op):
             continue
         wide = before.shape[1] >= STRIP_WIDTH and op.shape[1] >= STRIP_WIDTH // 2
         producer = follower = None
@@ -88,19 +94,21 @@ def group(ops: Ops) -> list[Step]:
         if op.name not in taken and op.kind not in ("input", "view"):
             steps[op.name] = _single_step(op, by_name)
     ordered = [steps[op.name] for op in ops if op.name in steps]
-    return _fuse_average(ordered, by_name)
+    return _place_image(_fuse_average(ordered, by_name), by_name)
 
 
 def _single_step(op: Op, by_name: Mapping[str, Op]) -> Step:
     kind = None
     if _has_stem_kernel(op, by_name):
         kind = Kind.STEM
-    elif any(by_name[name].kind == "input" for name in op.reads):
-        kind = None  # the image does not lie in the arena, nor in blocks of channels
+    elif isinstance(op.layer, Rescaling) and by_name[op.inputs[0]].kind == "input":
+        kind = Kind.IMAGE
     elif op.kind == "dense" or (op.is_pointwise and op.shape[:2] == (1, 1) and not op.gate and not op.residual):
         kind = Kind.DENSE
     elif op.is_pointwise:
         kind = Kind.POINTWISE
+    elif op.kind == "conv":
+        kind = Kind.CONV
     elif op.kind in ("pool", "maximum"):
         kind = Kind.POOL
     elif op.kind in SINGLE_ACTIVATIONS:
@@ -125,15 +133,29 @@ def _fuse_average(steps: list[Step], by_name: Mapping[str, Op]) -> list[Step]:
     return [step for step in result if step is not None]
 
 
+def _place_image(steps: list[Step], by_name: Mapping[str, Op]) -> list[Step]:
+    """A first step that turns the image into a map, where a kernel other than a first convolution's reads it."""
+    image = next(iter(by_name.values()))
+    roots = {image.name}
+    for op in by_name.values():
+        roots |= {op.name} if op.kind == "view" and op.inputs[0] in roots else set()
+
+    def needs_map(step: Step) -> bool:
+        reads = {name for op in step.ops[step.reads_image :] for name in op.reads}
+        return bool(reads & roots) if step.kind is not None else bool(reads & roots - {image.name})
+
+    if any(map(needs_map, steps)):
+        return [Step(Kind.IMAGE, [], image.name, image.name), *steps]
+    return steps
+
+
 def _has_depthwise_kernel(op: Op) -> bool:
     assert op.kernel is not None
     return op.kernel.shape[:2] in ((3, 3), (5, 5)) and op.stride in (1, 2)
 
 
 def _has_stem_kernel(op: Op, by_name: Mapping[str, Op]) -> bool:
-    if op.kind != "conv" or op.kernel is None or by_name[op.inputs[0]].kind != "input":
-        return False
-    return op.kernel.shape[0] == op.kernel.shape[1] and op.kernel.shape[2] == 3 and op.stride == 2
+    return op.is_stem and by_name[op.inputs[0]].kind == "input" and not op.residual
 
 
 @dataclass

@@ -4,6 +4,7 @@ One row of int64 a step; `npmobilenet_kernels.steps` names the columns.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from npmobilenet_kernels import layout
@@ -13,6 +14,7 @@ from npmobilenet_kernels.tiles import STEM_CHANNELS, STEM_PITCH, depthwise_choic
 from numpy.typing import ArrayLike, NDArray
 
 from npmobilenet.fusion import Op, Ops
+from npmobilenet.graph import Rescaling
 from npmobilenet.ops import Array
 from npmobilenet.schedule import Place, Step
 from npmobilenet.shapes import Shape
@@ -22,6 +24,7 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 CACHE = 384 * 1024  # bytes of second-level cache that a strip may fill
 STRIP_PIXELS = 56  # output pixels of a strip, where they fit into CACHE
 PARTS = 8  # a pointwise step with fewer panels than this splits its pixels as well, so that threads share evenly
+UNROLL = 4  # the product's sum runs in rounds of so many values
 PART_TILES = 4  # but into parts of so many tiles at least: the last tile of a part is work done twice
 
 Row = dict[int, int]
@@ -81,7 +84,7 @@ class Table:
         write = {
             Kind.STRIP: self._strip, Kind.DEPTHWISE: self._depthwise, Kind.POINTWISE: self._pointwise,
             Kind.DENSE: self._dense, Kind.POOL: self._pool, Kind.ADD: self._add, Kind.STEM: self._stem,
-            Kind.SOFTMAX: self._softmax, Kind.SIGMOID: self._sigmoid,
+            Kind.SOFTMAX: self._softmax, Kind.SIGMOID: self._sigmoid, Kind.CONV: self._conv, Kind.IMAGE: self._to_map,
         }  # fmt: skip
         assert step.kind is not None
         *sides, _ = self._shapes[step.ops[0].inputs[0] if step.kind == Kind.POOL else step.target]
@@ -95,7 +98,7 @@ class Table:
             Field.SCALE_TILE: self._tile("scale_weights"), Field.COPY_TILE: self._tile("scale_and_copy"),
         }  # fmt: skip
         row |= self._map(Field.TARGET, Field.TARGET_BLOCK, step.target)
-        if step.source != self._input.name:
+        if not step.reads_image:
             row |= self._map(Field.SOURCE, Field.SOURCE_BLOCK, step.source)
         return row | write[step.kind](step)
 
@@ -151,6 +154,41 @@ class Table:
         return self._product(Field.MATRIX, op, H * W // parts) | self._extras(op) | {
             Field.PIXEL_PARTS: parts, Field.UNITS: parts * panels,
             Field.SCRATCH: c_in * self._lanes.panel * self._vector if op.gate else 0,
+        }  # fmt: skip
+
+    def _conv(self, step: Step) -> Row:
+        op = _present(step.pointwise)
+        (H, W, _), (H_in, W_in, c_in), lanes = op.shape, self._shapes[op.inputs[0]], self._lanes
+        kernel, _ = _weights(op)
+        K_h, K_w, _, c_out = kernel.shape
+        length = lanes.width if c_in > lanes.width else -(-c_in // UNROLL) * UNROLL  # values of a tap and block
+        segments = K_h * K_w * self._blocks(c_in)
+        padded = np.zeros((K_h, K_w, segments // (K_h * K_w) * length, c_out))
+        padded[:, :, :c_in] = kernel
+        rows = tile_rows(H * W, lanes.rows)
+        tiles = -(-H * W // rows)
+        parts = max(1, min(-(-segments * H * W * self._vector // CACHE), tiles // 2))  # two whole tiles at least
+        cuts = [min(part * tiles // parts * rows, H * W) for part in range(parts + 1)]
+        pixels = np.diff(cuts)
+        product = {
+            Product.PITCH: self._vector, Product.SEGMENTS: segments, Product.LENGTH: length, Product.TAIL: 0,
+        } | self._panels(
+            replace(op, kernel=padded), (rows, tile_rows(int(pixels.min()), lanes.narrow_rows)), stem=False
+        )  # fmt: skip
+        return {Field.MATRIX + column: value for column, value in product.items()} | self._extras(op) | {
+            Field.SOURCE_HEIGHT: H_in, Field.SOURCE_WIDTH: W_in, Field.BLOCKS: self._blocks(c_in),
+            Field.CHANNELS: c_in, Field.SIZE: K_h, Field.SIZE_ACROSS: K_w, Field.STRIDE: op.stride,
+            Field.TOP: op.zeros[0][0], Field.LEFT: op.zeros[1][0], Field.GATHER_TILE: self._tile("gather_pixels"),
+            Field.UNITS: parts, Field.PIXEL_PARTS: parts, Field.SCRATCH: segments * int(pixels.max()) * self._vector,
+        }  # fmt: skip
+
+    def _to_map(self, step: Step) -> Row:
+        H, _, C = self._input.shape
+        layer = step.ops[0].layer if step.ops else None
+        scale = (layer.scale, layer.offset) if isinstance(layer, Rescaling) else (1.0, 0.0)
+        return {
+            Field.UNITS: H, Field.CHANNELS: C, Field.BLOCKS: self._blocks(C),
+            Field.IMAGE_SCALE: self._packing.add(scale), Field.GATHER_TILE: self._tile("image_pixels"),
         }  # fmt: skip
 
     def _dense(self, step: Step) -> Row:

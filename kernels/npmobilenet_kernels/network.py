@@ -298,6 +298,80 @@ def blocks_of_a_map(step, arena, first, last):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def conv_parts(step, arena, scratch, first, last):  # type: ignore[no-untyped-def]
+    """Parts first ... last - 1 of the output pixels of any convolution; a part is a number of whole tiles.
+
+    The pixels under the filter are gathered as [tap][block of channels][output pixel], so that the values of one output
+    pixel lie in segments as those of a 1x1 convolution with K * K times as many channels do.
+    """
+    vector = read(step, Field.VECTOR)
+    width = read(step, Field.WIDTH)
+    pixels = read(step, Field.HEIGHT) * width
+    rows = read(step, Field.MATRIX + Product.ROWS)
+    tiles = (pixels + rows - 1) // rows
+    parts = read(step, Field.PIXEL_PARTS)
+    residual = read(step, Field.RESIDUAL)
+    for part in range(first, last):
+        begin = part * tiles // parts * rows
+        end = min((part + 1) * tiles // parts * rows, pixels)
+        segment = (end - begin) * vector
+        y = scratch
+        for tap in range(read(step, Field.SIZE) * read(step, Field.SIZE_ACROSS)):
+            for c in range(read(step, Field.BLOCKS)):
+                gather_part(step, arena, tap, c, begin, end, y)
+                y += segment
+        beside = arena + residual + begin * vector if residual >= 0 else 0
+        target = arena + read(step, Field.TARGET) + begin * vector
+        for n in range(panels_of(step, Field.MATRIX)):
+            w = weights_of(step, Field.MATRIX, n)
+            block = read(step, Field.TARGET_BLOCK)
+            product_panel(step, Field.MATRIX, n, end - begin, scratch, segment, w, target, block, beside)
+
+
+@compiled
+def gather_part(step, arena, tap, c, begin, end, y):  # type: ignore[no-untyped-def]
+    """What one tap meets in block c of the channels, for output pixels begin ... end - 1; row by row."""
+    vector = read(step, Field.VECTOR)
+    width = read(step, Field.WIDTH)
+    in_width = read(step, Field.SOURCE_WIDTH)
+    across = read(step, Field.SIZE_ACROSS)
+    stride = read(step, Field.STRIDE)
+    zeros = read(step, Field.ZEROS)
+    lanes = read(step, Field.CHANNELS) - c * (vector // FLOAT_BYTES)
+    source = arena + read(step, Field.SOURCE) + c * read(step, Field.SOURCE_BLOCK)
+    u = tap // across
+    v = tap - u * across
+    pixel = begin
+    while pixel < end:
+        i = pixel // width
+        j = pixel - i * width
+        count = min(width - j, end - pixel)
+        row = i * stride + u - read(step, Field.TOP)
+        column = j * stride + v - read(step, Field.LEFT)
+        inside = in_width if 0 <= row < read(step, Field.SOURCE_HEIGHT) else 0
+        here = source + row * in_width * vector
+        invoke(read(step, Field.GATHER_TILE), (here, inside, column, stride, lanes, zeros, count, y))
+        y += count * vector
+        pixel += count
+
+
+@compiled
+def image_rows(step, arena, image, first, last):  # type: ignore[no-untyped-def]
+    """Rows first ... last - 1 of the image, scaled, to a map in blocks of channels."""
+    vector = read(step, Field.VECTOR)
+    width = read(step, Field.WIDTH)
+    channels = read(step, Field.CHANNELS)
+    pitch = channels * FLOAT_BYTES
+    lanes = vector // FLOAT_BYTES
+    scale = read(step, Field.IMAGE_SCALE)
+    for row in range(first, last):
+        for c in range(read(step, Field.BLOCKS)):
+            source = image + row * width * pitch + c * vector
+            y = arena + read(step, Field.TARGET) + c * read(step, Field.TARGET_BLOCK) + row * width * vector
+            invoke(read(step, Field.GATHER_TILE), (source, pitch, min(lanes, channels - c * lanes), scale, width, y))
+
+
+@compiled
 def softmax_pixels(step, arena, first, last):  # type: ignore[no-untyped-def]
     """Pixels first ... last - 1 of a softmax over the channels."""
     block = read(step, Field.TARGET_BLOCK)
@@ -322,6 +396,10 @@ def work(step, arena, scratch, image, first, last):  # type: ignore[no-untyped-d
         dense(step, arena, first, last)
     elif kind == Kind.STEM:
         stem_rows(step, arena, scratch, image, first, last)
+    elif kind == Kind.CONV:
+        conv_parts(step, arena, scratch, first, last)
+    elif kind == Kind.IMAGE:
+        image_rows(step, arena, image, first, last)
     elif kind == Kind.SOFTMAX:
         softmax_pixels(step, arena, first, last)
     else:

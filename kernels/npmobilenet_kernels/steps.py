@@ -25,6 +25,8 @@ class Kind(IntEnum):
     STEM = auto()  # first convolution alone, row by row
     SOFTMAX = auto()  # one pixel at a time
     SIGMOID = auto()
+    CONV = auto()  # any convolution: pixels gathered, then product, some output pixels at a time
+    IMAGE = auto()  # the network's input, as it comes, to a map in blocks of channels
 
 
 class Product(IntEnum):
@@ -77,10 +79,11 @@ class Field(IntEnum):
     FILTER = auto()  # K
     FILTER_STRIDE = auto()
     COPY_TILE = auto()
-    # depthwise
+    # depthwise, and any convolution
     DEPTHWISE_TILE = auto()
     BLOCKS = auto()  # blocks of channels
-    SIZE = auto()  # K
+    SIZE = auto()  # rows of the filter, and columns
+    SIZE_ACROSS = auto()
     STRIDE = auto()
     TOP = auto()  # rows of zeros above, columns of zeros on the left
     LEFT = auto()
@@ -90,8 +93,8 @@ class Field(IntEnum):
     RING = auto()  # rows of the producer's output that are kept
     LINES = auto()  # bytes of scratch for the first convolution's input rows; the ring follows
     FILTERED = auto()  # where in the scratch the depthwise output goes
-    # pointwise and dense
-    PIXEL_PARTS = auto()  # a panel's pixels are cut into so many units
+    # pointwise, dense and any convolution
+    PIXEL_PARTS = auto()  # the pixels, of a panel or of all, are cut into so many units
     GATE = auto()  # squeeze-and-excite: factor of every input channel, or -1
     SCALE_TILE = auto()
     GEMV_TILE = auto()
@@ -99,7 +102,8 @@ class Field(IntEnum):
     POOL_TILE = auto()
     ADD_TILE = auto()
     CURVE_TILE = auto()  # softmax or sigmoid
-    CHANNELS = auto()  # that the softmax runs over
+    CHANNELS = auto()  # that the softmax runs over, or that a convolution reads
+    GATHER_TILE = auto()  # brings pixels into another order
     PRODUCER_KIND = auto()  # a Producer
     SCRATCH = auto()  # bytes of scratch that the step needs; the kernels do not read it
     # products

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from npmobilenet_kernels.curves import sigmoid, softmax
+from npmobilenet_kernels.gather import gather_pixels, image_pixels
 from npmobilenet_kernels.lanes import Lanes
 from npmobilenet_kernels.steps import Activation
 from npmobilenet_kernels.vector import FLOAT_BYTES, Emit, Emitter, Value, Values
@@ -84,7 +85,9 @@ def all_tiles(lanes: Lanes) -> dict[str, Emit]:
         tiles[depthwise_name(size, stride, lanes)] = depthwise_row(size, stride)
         for fixed in ((pixels, *zeros) for zeros in ends for pixels in DEPTHWISE_PIXELS):
             tiles[depthwise_name(size, stride, lanes, fixed)] = depthwise_row_fixed(size, stride, *fixed)
-    simple = (pool, largest, scale_weights, add_pixels, scale_and_copy, softmax, sigmoid)
+    simple = (
+        pool, largest, scale_weights, add_pixels, scale_and_copy, gather_pixels, image_pixels, softmax, sigmoid,
+    )  # fmt: skip
     return tiles | {simple_name(emit.__name__, lanes): emit for emit in simple}
 
 
