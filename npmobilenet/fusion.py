@@ -63,7 +63,7 @@ class Op:
         inputs: names of the outputs that it reads.
         shape: of its output, without the batch axis.
         layer, arrays: the layer itself and its parameters, for kinds that are one layer.
-        kernel, bias: float64; conv (K_h, K_w, c_in, c_out), depthwise (K_h, K_w, C), dense (c_in, c_out).
+        kernel, bias: float64; conv (K_h, K_w, c_in, c_out), depthwise (K_h, K_w, C * M), dense (c_in, c_out).
         stride, zeros: of the window; zeros are ((top, bottom), (left, right)).
         activation: one of FUSED_ACTIVATIONS.
         rescale: (scale, offset) applied to the input first.
@@ -282,7 +282,8 @@ def apply(op: Op, *inputs: Array) -> Array:
     if op.kind == "conv":
         y = reference.conv2d(x, kernel, bias, stride=op.stride, padding=op.zeros)
     elif op.kind == "depthwise":
-        y = reference.depthwise_conv2d(x, kernel[..., None], bias, stride=op.stride, padding=op.zeros)
+        filters = kernel.reshape(*kernel.shape[:2], x.shape[-1], -1)  # (K_h, K_w, C, M)
+        y = reference.depthwise_conv2d(x, filters, bias, stride=op.stride, padding=op.zeros)
     elif op.kind == "dense":
         y = reference.dense(x, kernel, bias)
     else:
@@ -353,7 +354,9 @@ def _lowered(graph: Graph, layer: Layer, params: Mapping[str, Array], inputs: tu
     if not isinstance(layer, Conv2D | DepthwiseConv2D | Dense) or kind is None:
         return [replace(op, arrays=arrays)]
     bias = arrays.get("bias", np.zeros(shape[-1]))
-    kernel = arrays["kernel"][..., 0] if kind == "depthwise" else arrays["kernel"]
+    kernel = arrays["kernel"]
+    if kind == "depthwise":
+        kernel = kernel.reshape(*kernel.shape[:2], shape[-1])
     op = replace(op, kind=kind, kernel=kernel, bias=bias, layer=None)
     if isinstance(layer, Window):
         op = replace(op, stride=layer.stride, zeros=layer.zeros(before[0]))
@@ -371,7 +374,7 @@ def _kind_of_activation(name: str) -> str:
 
 def _weighted_kind(layer: Layer, before: tuple[Shape, ...]) -> str | None:
     if isinstance(layer, DepthwiseConv2D):
-        return "depthwise" if layer.depth_multiplier == 1 else None
+        return "depthwise"
     if isinstance(layer, Dense):
         return "dense" if len(before[0]) == 1 else None
     return "conv" if isinstance(layer, Conv2D) else None

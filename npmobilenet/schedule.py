@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
-from npmobilenet_kernels.steps import Kind
+from npmobilenet_kernels.steps import SCRATCH_HEADER, Kind
+from npmobilenet_kernels.vector import ADDRESS_BYTES
 
 from npmobilenet.fusion import SINGLE_ACTIVATIONS, Op, Ops
 from npmobilenet.graph import Rescaling
@@ -77,8 +78,11 @@ def group(ops: Ops) -> list[Step]:
         wide = before.shape[1] >= STRIP_WIDTH and op.shape[1] >= STRIP_WIDTH // 2
         producer = follower = None
         plain = before.is_pointwise and not before.gate and not before.residual and before.name not in taken
-        if alone(before.name) and (
-            (plain and before.shape[:2] != (1, 1)) or (wide and _has_stem_kernel(before, by_name))
+        repeats = op.shape[2] != before.shape[2]  # a depth multiplier
+        if (
+            alone(before.name)
+            and not repeats
+            and ((plain and before.shape[:2] != (1, 1)) or (wide and _has_stem_kernel(before, by_name)))
         ):
             producer, chain = before, [before, op]
         if wide and alone(op.name):
@@ -151,7 +155,7 @@ def _place_image(steps: list[Step], by_name: Mapping[str, Op]) -> list[Step]:
 
 def _has_depthwise_kernel(op: Op) -> bool:
     assert op.kernel is not None
-    return op.kernel.shape[:2] in ((3, 3), (5, 5)) and op.stride in (1, 2)
+    return len(op.kernel) * ADDRESS_BYTES <= SCRATCH_HEADER
 
 
 def _has_stem_kernel(op: Op, by_name: Mapping[str, Op]) -> bool:

@@ -110,7 +110,7 @@ class Table:
         out_row = self._blocks(C) * W * self._vector if step.pointwise is not None else 0
         lines = 0
         if step.producer is None:
-            in_row = 0
+            in_row = in_row if Field.MULTIPLIER in row else 0
         elif step.producer.is_pointwise:
             row |= {Field.PRODUCER_KIND: Producer.POINTWISE}
             row |= self._product(Field.PRODUCER, step.producer, row[Field.SOURCE_WIDTH])
@@ -141,6 +141,7 @@ class Table:
         if step.producer is not None:
             row |= {Field.PRODUCER_KIND: Producer.POINTWISE}
             row |= self._product(Field.PRODUCER, step.producer, pixels)
+        if Field.PRODUCER_KIND in row:
             row[Field.SCRATCH] += self._lanes.panel * pixels * self._vector
         return row
 
@@ -227,16 +228,20 @@ class Table:
         return self._image(op) | {Field.SOURCE_WIDTH: op.shape[1], Field.UNITS: op.shape[0]}
 
     def _filter(self, op: Op) -> Row:
-        """The depthwise layer itself."""
+        """The depthwise layer itself, and the repeating of its input's channels, if there is a depth multiplier."""
         kernel, bias = _weights(op)
-        H_in, W_in, _ = self._shapes[op.inputs[0]]
-        K, left, W = len(kernel), op.zeros[1][0], op.shape[1]
-        right = max((W - 1) * op.stride + K - left - W_in, 0)
-        tile = depthwise_choice(K, op.stride, left, right, W, self._lanes)
-        return {
-            Field.SOURCE_HEIGHT: H_in, Field.SOURCE_WIDTH: W_in, Field.HEIGHT: op.shape[0], Field.WIDTH: op.shape[1],
-            Field.BLOCKS: self._blocks(op.shape[2]), Field.SIZE: K, Field.STRIDE: op.stride,
-            Field.TOP: op.zeros[0][0], Field.LEFT: op.zeros[1][0], Field.ACTIVATION: Activation[op.activation.upper()],
+        H_in, W_in, c_in = self._shapes[op.inputs[0]]
+        (K, across, c_out), left, W = kernel.shape, op.zeros[1][0], op.shape[1]
+        right = max((W - 1) * op.stride + across - left - W_in, 0)
+        tile = depthwise_choice((K, across), op.stride, left, right, W, self._lanes)
+        repeat = {
+            Field.PRODUCER_KIND: Producer.REPEAT, Field.MULTIPLIER: c_out // c_in, Field.CHANNELS: c_in,
+            Field.GATHER_TILE: self._tile("repeat_channels"),
+        }  # fmt: skip
+        return (repeat if c_out > c_in else {}) | {
+            Field.SOURCE_HEIGHT: H_in, Field.SOURCE_WIDTH: W_in, Field.HEIGHT: op.shape[0], Field.WIDTH: W,
+            Field.BLOCKS: self._blocks(c_out), Field.SIZE: K, Field.SIZE_ACROSS: across, Field.STRIDE: op.stride,
+            Field.TOP: op.zeros[0][0], Field.LEFT: left, Field.ACTIVATION: Activation[op.activation.upper()],
             Field.WEIGHTS: self._packing.add(layout.pack_depthwise(kernel, bias, self._lanes.width)),
             Field.DEPTHWISE_TILE: self._tiles[tile],
         }  # fmt: skip

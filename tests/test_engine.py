@@ -53,7 +53,10 @@ NETWORKS = {
     "v3 large minimalistic": lambda: mobilenet_v3_large(0.75, 65, minimalistic=True, **LOGITS),
     "v3 small": lambda: mobilenet_v3_small(resolution=113, **LOGITS),
     "v3 small, scaled outside": lambda: mobilenet_v3_small(0.75, 64, include_preprocessing=False, **LOGITS),
+    "v1 full convolution": lambda: mobilenet_v1(0.5, 64, full_convolution=True, **LOGITS),
+    "v1 full convolution, odd size": lambda: mobilenet_v1(0.3, (75, 53), full_convolution=True, **LOGITS),
     "grey": lambda: mobilenet_v1(0.25, 64, channels=1, **LOGITS),
+    "v3 small, five channels": lambda: mobilenet_v3_small(resolution=64, channels=5, **LOGITS),
     "own head": lambda: own_head(),
     "odd layers": lambda: odd_layers(),
 }
@@ -78,7 +81,7 @@ def own_head():
 
 
 def odd_layers():
-    """What has no kernel, in between what has: 7 x 7 filters, stride 3, strided 1 x 1, sigmoid, Flatten of a map."""
+    """What no MobileNet has: 7 x 7 filters, stride 3, strided 1 x 1, sigmoid; Flatten of a map, which has no kernel."""
     layers = (
         Input(name="in", shape=(33, 29, 3)),
         Conv2D(name="c1", inputs=("in",), filters=10, kernel_size=(3, 3), stride=1, padding="same"),
@@ -129,7 +132,10 @@ def test_the_plan_answers_as_the_reference_does(name, width):
     assert np.abs(y - exact).max() <= ORDERS * (rounding + bounds.gamma(1) * np.abs(exact).max())
 
 
-@pytest.mark.parametrize("name", ["v1", "v2 alpha 0.35, odd size", "v3 small", "odd layers"])
+@pytest.mark.parametrize(
+    "name",
+    ["v1", "v2 alpha 0.35, odd size", "v3 small", "odd layers", "v1 full convolution", "v1 depth multiplier 2", "grey"],
+)
 def test_the_answer_is_the_same_to_the_bit_for_any_number_of_threads(name):
     graph, params, x, _ = network(name)
     plan = Plan(graph, params)
@@ -475,3 +481,33 @@ def test_frozen_code_calls_nothing_of_python():
     """When this fails, Numba has changed: predictions still work, but each new process compiles for seconds."""
     native.native(host_width(), kernel_folder())
     assert list(kernel_folder().glob("driver-*.o"))
+
+
+def steps_of(name):
+    graph, params, _, _ = network(name)
+    return [step.kind.name if step.kind is not None else None for step in Plan(graph, params).steps]
+
+
+def test_layers_that_no_published_network_has_get_the_kernels_named_in_the_plan():
+    assert steps_of("odd layers") == [
+        "IMAGE", "CONV", "STRIP", "STRIP", "SIGMOID", "CONV", "DEPTHWISE", None, "DENSE",
+    ]  # fmt: skip
+    assert steps_of("own head") == ["STEM", "DEPTHWISE", "POINTWISE", "DENSE", "SOFTMAX"]
+
+
+def test_the_full_convolution_twin_is_general_convolutions_behind_the_stem():
+    assert steps_of("v1 full convolution") == ["STEM", *["CONV"] * 13, "POOL", "DENSE"]
+
+
+def test_a_depth_multiplier_changes_no_step_but_parts_the_product_before_from_it():
+    kinds = steps_of("v1 depth multiplier 2")
+    assert set(kinds) == {"STEM", "STRIP", "DEPTHWISE", "POINTWISE", "DENSE"}
+    assert kinds.count("STRIP") + kinds.count("DEPTHWISE") == 13
+
+
+def test_an_image_that_is_not_rgb_is_turned_into_a_map_and_scaled_first():
+    assert steps_of("grey")[:2] == ["IMAGE", "CONV"]
+    graph, params, _, _ = network("v3 small, five channels")
+    first, second, *_ = Plan(graph, params).steps
+    assert [op.name for op in first.ops] == ["rescaling"]
+    assert (first.kind, second.kind, second.source) == (Kind.IMAGE, Kind.CONV, "rescaling")

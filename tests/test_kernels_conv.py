@@ -1,4 +1,4 @@
-"""Convolutions of any size as kernels: the tiles that gather pixels, and whole steps of a plan.
+"""Convolutions and depthwise layers of any size as kernels: the tiles that move pixels, and whole steps of a plan.
 
 The memory of a plan lies between margins of NaN, which would show in the result and must still be there afterwards.
 """
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from npmobilenet_kernels import plain
 from npmobilenet_kernels.lanes import lanes
-from npmobilenet_kernels.layout import to_blocks
+from npmobilenet_kernels.layout import from_blocks, to_blocks
 from npmobilenet_kernels.steps import Kind
 from npmobilenet_kernels.tiles import simple_name
 from strategies import SEEDS
@@ -19,7 +19,7 @@ from within import assert_within
 from npmobilenet import bounds, engine, ops
 from npmobilenet.engine import Plan
 from npmobilenet.fusion import FUSED_ACTIVATIONS
-from npmobilenet.graph import ACTIVATIONS, Add, Conv2D, Graph, Input, Rescaling
+from npmobilenet.graph import ACTIVATIONS, Add, Conv2D, DepthwiseConv2D, Graph, Input, Rescaling
 
 
 @given(WIDTHS, st.integers(1, 20), st.integers(-4, 25), st.integers(1, 4), st.integers(1, 20), st.integers(1, 9), SEEDS)
@@ -176,3 +176,87 @@ def test_rescaling_and_residual_go_with_any_convolution(case, width, seed):
     assert kinds[:2] == [Kind.IMAGE, Kind.CONV]
     assert one_kernel or kinds[-1] == Kind.CONV
     assert_within(bound, y, expected, "residual")
+
+
+@given(WIDTHS, st.integers(1, 12), st.integers(1, 40), st.integers(2, 5), SEEDS)
+def test_every_channel_is_repeated_in_the_order_of_the_depth_multiplier(width, pixels, channels, multiplier, seed):
+    x = normal(np.random.default_rng(seed), 1, pixels, channels)
+    source = read(to_blocks(x, width))
+    blocks = -(-channels * multiplier // width)
+    y = written((blocks, pixels, width))
+
+    for c in range(blocks):
+        there = y.values[c].ctypes.data
+        call(
+            simple_name("repeat_channels", lanes(width)), source, pixels * width * 4, pixels, c * width, multiplier,
+            channels, there,
+        )  # fmt: skip
+
+    expected = np.repeat(x, multiplier, axis=2)
+    np.testing.assert_array_equal(from_blocks(y.values, expected.shape), expected)
+    y.assert_margins_untouched()
+
+
+@st.composite
+def depthwise_networks(draw):
+    """A depthwise layer of any size and multiplier, with or without a 1x1 convolution before and behind it."""
+    K_h, K_w = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
+    H, W = K_h + draw(st.integers(0, 9)), K_w + draw(st.integers(0, 9) | st.integers(25, 32))  # narrow, or in strips
+    zeros = tuple((draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in "hw")
+    layers = [Input(name="in", shape=(H, W, draw(st.integers(1, 20))))]
+    if draw(st.booleans()):
+        layers.append(Conv2D(name="before", inputs=("in",), filters=draw(st.integers(1, 20)), kernel_size=(1, 1)))
+    depthwise = DepthwiseConv2D(
+        name="dw", inputs=(layers[-1].name,), kernel_size=(K_h, K_w), stride=draw(st.integers(1, 3)),
+        padding=draw(st.sampled_from(["same", "valid", zeros])), depth_multiplier=draw(st.integers(1, 4)),
+        activation=draw(st.sampled_from(["linear", "relu"])),
+    )  # fmt: skip
+    layers.append(depthwise)
+    if draw(st.booleans()):
+        layers.append(Conv2D(name="behind", inputs=("dw",), filters=draw(st.integers(1, 20)), kernel_size=(1, 1)))
+    return Graph("depthwise", tuple(layers))
+
+
+def signs(rng, *shape):
+    """-1, 0 and 1: three layers of them stay small enough for float32 to be exact."""
+    return rng.integers(-1, 2, shape).astype(np.float32)
+
+
+def last_of(run):
+    *_, last = run
+    return last
+
+
+@given(depthwise_networks(), WIDTHS, st.integers(1, 3), SEEDS)
+def test_any_depthwise_layer_equals_the_reference_on_small_integers_to_the_bit(graph, width, threads, seed):
+    params, x = drawn(graph, seed, signs)
+    _, expected = last_of(
+        graph.run({name: array.astype(np.float64) for name, array in params.items()}, x.astype(float))
+    )
+
+    y, kinds = run_guarded(graph, params, x, width, threads)
+
+    np.testing.assert_array_equal(y, expected)
+    assert (None in kinds) == (graph["dw"].kernel_size[0] > 8)
+
+
+@given(depthwise_networks(), WIDTHS, SEEDS)
+def test_any_depthwise_layer_equals_the_exact_one_within_its_rounding(graph, width, seed):
+    params, x = drawn(graph, seed)
+    _, expected, bound = last_of(bounds.network_bounds(graph, params, x))
+
+    y, kinds = run_guarded(graph, params, x, width)
+
+    assert_within(bound, y, expected, f"{graph.layers} {kinds}")
+
+
+@given(depthwise_networks(), WIDTHS, SEEDS)
+def test_a_nan_goes_through_any_depthwise_layer_as_in_the_reference(graph, width, seed):
+    rng = np.random.default_rng(seed)
+    params, x = drawn(graph, seed)
+    x[(0, *map(rng.integers, x.shape[1:]))] = np.nan
+
+    y, _ = run_guarded(graph, params, x, width)
+
+    _, expected = last_of(graph.run(params, x))
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))

@@ -56,3 +56,52 @@ def image_pixels(e: Emitter, x: Value, pitch: Value, lanes: Value, factors: Valu
         return e.loop(lanes, [], one_channel)
 
     e.loop(count, [], one_pixel)
+
+
+def repeat_channels(
+    e: Emitter, x: Value, block: Value, pixels: Value, first: Value, multiplier: Value, channels: Value, y: Value
+) -> None:
+    """Every channel several times, for depthwise filters with a depth multiplier: y[p, l] = x[p, (first + l) / M].
+
+    Args of the tile:
+        x: a map's first vector; block: bytes from block to block of its channels; pixels: to be copied.
+        first: output channel of lane 0; multiplier: M, twice by itself since that is what networks have.
+        channels: of x; lanes behind M * channels get copies of the last one.
+        y: one block of channels.
+    """
+
+    def twice() -> Values:
+        c = e.divide(first, e.width)
+        whole = e.divide(c, 2)
+        upper = e.compare("!=", e.multiply(whole, 2), c)
+        source = e.add(x, e.multiply(whole, block))
+
+        def one_pixel(p: Value, _: Values) -> Values:
+            offset = e.multiply(p, e.bytes)
+            v = e.load(e.add(source, offset))
+            e.store(e.where(upper, e.doubled(v, 1), e.doubled(v, 0)), e.add(y, offset))
+            return []
+
+        return e.loop(pixels, [], one_pixel)
+
+    def often() -> Values:
+        single, last = e.with_width(1), e.add(channels, -1)
+
+        def one_lane(lane: Value, _: Values) -> Values:
+            wanted = e.divide(e.add(first, lane), multiplier)
+            channel = e.where(e.compare("<", wanted, last), wanted, last)
+            c = e.divide(channel, e.width)
+            inside = e.multiply(e.add(channel, e.multiply(c, -e.width)), FLOAT_BYTES)
+            source = e.add(e.add(x, e.multiply(c, block)), inside)
+            target = e.add(y, e.multiply(lane, FLOAT_BYTES))
+
+            def one_pixel(p: Value, _: Values) -> Values:
+                offset = e.multiply(p, e.bytes)
+                single.store(single.load(e.add(source, offset)), e.add(target, offset))
+                return []
+
+            return e.loop(pixels, [], one_pixel)
+
+        return e.loop(e.width, [], one_lane)
+
+    e.choose(e.compare("==", multiplier, 2), twice, often)

@@ -106,9 +106,23 @@ def produce_row(step, arena, lines, image, row, y, y_block):  # type: ignore[no-
     columns = read(step, Field.SOURCE_WIDTH)
     segment = read(step, Field.SOURCE_BLOCK)
     source = arena + read(step, Field.SOURCE) + row * columns * read(step, Field.VECTOR)
+    if read(step, Field.PRODUCER_KIND) == Producer.REPEAT:
+        for c in range(read(step, Field.BLOCKS)):
+            repeat_block(step, c, source, columns, y + c * y_block)
+        return
     for n in range(panels_of(step, Field.PRODUCER)):
         w = weights_of(step, Field.PRODUCER, n)
         product_panel(step, Field.PRODUCER, n, columns, source, segment, w, y, y_block, 0)
+
+
+@compiled
+def repeat_block(step, c, source, pixels, y):  # type: ignore[no-untyped-def]
+    """Block c of a map with every channel several times, from `pixels` pixels of the map at `source`."""
+    first = c * (read(step, Field.VECTOR) // FLOAT_BYTES)
+    multiplier = read(step, Field.MULTIPLIER)
+    channels = read(step, Field.CHANNELS)
+    block = read(step, Field.SOURCE_BLOCK)
+    invoke(read(step, Field.GATHER_TILE), (source, block, pixels, first, multiplier, channels, y))
 
 
 @compiled
@@ -126,8 +140,20 @@ def depthwise_row(step, rows, row, source, ring, w, y):  # type: ignore[no-untyp
         else:
             write(rows, u, zeros)
     left = read(step, Field.LEFT)
+    width = read(step, Field.WIDTH)
     activation = read(step, Field.ACTIVATION)
-    invoke(read(step, Field.DEPTHWISE_TILE), (rows, columns, read(step, Field.WIDTH), left, zeros, w, y, activation))
+    size = read(step, Field.SIZE)
+    across = read(step, Field.SIZE_ACROSS)
+    stride = read(step, Field.STRIDE)
+    tile = read(step, Field.DEPTHWISE_TILE)
+    invoke(tile, (rows, columns, width, left, zeros, w, y, activation, size, across, stride))
+
+
+@compiled
+def filter_of(step, c):  # type: ignore[no-untyped-def]
+    """Address of block c of a depthwise layer's bias and weights."""
+    taps = read(step, Field.SIZE) * read(step, Field.SIZE_ACROSS)
+    return read(step, Field.WEIGHTS) + c * (1 + taps) * read(step, Field.VECTOR)
 
 
 @compiled
@@ -169,7 +195,7 @@ def strips(step, arena, scratch, image, first, last):  # type: ignore[no-untyped
         if panels == 0:
             out, out_block = target + begin * out_row, target_block
         for c in range(read(step, Field.BLOCKS)):
-            w = read(step, Field.WEIGHTS) + c * (1 + size * size) * vector
+            w = filter_of(step, c)
             for row in range(begin, end):
                 y = out + c * out_block + (row - begin) * out_row
                 depthwise_row(step, scratch, row, source + c * source_block, ring, w, y)
@@ -190,7 +216,6 @@ def depthwise_panels(step, arena, scratch, first, last):  # type: ignore[no-unty
     out_row = read(step, Field.WIDTH) * vector
     in_height = read(step, Field.SOURCE_HEIGHT)
     in_pixels = in_height * read(step, Field.SOURCE_WIDTH)
-    size = read(step, Field.SIZE)
     target_block = read(step, Field.TARGET_BLOCK)
     average = read(step, Field.AVERAGE)
     expanded = scratch + SCRATCH_HEADER
@@ -203,8 +228,14 @@ def depthwise_panels(step, arena, scratch, first, last):  # type: ignore[no-unty
             whole = expanded - n * panel * block  # where the whole expanded map would begin
             product_panel(step, Field.PRODUCER, n, in_pixels, source, source_block, w, whole, block, 0)
             source, source_block = whole, block
+        elif read(step, Field.PRODUCER_KIND) == Producer.REPEAT:
+            block = in_pixels * vector
+            whole = expanded - n * panel * block
+            for c in range(n * panel, min((n + 1) * panel, read(step, Field.BLOCKS))):
+                repeat_block(step, c, source, in_pixels, whole + c * block)
+            source, source_block = whole, block
         for c in range(n * panel, min((n + 1) * panel, read(step, Field.BLOCKS))):
-            w = read(step, Field.WEIGHTS) + c * (1 + size * size) * vector
+            w = filter_of(step, c)
             out = arena + read(step, Field.TARGET) + c * target_block
             for row in range(read(step, Field.HEIGHT)):
                 depthwise_row(step, scratch, row, source + c * source_block, in_height, w, out + row * out_row)

@@ -104,6 +104,7 @@ class Field(IntEnum):
     CURVE_TILE = auto()  # softmax or sigmoid
     CHANNELS = auto()  # that the softmax runs over, or that a convolution reads
     GATHER_TILE = auto()  # brings pixels into another order
+    MULTIPLIER = auto()  # depthwise outputs of one input channel
     PRODUCER_KIND = auto()  # a Producer
     SCRATCH = auto()  # bytes of scratch that the step needs; the kernels do not read it
     # products
@@ -117,6 +118,7 @@ class Producer(IntEnum):
     NONE = 0
     POINTWISE = auto()
     STEM = auto()
+    REPEAT = auto()  # the source itself, each channel several times
 
 
 class Activation(IntEnum):

@@ -24,6 +24,7 @@ I64 = ir.IntType(64)
 I8 = ir.IntType(8)
 POINTER = ir.PointerType()
 FLOAT_BYTES = 4
+ADDRESS_BYTES = 8
 ROUNDING = 1.5 * 2**23  # added to a small float, it leaves a whole number in the last bits
 
 Value = Any  # llvmlite's ir.Value; its stubs are not typed
@@ -63,9 +64,9 @@ class Emitter:
         """base * factor."""
         return self.builder.mul(base, self._value(factor))
 
-    def divide(self, count: Value, divisor: int) -> Value:
+    def divide(self, count: Value, divisor: Value | int) -> Value:
         """count / divisor, rounded down, for count >= 0 (negative counts become 0 rounds of a loop)."""
-        return self.builder.sdiv(count, self.integer(divisor))
+        return self.builder.sdiv(count, self._value(divisor))
 
     def negate(self, value: Value) -> Value:
         """-value."""
@@ -102,7 +103,7 @@ class Emitter:
 
     def read(self, table: Value, index: int) -> Value:
         """table[index] of a table of 64-bit integers."""
-        return self.builder.load(self._pointer(table, 8 * index), typ=I64)
+        return self.builder.load(self._pointer(table, ADDRESS_BYTES * index), typ=I64)
 
     def splat(self, address: Value, offset: int = 0) -> Value:
         """The float at address + offset bytes, in every lane."""
@@ -187,6 +188,12 @@ class Emitter:
             x = combine(x, self.builder.shuffle_vector(x, ir.Constant(self.vector, ir.Undefined), turned))
             distance //= 2
         return x
+
+    def doubled(self, x: Value, half: int) -> Value:
+        """Every lane of the lower (0) or upper (1) half of x, twice."""
+        lanes = [(half * self.width + lane) // 2 for lane in range(self.width)]
+        order = ir.Constant(ir.VectorType(ir.IntType(32), self.width), lanes)
+        return self.builder.shuffle_vector(x, ir.Constant(self.vector, ir.Undefined), order)
 
     def first_lanes(self, count: Value) -> Value:
         """The first `count` lanes, as a condition for `where`; none for count <= 0, all from the width on."""
