@@ -24,6 +24,8 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 CACHE = 384 * 1024  # bytes of second-level cache that a strip may fill
 STRIP_PIXELS = 56  # output pixels of a strip, where they fit into CACHE
 PARTS = 8  # a pointwise step with fewer panels than this splits its pixels as well, so that threads share evenly
+CONV_PIXELS = 196  # output pixels of a general convolution for which its weights are read once
+GROUP_PANELS = 4  # panels that use the pixels gathered for a general convolution, where there are so many
 UNROLL = 4  # the product's sum runs in rounds of so many values
 PART_TILES = 4  # but into parts of so many tiles at least: the last tile of a part is work done twice
 
@@ -64,7 +66,7 @@ class Table:
 
     def _longest_row(self, ops: Ops) -> int:
         """Floats in the longest row of a map or of the image, with its zeros: so many zeros stand for a row outside."""
-        longest = 0
+        longest = self._lanes.panel * self._lanes.width  # the bias of a sum that goes on
         for op in ops:
             if len(op.shape) == 3:
                 _, W, C = op.shape
@@ -166,11 +168,15 @@ class Table:
         segments = K_h * K_w * self._blocks(c_in)
         padded = np.zeros((K_h, K_w, segments // (K_h * K_w) * length, c_out))
         padded[:, :, :c_in] = kernel
-        rows = tile_rows(H * W, lanes.rows)
+        rows, panels = tile_rows(H * W, lanes.rows), -(-self._blocks(c_out) // lanes.panel)
         tiles = -(-H * W // rows)
-        parts = max(1, min(-(-segments * H * W * self._vector // CACHE), tiles // 2))  # two whole tiles at least
-        cuts = [min(part * tiles // parts * rows, H * W) for part in range(parts + 1)]
-        pixels = np.diff(cuts)
+        groups = max(1, min(PARTS, panels // GROUP_PANELS))
+        parts = max(1, min(max(-(-H * W // CONV_PIXELS), -(-PARTS // groups)), tiles // 2))  # two whole tiles at least
+        pixels = np.diff([min(part * tiles // parts * rows, H * W) for part in range(parts + 1)])
+        segment = int(pixels.max()) * self._vector
+        rounds = -(-segments // max(1, CACHE // segment))
+        chunk = -(-segments // rounds)
+        sums = -(-panels // groups) * lanes.panel * segment
         product = {
             Product.PITCH: self._vector, Product.SEGMENTS: segments, Product.LENGTH: length, Product.TAIL: 0,
         } | self._panels(
@@ -180,7 +186,9 @@ class Table:
             Field.SOURCE_HEIGHT: H_in, Field.SOURCE_WIDTH: W_in, Field.BLOCKS: self._blocks(c_in),
             Field.CHANNELS: c_in, Field.SIZE: K_h, Field.SIZE_ACROSS: K_w, Field.STRIDE: op.stride,
             Field.TOP: op.zeros[0][0], Field.LEFT: op.zeros[1][0], Field.GATHER_TILE: self._tile("gather_pixels"),
-            Field.UNITS: parts, Field.PIXEL_PARTS: parts, Field.SCRATCH: segments * int(pixels.max()) * self._vector,
+            Field.UNITS: parts * groups, Field.PIXEL_PARTS: parts, Field.PANEL_GROUPS: groups, Field.CHUNK: chunk,
+            Field.SUMS: chunk * segment, Field.SUMS_BYTES: sums, Field.FINISH_TILE: self._tile("finish_pixels"),
+            Field.SCRATCH: chunk * segment + 2 * sums,
         }  # fmt: skip
 
     def _to_map(self, step: Step) -> Row:

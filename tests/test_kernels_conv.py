@@ -16,7 +16,7 @@ from strategies import SEEDS
 from test_kernels import MARGIN, STRANGE, WIDTHS, call, normal, read, written
 from within import assert_within
 
-from npmobilenet import bounds, engine, ops
+from npmobilenet import bounds, engine, ops, table
 from npmobilenet.engine import Plan
 from npmobilenet.fusion import FUSED_ACTIVATIONS
 from npmobilenet.graph import ACTIVATIONS, Add, Conv2D, DepthwiseConv2D, Graph, Input, Rescaling
@@ -57,8 +57,11 @@ def test_an_image_becomes_scaled_blocks_of_channels(width, count, channels, seed
     y.assert_margins_untouched()
 
 
-def run_guarded(graph, params, x, width, threads=1):
-    """The output of a plan whose activations and scratch lie between margins of NaN."""
+def run_guarded(graph, params, x, width, threads=1, sizes=(table.CACHE, table.CONV_PIXELS, table.GROUP_PANELS)):
+    """The output of a plan whose activations and scratch lie between margins of NaN, and the kinds of its steps.
+
+    sizes: those that decide how a convolution is cut into units and rounds.
+    """
     rooms = []
 
     def guarded(size):
@@ -68,6 +71,8 @@ def run_guarded(graph, params, x, width, threads=1):
         return room[begin : begin + size // 4]
 
     with pytest.MonkeyPatch.context() as patch:
+        for name, size in zip(("CACHE", "CONV_PIXELS", "GROUP_PANELS"), sizes, strict=True):
+            patch.setattr(table, name, size)
         plan = Plan(graph, params, width=width)
         patch.setattr(engine, "aligned_floats", guarded)
         y = plan.run(x, threads=threads)
@@ -107,13 +112,16 @@ def integers(rng, *shape):
     return rng.integers(-8, 9, shape).astype(np.float32)
 
 
-@given(convolutions(), WIDTHS, SEEDS)
-def test_any_convolution_equals_the_exact_one_within_its_rounding(case, width, seed):
+CUTS = st.tuples(st.sampled_from([1, 5000, table.CACHE]), st.integers(1, 200), st.integers(1, 4))
+
+
+@given(convolutions(), WIDTHS, CUTS, SEEDS)
+def test_any_convolution_equals_the_exact_one_within_its_rounding(case, width, sizes, seed):
     graph = one_layer(case)
     params, x = drawn(graph, seed)
     layer = graph.layers[-1]
 
-    y, kinds = run_guarded(graph, params, x, width)
+    y, kinds = run_guarded(graph, params, x, width, sizes=sizes)
 
     assert None not in kinds
     x, w, b = (array.astype(np.float64) for array in (x, *params.values()))
@@ -123,8 +131,8 @@ def test_any_convolution_equals_the_exact_one_within_its_rounding(case, width, s
     assert_within(bound, y, ACTIVATIONS[layer.activation](sums), f"{layer} {graph.input_shape} {kinds}")
 
 
-@given(convolutions(), WIDTHS, st.integers(1, 4), SEEDS)
-def test_any_convolution_equals_its_plain_loop_on_small_integers_to_the_bit(case, width, threads, seed):
+@given(convolutions(), WIDTHS, st.integers(1, 4), CUTS, SEEDS)
+def test_any_convolution_equals_its_plain_loop_on_small_integers_to_the_bit(case, width, threads, sizes, seed):
     layer, shape = case
     graph = one_layer((Conv2D(**(vars(layer) | {"activation": "linear"})), shape))
     params, x = drawn(graph, seed, integers)
@@ -133,19 +141,19 @@ def test_any_convolution_equals_its_plain_loop_on_small_integers_to_the_bit(case
     padded = np.pad(x[0], (*layer.zeros(shape), (0, 0)))
     plain.conv_accumulate(padded, params["conv/kernel"], layer.stride, expected)
 
-    y, _ = run_guarded(graph, params, x, width, threads)
+    y, _ = run_guarded(graph, params, x, width, threads, sizes)
 
     np.testing.assert_array_equal(y[0], expected)
 
 
-@given(convolutions(), WIDTHS, SEEDS)
-def test_nan_and_infinity_reach_exactly_the_outputs_whose_window_holds_them(case, width, seed):
+@given(convolutions(), WIDTHS, CUTS, SEEDS)
+def test_nan_and_infinity_reach_exactly_the_outputs_whose_window_holds_them(case, width, sizes, seed):
     graph = one_layer(case)
     rng = np.random.default_rng(seed)
     params, x = drawn(graph, seed)
     x[(0, *map(rng.integers, x.shape[1:]))] = rng.choice(STRANGE[:3])
 
-    y, _ = run_guarded(graph, params, x, width)
+    y, _ = run_guarded(graph, params, x, width, sizes=sizes)
 
     layer = graph.layers[-1]
     with np.errstate(invalid="ignore"):
@@ -154,8 +162,8 @@ def test_nan_and_infinity_reach_exactly_the_outputs_whose_window_holds_them(case
     np.testing.assert_array_equal(y[~np.isfinite(y)], expected[~np.isfinite(y)])
 
 
-@given(convolutions(), WIDTHS, SEEDS)
-def test_rescaling_and_residual_go_with_any_convolution(case, width, seed):
+@given(convolutions(), WIDTHS, CUTS, SEEDS)
+def test_rescaling_and_residual_go_with_any_convolution(case, width, sizes, seed):
     layer, shape = case
     first = Conv2D(name="first", inputs=("scaled",), filters=5, kernel_size=(3, 3), padding="same")
     other = Conv2D(**(vars(layer) | {"name": "other", "inputs": ("first",)}))
@@ -169,7 +177,7 @@ def test_rescaling_and_residual_go_with_any_convolution(case, width, seed):
     outputs = list(bounds.network_bounds(graph, exact, x))
     _, expected, bound = outputs[-1]
 
-    y, kinds = run_guarded(graph, params, x, width)
+    y, kinds = run_guarded(graph, params, x, width, sizes=sizes)
 
     one_kernel = layer.kernel_size == (1, 1) and layer.stride == 1 and layer.zeros((9, 9)) == ((0, 0), (0, 0))
     assert Kind.ADD not in kinds

@@ -14,7 +14,7 @@ from typing import Any
 from numba import njit
 
 from npmobilenet_kernels.scalars import add_now, give_way, invoke, pause, read, read_now, write
-from npmobilenet_kernels.steps import FIELDS, SCRATCH_HEADER, Field, Kind, Producer, Product
+from npmobilenet_kernels.steps import FIELDS, SCRATCH_HEADER, Activation, Field, Kind, Producer, Product
 from npmobilenet_kernels.vector import FLOAT_BYTES
 
 # Called by other compiled code alone: no wrappers for Python. No exceptions: no division here can be by zero.
@@ -330,48 +330,58 @@ def blocks_of_a_map(step, arena, first, last):  # type: ignore[no-untyped-def]
 
 @compiled
 def conv_parts(step, arena, scratch, first, last):  # type: ignore[no-untyped-def]
-    """Parts first ... last - 1 of the output pixels of any convolution; a part is a number of whole tiles.
+    """Units first ... last - 1 of any convolution; a unit is some panels of output channels for some whole tiles.
 
     The pixels under the filter are gathered as [tap][block of channels][output pixel], so that the values of one output
-    pixel lie in segments as those of a 1x1 convolution with K * K times as many channels do.
+    pixel lie in segments as those of a 1x1 convolution with K * K times as many channels do. Only so many segments are
+    gathered at once as stay in cache, together with the weights that go with them; the sums so far wait in scratch.
     """
     vector = read(step, Field.VECTOR)
-    width = read(step, Field.WIDTH)
-    pixels = read(step, Field.HEIGHT) * width
+    pixels = read(step, Field.HEIGHT) * read(step, Field.WIDTH)
     rows = read(step, Field.MATRIX + Product.ROWS)
     tiles = (pixels + rows - 1) // rows
+    panels = panels_of(step, Field.MATRIX)
+    segments = read(step, Field.MATRIX + Product.SEGMENTS)
     parts = read(step, Field.PIXEL_PARTS)
-    residual = read(step, Field.RESIDUAL)
-    for part in range(first, last):
+    groups = read(step, Field.PANEL_GROUPS)
+    chunk = read(step, Field.CHUNK)
+    for unit in range(first, last):
+        part = unit // groups
+        group = unit - part * groups
         begin = part * tiles // parts * rows
         end = min((part + 1) * tiles // parts * rows, pixels)
+        from_panel = group * panels // groups
+        to_panel = (group + 1) * panels // groups
         segment = (end - begin) * vector
-        y = scratch
-        for tap in range(read(step, Field.SIZE) * read(step, Field.SIZE_ACROSS)):
-            for c in range(read(step, Field.BLOCKS)):
-                gather_part(step, arena, tap, c, begin, end, y)
-                y += segment
-        beside = arena + residual + begin * vector if residual >= 0 else 0
-        target = arena + read(step, Field.TARGET) + begin * vector
-        for n in range(panels_of(step, Field.MATRIX)):
-            w = weights_of(step, Field.MATRIX, n)
-            block = read(step, Field.TARGET_BLOCK)
-            product_panel(step, Field.MATRIX, n, end - begin, scratch, segment, w, target, block, beside)
+        before, sums = scratch + read(step, Field.SUMS), scratch + read(step, Field.SUMS) + read(step, Field.SUMS_BYTES)
+        for done in range(0, segments, chunk):
+            count = min(chunk, segments - done)
+            for s in range(count):
+                gather_segment(step, arena, done + s, begin, end, scratch + s * segment)
+            for n in range(from_panel, to_panel):
+                place = (n - from_panel) * read(step, Field.PANEL) * segment
+                beside = before + place if done > 0 else 0
+                product_part(step, n, done, count, end - begin, scratch, sums + place, beside)
+            before, sums = sums, before
+        finish(step, arena, from_panel, to_panel, begin, end, before)
 
 
 @compiled
-def gather_part(step, arena, tap, c, begin, end, y):  # type: ignore[no-untyped-def]
-    """What one tap meets in block c of the channels, for output pixels begin ... end - 1; row by row."""
+def gather_segment(step, arena, index, begin, end, y):  # type: ignore[no-untyped-def]
+    """What one tap meets in one block of channels, for output pixels begin ... end - 1; row by row."""
     vector = read(step, Field.VECTOR)
     width = read(step, Field.WIDTH)
     in_width = read(step, Field.SOURCE_WIDTH)
+    blocks = read(step, Field.BLOCKS)
     across = read(step, Field.SIZE_ACROSS)
     stride = read(step, Field.STRIDE)
     zeros = read(step, Field.ZEROS)
-    lanes = read(step, Field.CHANNELS) - c * (vector // FLOAT_BYTES)
-    source = arena + read(step, Field.SOURCE) + c * read(step, Field.SOURCE_BLOCK)
+    tap = index // blocks
+    c = index - tap * blocks
     u = tap // across
     v = tap - u * across
+    lanes = read(step, Field.CHANNELS) - c * (vector // FLOAT_BYTES)
+    source = arena + read(step, Field.SOURCE) + c * read(step, Field.SOURCE_BLOCK)
     pixel = begin
     while pixel < end:
         i = pixel // width
@@ -384,6 +394,49 @@ def gather_part(step, arena, tap, c, begin, end, y):  # type: ignore[no-untyped-
         invoke(read(step, Field.GATHER_TILE), (here, inside, column, stride, lanes, zeros, count, y))
         y += count * vector
         pixel += count
+
+
+@compiled
+def product_part(step, n, done, count, pixels, a, y, before):  # type: ignore[no-untyped-def]
+    """Segments done ... done + count - 1 of the sums of panel n, added to those at `before`, or to the bias if it is 0.
+
+    The last tile overlaps the one before, so y must be another place than `before`.
+    """
+    vector = read(step, Field.VECTOR)
+    panel = read(step, Field.PANEL)
+    tile = read(step, Field.MATRIX + Product.TILE)
+    rows = read(step, Field.MATRIX + Product.ROWS)
+    vectors = panel
+    if (n + 1) * panel > read(step, Field.MATRIX + Product.BLOCKS):
+        tile = read(step, Field.MATRIX + Product.NARROW_TILE)
+        rows = read(step, Field.MATRIX + Product.NARROW_ROWS)
+        vectors = 1
+    length = read(step, Field.MATRIX + Product.LENGTH)
+    w = weights_of(step, Field.MATRIX, n) + done * length * vectors * vector
+    start = read(step, Field.ZEROS) if before != 0 else read(step, Field.MATRIX + Product.BIAS) + n * panel * vector
+    segment = pixels * vector
+    first = 0
+    while first < pixels:
+        first = min(first, pixels - rows)
+        here = first * vector
+        beside = before + here if before != 0 else 0
+        invoke(tile, (a + here, segment, count, length, 0, w, start, y + here, segment, beside, Activation.LINEAR))
+        first += rows
+
+
+@compiled
+def finish(step, arena, from_panel, to_panel, begin, end, sums):  # type: ignore[no-untyped-def]
+    """Activation and residual of finished sums, to where they belong."""
+    vector = read(step, Field.VECTOR)
+    panel = read(step, Field.PANEL)
+    residual = read(step, Field.RESIDUAL)
+    activation = read(step, Field.MATRIX + Product.ACTIVATION)
+    for c in range(from_panel * panel, min(to_panel * panel, read(step, Field.MATRIX + Product.BLOCKS))):
+        place = c * read(step, Field.TARGET_BLOCK) + begin * vector
+        beside = arena + residual + place if residual >= 0 else 0
+        target = arena + read(step, Field.TARGET) + place
+        invoke(read(step, Field.FINISH_TILE), (sums, end - begin, activation, beside, target))
+        sums += (end - begin) * vector
 
 
 @compiled

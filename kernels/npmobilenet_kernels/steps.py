@@ -94,6 +94,11 @@ class Field(IntEnum):
     LINES = auto()  # bytes of scratch for the first convolution's input rows; the ring follows
     FILTERED = auto()  # where in the scratch the depthwise output goes
     # pointwise, dense and any convolution
+    PANEL_GROUPS = auto()  # the panels are shared out among so many units
+    CHUNK = auto()  # segments that are gathered at once
+    SUMS = auto()  # where in the scratch the sums so far are, two copies of SUMS_BYTES
+    SUMS_BYTES = auto()
+    FINISH_TILE = auto()
     PIXEL_PARTS = auto()  # the pixels, of a panel or of all, are cut into so many units
     GATE = auto()  # squeeze-and-excite: factor of every input channel, or -1
     SCALE_TILE = auto()

@@ -86,7 +86,7 @@ def all_tiles(lanes: Lanes) -> dict[str, Emit]:
             tiles[depthwise_name(size, stride, lanes, *fixed)] = depthwise_row_fixed(size, stride, *fixed)
     simple = (
         pool, largest, scale_weights, add_pixels, scale_and_copy, gather_pixels, image_pixels, repeat_channels, softmax,
-        sigmoid, depthwise_row,
+        sigmoid, depthwise_row, finish_pixels,
     )  # fmt: skip
     return tiles | {simple_name(emit.__name__, lanes): emit for emit in simple}
 
@@ -392,6 +392,23 @@ def scale_and_copy(e: Emitter, x: Value, count: Value, factors: Value, y: Value)
     whole = e.divide(count, e.width)
     vectors(e, e.integer(0), whole)
     vectors(e.with_width(1), e.multiply(whole, e.bytes), e.add(count, e.multiply(whole, -e.width)))
+
+
+def finish_pixels(e: Emitter, x: Value, pixels: Value, activation: Value, residual: Value, y: Value) -> None:
+    """What is left to do to sums, one block of channels: y[p, :] = act(x[p, :]) + residual[p, :], if it is not 0."""
+
+    def one_pixel(index: Value, _: Values) -> Values:
+        offset = e.multiply(index, e.bytes)
+        result = activate(e, activation, [e.load(e.add(x, offset))])
+
+        def with_residual() -> Values:
+            return [e.plus(result[0], e.load(e.add(residual, offset)))]
+
+        (total,) = e.choose(e.compare("!=", residual, 0), with_residual, lambda: result)
+        e.store(total, e.add(y, offset))
+        return []
+
+    e.loop(pixels, [], one_pixel)
 
 
 def add_pixels(e: Emitter, x: Value, other: Value, pixels: Value, y: Value) -> None:
