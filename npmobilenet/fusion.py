@@ -47,6 +47,7 @@ from npmobilenet.ops import Array
 from npmobilenet.shapes import Pair, Shape
 
 FUSED_ACTIVATIONS = ("linear", "relu", "relu6", "hard_swish", "hard_sigmoid")
+SINGLE_ACTIVATIONS = ("softmax", "sigmoid")  # that have a kernel of their own
 NO_ZEROS: tuple[Pair, Pair] = ((0, 0), (0, 0))
 
 
@@ -55,14 +56,15 @@ class Op:
     """One operation of the fused network.
 
     Attributes:
-        kind: "input", "conv", "depthwise", "dense", "pool" (global average), "add", "multiply", "view" (same values,
-            other shape), or "reference" (one layer, computed by `ops`).
+        kind: "input", "conv", "depthwise", "dense", "pool" (global average), "maximum" (global), "add", "multiply",
+            "softmax", "sigmoid", "view" (same values, other shape), or "reference" (one layer, computed by `ops`).
         name: of the last layer that it covers; its output carries this name.
         layers: names of all layers that it covers, in order.
         inputs: names of the outputs that it reads.
         shape: of its output, without the batch axis.
-        layer, arrays: the layer itself and its parameters, for "reference".
-        kernel: in the parameters' dtype; conv (K_h, K_w, c_in, c_out), depthwise (K_h, K_w, C), dense (c_in, c_out).
+        layer, arrays: the layer itself and its parameters, for kinds that are one layer.
+        kernel: in the parameters' dtype; conv (K_h, K_w, c_in, c_out), depthwise (K_h, K_w, C * M), dense (c_in,
+            c_out).
         bias: float64, (c_out,).
         stride, zeros: of the window; zeros are ((top, bottom), (left, right)).
         activation: one of FUSED_ACTIVATIONS.
@@ -98,6 +100,11 @@ class Op:
     def is_pointwise(self) -> bool:
         """Whether it mixes the channels of single pixels and nothing else."""
         return self.kind == "conv" and self._kernel_shape[:2] == (1, 1) and self.stride == 1 and self.zeros == NO_ZEROS
+
+    @property
+    def is_stem(self) -> bool:
+        """Whether it has the shape of a published network's first convolution: K x K, stride 2, 3 channels in."""
+        return self.kind == "conv" and self.stride == 2 and self._kernel_shape[:3] == (*self._kernel_shape[:1] * 2, 3)
 
     @property
     def _kernel_shape(self) -> Shape:
@@ -193,16 +200,11 @@ def fuse_activation(ops: Ops) -> Ops:
 
 
 def fuse_rescaling(ops: Ops) -> Ops:
-    """Rescaling of the network's input is done by the first convolution as it reads the image."""
+    """Rescaling of the network's input is done by the usual first convolution as it reads the image."""
 
     def fuse(rescale: Op, conv: Op) -> Op | None:
         layer = rescale.layer
-        if (
-            not isinstance(layer, Rescaling)
-            or rescale.inputs != (ops[0].name,)
-            or conv.kind != "conv"
-            or conv.is_pointwise
-        ):
+        if not isinstance(layer, Rescaling) or rescale.inputs != (ops[0].name,) or not conv.is_stem:
             return None
         return replace(conv, rescale=(layer.scale, layer.offset), inputs=rescale.inputs)
 
@@ -225,7 +227,7 @@ def fuse_gate(ops: Ops) -> Ops:
 
 
 def fuse_residual(ops: Ops) -> Ops:
-    """Add of a map and a pointwise convolution that nobody else reads: added as the sum is stored."""
+    """Add of a map and a convolution that nobody else reads: added as the sum is stored."""
     readers = _readers(ops)
     fused: dict[str, Op] = {}
     dropped: set[str] = set()
@@ -236,7 +238,8 @@ def fuse_residual(ops: Ops) -> Ops:
             continue
         for conv, other in (op.inputs[::-1], op.inputs):
             source = by_name[conv]
-            if source.is_pointwise and readers[conv] == 1 and not source.residual and order[other] < order[conv]:
+            sums = source.kind == "conv" and source.rescale == (1.0, 0.0) and not source.residual
+            if sums and readers[conv] == 1 and order[other] < order[conv]:
                 fused[op.name] = replace(source, name=op.name, layers=(*source.layers, *op.layers), residual=other)
                 dropped.add(conv)
                 break
@@ -281,7 +284,8 @@ def apply(op: Op, *inputs: Array) -> Array:
     if op.kind == "conv":
         y = reference.conv2d(x, kernel, bias, stride=op.stride, padding=op.zeros)
     elif op.kind == "depthwise":
-        y = reference.depthwise_conv2d(x, kernel[..., None], bias, stride=op.stride, padding=op.zeros)
+        filters = kernel.reshape(*kernel.shape[:2], x.shape[-1], -1)  # (K_h, K_w, C, M)
+        y = reference.depthwise_conv2d(x, filters, bias, stride=op.stride, padding=op.zeros)
     elif op.kind == "dense":
         y = reference.dense(x, kernel, bias)
     else:
@@ -341,6 +345,10 @@ def _lowered(graph: Graph, layer: Layer, params: Mapping[str, Array], inputs: tu
         return [replace(op, kind="norm", kernel=s, bias=arrays.get("beta", 0.0) - arrays["moving_mean"] * s)]
     if isinstance(layer, Add | Multiply):
         return [replace(op, kind=layer.type.lower())]
+    if isinstance(layer, Activation):
+        return [replace(op, kind=_kind_of_activation(layer.activation))]
+    if isinstance(layer, GlobalMaxPooling2D):
+        return [replace(op, kind="maximum")]
     if _averages_whole_map(layer, before):
         return [replace(op, kind="pool", layer=None)]
     if isinstance(layer, Reshape | Flatten) and prod(before[0]) == before[0][-1] == shape[-1]:
@@ -349,7 +357,9 @@ def _lowered(graph: Graph, layer: Layer, params: Mapping[str, Array], inputs: tu
     if not isinstance(layer, Conv2D | DepthwiseConv2D | Dense) or kind is None:
         return [replace(op, arrays=arrays)]
     bias = arrays.get("bias", np.zeros(shape[-1])).astype(np.float64)
-    kernel = arrays["kernel"][..., 0] if kind == "depthwise" else arrays["kernel"]
+    kernel = arrays["kernel"]
+    if kind == "depthwise":
+        kernel = kernel.reshape(*kernel.shape[:2], shape[-1])
     op = replace(op, kind=kind, kernel=kernel, bias=bias, layer=None)
     if isinstance(layer, Window):
         op = replace(op, stride=layer.stride, zeros=layer.zeros(before[0]))
@@ -357,21 +367,24 @@ def _lowered(graph: Graph, layer: Layer, params: Mapping[str, Array], inputs: tu
         return [replace(op, activation=layer.activation)]
     sums = f"{layer.name} (sums)"
     activation = Activation(name=layer.name, activation=layer.activation, inputs=(sums,))
-    return [replace(op, name=sums), Op("reference", layer.name, (), (sums,), shape, activation)]
+    kind = _kind_of_activation(layer.activation)
+    return [replace(op, name=sums), Op(kind, layer.name, (), (sums,), shape, activation)]
+
+
+def _kind_of_activation(name: str) -> str:
+    return name if name in SINGLE_ACTIVATIONS else "reference"
 
 
 def _weighted_kind(layer: Layer, before: tuple[Shape, ...]) -> str | None:
     if isinstance(layer, DepthwiseConv2D):
-        return "depthwise" if layer.depth_multiplier == 1 else None
+        return "depthwise"
     if isinstance(layer, Dense):
         return "dense" if len(before[0]) == 1 else None
     return "conv" if isinstance(layer, Conv2D) else None
 
 
 def _averages_whole_map(layer: Layer, before: tuple[Shape, ...]) -> bool:
-    if isinstance(layer, GlobalAveragePooling2D):
-        return not isinstance(layer, GlobalMaxPooling2D)
-    return (
+    return isinstance(layer, GlobalAveragePooling2D) or (
         isinstance(layer, AveragePooling2D)
         and layer.kernel_size == before[0][:2]
         and layer.zeros(before[0]) == NO_ZEROS

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
-from npmobilenet_kernels.steps import Kind
+from npmobilenet_kernels.steps import SCRATCH_HEADER, Kind
+from npmobilenet_kernels.vector import ADDRESS_BYTES
 
-from npmobilenet.fusion import Op, Ops
+from npmobilenet.fusion import SINGLE_ACTIVATIONS, Op, Ops
+from npmobilenet.graph import Rescaling
 from npmobilenet.shapes import Shape
 
 FLOAT_BYTES = 4
@@ -26,7 +28,8 @@ class Step:
         kind: a kernel's Kind, or None for an operation run by `ops`.
         ops: the operations covered, in order.
         source: name of the map that it reads.
-        target: name of the value that it makes; average: name of a second one, the target's average over all pixels.
+        target: name of the value that it makes; average: name of a second one, the target's average or maximum over all
+            pixels.
         producer, depthwise, pointwise: the parts that are there.
         inner: a step that makes the source, row by row as this one needs it; the source is never in memory as a whole.
     """
@@ -46,6 +49,13 @@ class Step:
         """Names of all values that it needs."""
         made = {op.name for op in self.ops}
         return {name for op in self.ops for name in op.reads} - made
+
+    @property
+    def reads_image(self) -> bool:
+        """Whether its source is the network's input as it comes, not a map in blocks of channels."""
+        if self.inner is not None:
+            return self.inner.reads_image
+        return self.kind in (Kind.STEM, Kind.IMAGE) or (self.producer is not None and self.producer.is_stem)
 
     @property
     def macs(self) -> int:
@@ -74,13 +84,16 @@ def group(ops: Ops) -> list[Step]:
 
     for op in ops[1:]:
         before, chain = by_name[op.inputs[0]], [op]
-        if op.kind != "depthwise" or not _has_depthwise_kernel(op) or before.kind == "input":
+        if op.kind != "depthwise" or not _has_depthwise_kernel(op):
             continue
         wide = before.shape[1] >= STRIP_WIDTH and op.shape[1] >= STRIP_WIDTH // 2
         producer = follower = None
         plain = before.is_pointwise and not before.gate and not before.residual and before.name not in taken
-        if alone(before.name) and (
-            (plain and before.shape[:2] != (1, 1)) or (wide and _has_stem_kernel(before, by_name))
+        repeats = op.shape[2] != before.shape[2]  # a depth multiplier
+        if (
+            alone(before.name)
+            and not repeats
+            and ((plain and before.shape[:2] != (1, 1)) or (wide and _has_stem_kernel(before, by_name)))
         ):
             producer, chain = before, [before, op]
         if wide and alone(op.name):
@@ -96,21 +109,25 @@ def group(ops: Ops) -> list[Step]:
         if op.name not in taken and op.kind not in ("input", "view"):
             steps[op.name] = _single_step(op, by_name)
     ordered = [steps[op.name] for op in ops if op.name in steps]
-    return _chain(_fuse_average(ordered, by_name), by_name, alone)
+    return _place_image(_chain(_fuse_average(ordered, by_name), by_name, alone), by_name)
 
 
 def _single_step(op: Op, by_name: Mapping[str, Op]) -> Step:
     kind = None
     if _has_stem_kernel(op, by_name):
         kind = Kind.STEM
-    elif any(by_name[name].kind == "input" for name in op.reads):
-        kind = None  # the image does not lie in the arena, nor in blocks of channels
+    elif isinstance(op.layer, Rescaling) and by_name[op.inputs[0]].kind == "input":
+        kind = Kind.IMAGE
     elif op.kind == "dense" or (op.is_pointwise and op.shape[:2] == (1, 1) and not op.gate and not op.residual):
         kind = Kind.DENSE
     elif op.is_pointwise:
         kind = Kind.POINTWISE
-    elif op.kind == "pool":
+    elif op.kind == "conv":
+        kind = Kind.CONV
+    elif op.kind in ("pool", "maximum"):
         kind = Kind.POOL
+    elif op.kind in SINGLE_ACTIVATIONS:
+        kind = Kind[op.kind.upper()]
     elif op.kind == "add" and len(op.inputs) == 2:
         kind = Kind.ADD
     return Step(kind, [op], op.inputs[0], op.name, pointwise=op)
@@ -142,6 +159,8 @@ def _chain(steps: list[Step], by_name: Mapping[str, Op], alone: Callable[[str], 
             and before.target == step.source
             and alone(step.source)
             and step.producer is None
+            and step.depthwise is not None
+            and step.depthwise.shape[-1] == by_name[step.source].shape[-1]
             and before.inner is None
             and before.pointwise is not None
             and before.pointwise.residual is None
@@ -158,15 +177,29 @@ def _weight_bytes(step: Step) -> int:
     return FLOAT_BYTES * sum(op.kernel.size for op in step.ops if op.kernel is not None)
 
 
+def _place_image(steps: list[Step], by_name: Mapping[str, Op]) -> list[Step]:
+    """A first step that turns the image into a map, where a kernel other than a first convolution's reads it."""
+    image = next(iter(by_name.values()))
+    roots = {image.name}
+    for op in by_name.values():
+        roots |= {op.name} if op.kind == "view" and op.inputs[0] in roots else set()
+
+    def needs_map(step: Step) -> bool:
+        reads = {name for op in step.ops[step.reads_image :] for name in op.reads}
+        return bool(reads & roots) if step.kind is not None else bool(reads & roots - {image.name})
+
+    if any(map(needs_map, steps)):
+        return [Step(Kind.IMAGE, [], image.name, image.name), *steps]
+    return steps
+
+
 def _has_depthwise_kernel(op: Op) -> bool:
     assert op.kernel is not None
-    return op.kernel.shape[:2] in ((3, 3), (5, 5)) and op.stride in (1, 2)
+    return len(op.kernel) * ADDRESS_BYTES <= SCRATCH_HEADER
 
 
 def _has_stem_kernel(op: Op, by_name: Mapping[str, Op]) -> bool:
-    if op.kind != "conv" or op.kernel is None or by_name[op.inputs[0]].kind != "input":
-        return False
-    return op.kernel.shape[0] == op.kernel.shape[1] and op.kernel.shape[2] == 3 and op.stride == 2
+    return op.is_stem and by_name[op.inputs[0]].kind == "input" and not op.residual
 
 
 @dataclass

@@ -4,6 +4,7 @@ One row of int64 a step; `npmobilenet_kernels.steps` names the columns.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from npmobilenet_kernels import layout
@@ -22,6 +23,7 @@ from npmobilenet_kernels.tiles import (
 from numpy.typing import ArrayLike, NDArray
 
 from npmobilenet.fusion import Op, Ops
+from npmobilenet.graph import Rescaling
 from npmobilenet.ops import Array
 from npmobilenet.schedule import CACHE, FLOAT_BYTES, Place, Step
 from npmobilenet.shapes import Shape
@@ -29,6 +31,8 @@ from npmobilenet.shapes import Shape
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 STRIP_PIXELS = 56  # output pixels of a strip, where they fit into CACHE
 PARTS = 8  # a pointwise step with fewer panels than this splits its pixels as well, so that threads share evenly
+CONV_PIXELS = 196  # output pixels of a general convolution for which its weights are read once
+GROUP_PANELS = 4  # panels that use the pixels gathered for a general convolution, where there are so many
 PART_TILES = 4  # but into parts of so many tiles at least: the last tile of a part is work done twice
 
 Row = dict[int, int]
@@ -69,7 +73,7 @@ class Table:
 
     def _longest_row(self, ops: Ops) -> int:
         """Floats in the longest row of a map or of the image, with its zeros: so many zeros stand for a row outside."""
-        longest = 0
+        longest = self._lanes.panel * self._lanes.width  # the bias of a sum that goes on
         for op in ops:
             if len(op.shape) == 3:
                 _, W, C = op.shape
@@ -96,6 +100,7 @@ class Table:
         write = {
             Kind.STRIP: self._strip, Kind.DEPTHWISE: self._depthwise, Kind.POINTWISE: self._pointwise,
             Kind.DENSE: self._dense, Kind.POOL: self._pool, Kind.ADD: self._add, Kind.STEM: self._stem,
+            Kind.SOFTMAX: self._softmax, Kind.SIGMOID: self._sigmoid, Kind.CONV: self._conv, Kind.IMAGE: self._to_map,
         }  # fmt: skip
         assert step.kind is not None
         *sides, _ = self._shapes[step.ops[0].inputs[0] if step.kind == Kind.POOL else step.target]
@@ -104,12 +109,13 @@ class Table:
             Field.KIND: step.kind, Field.VECTOR: self._vector, Field.PANEL: self._lanes.panel, Field.ZEROS: self._zeros,
             Field.HEIGHT: height, Field.WIDTH: width, Field.ONE_OVER_PIXELS: self._packing.add(1 / (height * width)),
             Field.AVERAGE: self._place(step.average).offset if step.average else -1, Field.GATE: -1, Field.RESIDUAL: -1,
-            Field.POOL_TILE: self._tile("pool"), Field.ADD_TILE: self._tile("add_pixels"),
+            Field.POOL_TILE: self._tile("largest" if any(op.kind == "maximum" for op in step.ops) else "pool"),
+            Field.ADD_TILE: self._tile("add_pixels"),
             Field.SCALE_TILE: self._tile("scale_weights"), Field.COPY_TILE: self._tile("scale_and_copy"),
         }  # fmt: skip
         if not inner:
             row |= self._map(Field.TARGET, Field.TARGET_BLOCK, step.target)
-        if step.source != self._input.name:
+        if not step.reads_image:
             row |= self._map(Field.SOURCE, Field.SOURCE_BLOCK, step.source)
         return row | (self._strip(step, 1) if inner else write[step.kind](step))
 
@@ -124,7 +130,7 @@ class Table:
         if step.inner is not None:
             row |= {Field.PRODUCER_KIND: Producer.STRIP}
         elif step.producer is None:
-            in_row = 0
+            in_row = in_row if Field.MULTIPLIER in row else 0
         elif step.producer.is_pointwise:
             row |= {Field.PRODUCER_KIND: Producer.POINTWISE}
             row |= self._product(Field.PRODUCER, step.producer, row[Field.SOURCE_WIDTH])
@@ -162,6 +168,7 @@ class Table:
         if step.producer is not None:
             row |= {Field.PRODUCER_KIND: Producer.POINTWISE}
             row |= self._product(Field.PRODUCER, step.producer, pixels)
+        if Field.PRODUCER_KIND in row:
             row[Field.SCRATCH] += self._lanes.panel * pixels * self._vector
         return row
 
@@ -175,6 +182,47 @@ class Table:
         return self._product(Field.MATRIX, op, H * W // parts) | self._extras(op) | {
             Field.PIXEL_PARTS: parts, Field.UNITS: parts * panels,
             Field.SCRATCH: c_in * self._lanes.panel * self._vector if op.gate else 0,
+        }  # fmt: skip
+
+    def _conv(self, step: Step) -> Row:
+        op = _present(step.pointwise)
+        (H, W, _), (H_in, W_in, c_in), lanes = op.shape, self._shapes[op.inputs[0]], self._lanes
+        kernel, _ = _weights(op)
+        K_h, K_w, _, c_out = kernel.shape
+        length = lanes.width if c_in > lanes.width else -(-c_in // UNROLL) * UNROLL  # values of a tap and block
+        segments = K_h * K_w * self._blocks(c_in)
+        padded = np.zeros((K_h, K_w, segments // (K_h * K_w) * length, c_out))
+        padded[:, :, :c_in] = kernel
+        rows, panels = tile_rows(H * W, lanes.rows), -(-self._blocks(c_out) // lanes.panel)
+        tiles = -(-H * W // rows)
+        groups = max(1, min(PARTS, panels // GROUP_PANELS))
+        parts = max(1, min(max(-(-H * W // CONV_PIXELS), -(-PARTS // groups)), tiles // 2))  # two whole tiles at least
+        pixels = np.diff([min(part * tiles // parts * rows, H * W) for part in range(parts + 1)])
+        segment = int(pixels.max()) * self._vector
+        rounds = -(-segments // max(1, CACHE // segment))
+        chunk = -(-segments // rounds)
+        sums = -(-panels // groups) * lanes.panel * segment
+        product = {
+            Product.PITCH: self._vector, Product.SEGMENTS: segments, Product.LENGTH: length, Product.TAIL: 0,
+        } | self._panels(
+            replace(op, kernel=padded), (rows, tile_rows(int(pixels.min()), lanes.narrow_rows)), stem=False
+        )  # fmt: skip
+        return {Field.MATRIX + column: value for column, value in product.items()} | self._extras(op) | {
+            Field.SOURCE_HEIGHT: H_in, Field.SOURCE_WIDTH: W_in, Field.BLOCKS: self._blocks(c_in),
+            Field.CHANNELS: c_in, Field.SIZE: K_h, Field.SIZE_ACROSS: K_w, Field.STRIDE: op.stride,
+            Field.TOP: op.zeros[0][0], Field.LEFT: op.zeros[1][0], Field.GATHER_TILE: self._tile("gather_pixels"),
+            Field.UNITS: parts * groups, Field.PIXEL_PARTS: parts, Field.PANEL_GROUPS: groups, Field.CHUNK: chunk,
+            Field.SUMS: chunk * segment, Field.SUMS_BYTES: sums, Field.FINISH_TILE: self._tile("finish_pixels"),
+            Field.SCRATCH: chunk * segment + 2 * sums,
+        }  # fmt: skip
+
+    def _to_map(self, step: Step) -> Row:
+        H, _, C = self._input.shape
+        layer = step.ops[0].layer if step.ops else None
+        scale = (layer.scale, layer.offset) if isinstance(layer, Rescaling) else (1.0, 0.0)
+        return {
+            Field.UNITS: H, Field.CHANNELS: C, Field.BLOCKS: self._blocks(C),
+            Field.IMAGE_SCALE: self._packing.add(scale), Field.GATHER_TILE: self._tile("image_pixels"),
         }  # fmt: skip
 
     def _dense(self, step: Step) -> Row:
@@ -199,21 +247,34 @@ class Table:
         other = self._place(step.ops[0].inputs[1]).offset
         return {Field.UNITS: self._blocks(self._shapes[step.target][-1]), Field.RESIDUAL: other}
 
+    def _softmax(self, step: Step) -> Row:
+        return {
+            Field.UNITS: self._place(step.target).pixels, Field.CHANNELS: self._shapes[step.target][-1],
+            Field.CURVE_TILE: self._tile("softmax"),
+        }  # fmt: skip
+
+    def _sigmoid(self, step: Step) -> Row:
+        return {Field.UNITS: self._blocks(self._shapes[step.target][-1]), Field.CURVE_TILE: self._tile("sigmoid")}
+
     def _stem(self, step: Step) -> Row:
         op = _present(step.pointwise)
         return self._image(op) | {Field.SOURCE_WIDTH: op.shape[1], Field.UNITS: op.shape[0]}
 
     def _filter(self, op: Op) -> Row:
-        """The depthwise layer itself."""
+        """The depthwise layer itself, and the repeating of its input's channels, if there is a depth multiplier."""
         kernel, bias = _weights(op)
-        H_in, W_in, _ = self._shapes[op.inputs[0]]
-        K, left, W = len(kernel), op.zeros[1][0], op.shape[1]
-        right = max((W - 1) * op.stride + K - left - W_in, 0)
-        tile = depthwise_choice(K, op.stride, left, right, W, self._lanes)
-        return {
-            Field.SOURCE_HEIGHT: H_in, Field.SOURCE_WIDTH: W_in, Field.HEIGHT: op.shape[0], Field.WIDTH: op.shape[1],
-            Field.BLOCKS: self._blocks(op.shape[2]), Field.SIZE: K, Field.STRIDE: op.stride,
-            Field.TOP: op.zeros[0][0], Field.LEFT: op.zeros[1][0], Field.ACTIVATION: Activation[op.activation.upper()],
+        H_in, W_in, c_in = self._shapes[op.inputs[0]]
+        (K, across, c_out), left, W = kernel.shape, op.zeros[1][0], op.shape[1]
+        right = max((W - 1) * op.stride + across - left - W_in, 0)
+        tile = depthwise_choice((K, across), op.stride, left, right, W, self._lanes)
+        repeat = {
+            Field.PRODUCER_KIND: Producer.REPEAT, Field.MULTIPLIER: c_out // c_in, Field.CHANNELS: c_in,
+            Field.GATHER_TILE: self._tile("repeat_channels"),
+        }  # fmt: skip
+        return (repeat if c_out > c_in else {}) | {
+            Field.SOURCE_HEIGHT: H_in, Field.SOURCE_WIDTH: W_in, Field.HEIGHT: op.shape[0], Field.WIDTH: W,
+            Field.BLOCKS: self._blocks(c_out), Field.SIZE: K, Field.SIZE_ACROSS: across, Field.STRIDE: op.stride,
+            Field.TOP: op.zeros[0][0], Field.LEFT: left, Field.ACTIVATION: Activation[op.activation.upper()],
             Field.WEIGHTS: self._packing.add(layout.pack_depthwise(kernel, bias, self._lanes.width)),
             Field.DEPTHWISE_TILE: self._tiles[tile],
         }  # fmt: skip

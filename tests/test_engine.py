@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from networks import random_images, random_params
 from npmobilenet_kernels import native
 from npmobilenet_kernels.lanes import LANES, host_width
-from npmobilenet_kernels.steps import CALLED_OFF
+from npmobilenet_kernels.steps import CALLED_OFF, Kind
 from npmobilenet_kernels.threads import Team, available_cores, team
 from stepwise import exact_step, run_stepwise
 from within import assert_within
@@ -63,7 +63,10 @@ NETWORKS = {
     "v3 large minimalistic": lambda: mobilenet_v3_large(0.75, 65, minimalistic=True, **LOGITS),
     "v3 small": lambda: mobilenet_v3_small(resolution=113, **LOGITS),
     "v3 small, scaled outside": lambda: mobilenet_v3_small(0.75, 64, include_preprocessing=False, **LOGITS),
+    "v1 full convolution": lambda: mobilenet_v1(0.5, 64, full_convolution=True, **LOGITS),
+    "v1 full convolution, odd size": lambda: mobilenet_v1(0.3, (75, 53), full_convolution=True, **LOGITS),
     "grey": lambda: mobilenet_v1(0.25, 64, channels=1, **LOGITS),
+    "v3 small, five channels": lambda: mobilenet_v3_small(resolution=64, channels=5, **LOGITS),
     "own head": lambda: own_head(),
     "odd layers": lambda: odd_layers(),
 }
@@ -88,7 +91,7 @@ def own_head():
 
 
 def odd_layers():
-    """What has no kernel, in between what has: 7 x 7 filters, stride 3, strided 1 x 1, sigmoid, Flatten of a map."""
+    """What no MobileNet has: 7 x 7 filters, stride 3, strided 1 x 1, sigmoid; Flatten of a map, which has no kernel."""
     layers = (
         Input(name="in", shape=(33, 29, 3)),
         Conv2D(name="c1", inputs=("in",), filters=10, kernel_size=(3, 3), stride=1, padding="same"),
@@ -141,7 +144,17 @@ def test_the_plan_is_wired_as_the_graph(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["v1", "v1 alpha 0.5, a large map", "v2 alpha 0.35, odd size", "v3 small", "odd layers"]
+    "name",
+    [
+        "v1",
+        "v1 alpha 0.5, a large map",
+        "v2 alpha 0.35, odd size",
+        "v3 small",
+        "odd layers",
+        "v1 full convolution",
+        "v1 depth multiplier 2",
+        "grey",
+    ],
 )
 def test_the_answer_is_the_same_to_the_bit_for_any_number_of_threads(name):
     graph, params, x, _ = network(name)
@@ -250,7 +263,7 @@ def test_each_pass_removes_what_it_is_named_after():
     named = fusion.recognise_hard_sigmoid(folded)
     assert not any(getattr(op.layer, "offset", 0) == 3 for op in named)
     fused = fusion.fuse_activation(named)
-    assert [op.name for op in fused if op.kind == "reference"] == ["rescaling", "predictions"]
+    assert [op.name for op in fused if op.kind == "reference"] == ["rescaling"]
     scaled = fusion.fuse_rescaling(fused)
     assert scaled[1].rescale == (1 / 127.5, -1)
     gated = fusion.fuse_gate(scaled)
@@ -299,11 +312,12 @@ def test_a_large_map_is_used_up_row_by_row_and_has_no_place_in_the_arena():
     assert plan.arena_bytes < map_bytes + 4 * prod(graph.shapes["conv_pw_2_relu"])
 
 
-def test_a_published_network_needs_the_reference_for_its_softmax_alone():
+def test_a_published_network_needs_nothing_but_kernels():
     for graph in (mobilenet_v1(), mobilenet_v2(), mobilenet_v3_large(), mobilenet_v3_small()):
         zeros = {name: np.ones(shape, np.float32) for name, shape in graph.params.items()}
         plan = Plan(graph, zeros)
-        assert [step.target for step in plan.steps if step.kind is None] == ["predictions"]
+        assert [step.target for step in plan.steps if step.kind is None] == []
+        assert plan.steps[-1].kind == Kind.SOFTMAX
 
 
 @given(st.lists(st.tuples(st.integers(1, 99), st.integers(0, 9), st.integers(0, 5)), max_size=12))
@@ -622,3 +636,33 @@ def test_frozen_code_calls_nothing_of_python():
     """When this fails, Numba has changed: predictions still work, but each new process compiles for seconds."""
     native.native(host_width(), kernel_folder())
     assert list(kernel_folder().glob("driver-*.o"))
+
+
+def steps_of(name):
+    graph, params, _, _ = network(name)
+    return [step.kind.name if step.kind is not None else None for step in Plan(graph, params).steps]
+
+
+def test_layers_that_no_published_network_has_get_the_kernels_named_in_the_plan():
+    assert steps_of("odd layers") == [
+        "IMAGE", "CONV", "STRIP", "STRIP", "SIGMOID", "CONV", "DEPTHWISE", None, "DENSE",
+    ]  # fmt: skip
+    assert steps_of("own head") == ["STEM", "DEPTHWISE", "POINTWISE", "DENSE", "SOFTMAX"]
+
+
+def test_the_full_convolution_twin_is_general_convolutions_behind_the_stem():
+    assert steps_of("v1 full convolution") == ["STEM", *["CONV"] * 13, "POOL", "DENSE"]
+
+
+def test_a_depth_multiplier_changes_no_step_but_parts_the_product_before_from_it():
+    kinds = steps_of("v1 depth multiplier 2")
+    assert set(kinds) == {"STEM", "STRIP", "DEPTHWISE", "POINTWISE", "DENSE"}
+    assert kinds.count("STRIP") + kinds.count("DEPTHWISE") == 13
+
+
+def test_an_image_that_is_not_rgb_is_turned_into_a_map_and_scaled_first():
+    assert steps_of("grey")[:2] == ["IMAGE", "CONV"]
+    graph, params, _, _ = network("v3 small, five channels")
+    first, second, *_ = Plan(graph, params).steps
+    assert [op.name for op in first.ops] == ["rescaling"]
+    assert (first.kind, second.kind, second.source) == (Kind.IMAGE, Kind.CONV, "rescaling")

@@ -2,7 +2,7 @@
 
     activations   (H, W, C)   -> [blocks][H * W][lanes]         blocks of `lanes` channels, one vector a pixel
     matrix        (K, N)      -> [panels][K][panel of lanes]    panels of output channels, each read in one go
-    depthwise     (K, K, C)   -> [blocks][1 + K * K][lanes]     bias first, then the taps
+    depthwise     (K_h, K_w, C) -> [blocks][1 + K_h * K_w][lanes]   bias first, then the taps
 
 The last block or panel is filled up with zeros.
 """
@@ -52,8 +52,8 @@ def pack_vector(values: ArrayLike, lanes: int) -> Floats:
 
 
 def pack_depthwise(kernel: ArrayLike, bias: ArrayLike, lanes: int) -> Floats:
-    """(K, K, C) taps and (C,) bias -> (blocks, 1 + K * K, lanes)."""
+    """(K_h, K_w, C) taps and (C,) bias -> (blocks, 1 + K_h * K_w, lanes)."""
     kernel = np.asarray(kernel, np.float32)
-    K, _, C = kernel.shape
-    rows = np.concatenate([np.asarray(bias, np.float32)[None], kernel.reshape(K * K, C)])  # (1 + K * K, C)
-    return pack_matrix(rows, lanes).reshape(-1, 1 + K * K, lanes)
+    K_h, K_w, C = kernel.shape
+    rows = np.concatenate([np.asarray(bias, np.float32)[None], kernel.reshape(K_h * K_w, C)])  # (1 + K_h * K_w, C)
+    return pack_matrix(rows, lanes).reshape(-1, 1 + K_h * K_w, lanes)

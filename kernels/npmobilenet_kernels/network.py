@@ -14,7 +14,17 @@ from typing import Any
 from numba import njit
 
 from npmobilenet_kernels.scalars import add_now, give_way, invoke, pause, read, read_now, write
-from npmobilenet_kernels.steps import CALLED_OFF, FIELDS, SCRATCH_HEADER, Field, Job, Kind, Producer, Product
+from npmobilenet_kernels.steps import (
+    CALLED_OFF,
+    FIELDS,
+    SCRATCH_HEADER,
+    Activation,
+    Field,
+    Job,
+    Kind,
+    Producer,
+    Product,
+)
 from npmobilenet_kernels.vector import FLOAT_BYTES
 
 # Called by other compiled code alone: no wrappers for Python. No exceptions: no division here can be by zero.
@@ -114,6 +124,10 @@ def produce_row(step, arena, scratch, image, row, y, y_block):  # type: ignore[n
     columns = read(step, Field.SOURCE_WIDTH)
     segment = read(step, Field.SOURCE_BLOCK)
     source = arena + read(step, Field.SOURCE) + row * columns * read(step, Field.VECTOR)
+    if read(step, Field.PRODUCER_KIND) == Producer.REPEAT:
+        for c in range(read(step, Field.BLOCKS)):
+            repeat_block(step, c, source, columns, y + c * y_block)
+        return
     for n in range(panels_of(step, Field.PRODUCER)):
         w = weights_of(step, Field.PRODUCER, n)
         product_panel(step, Field.PRODUCER, n, columns, source, segment, w, y, y_block, 0)
@@ -129,6 +143,16 @@ def first_row(step, row):  # type: ignore[no-untyped-def]
 def end_row(step, row):  # type: ignore[no-untyped-def]
     """The input row after the last one that output row `row` of the depthwise layer reads."""
     return min(first_row(step, row) + read(step, Field.SIZE), read(step, Field.SOURCE_HEIGHT))
+
+
+@compiled
+def repeat_block(step, c, source, pixels, y):  # type: ignore[no-untyped-def]
+    """Block c of a map with every channel several times, from `pixels` pixels of the map at `source`."""
+    first = c * (read(step, Field.VECTOR) // FLOAT_BYTES)
+    multiplier = read(step, Field.MULTIPLIER)
+    channels = read(step, Field.CHANNELS)
+    block = read(step, Field.SOURCE_BLOCK)
+    invoke(read(step, Field.GATHER_TILE), (source, block, pixels, first, multiplier, channels, y))
 
 
 @compiled
@@ -149,8 +173,20 @@ def depthwise_row(step, rows, row, source, ring, w, y):  # type: ignore[no-untyp
         if place == ring:
             place = 0
     left = read(step, Field.LEFT)
+    width = read(step, Field.WIDTH)
     activation = read(step, Field.ACTIVATION)
-    invoke(read(step, Field.DEPTHWISE_TILE), (rows, columns, read(step, Field.WIDTH), left, zeros, w, y, activation))
+    size = read(step, Field.SIZE)
+    across = read(step, Field.SIZE_ACROSS)
+    stride = read(step, Field.STRIDE)
+    tile = read(step, Field.DEPTHWISE_TILE)
+    invoke(tile, (rows, columns, width, left, zeros, w, y, activation, size, across, stride))
+
+
+@compiled
+def filter_of(step, c):  # type: ignore[no-untyped-def]
+    """Address of block c of a depthwise layer's bias and weights."""
+    taps = read(step, Field.SIZE) * read(step, Field.SIZE_ACROSS)
+    return read(step, Field.WEIGHTS) + c * (1 + taps) * read(step, Field.VECTOR)
 
 
 @compiled
@@ -164,7 +200,6 @@ def strip(step, arena, scratch, begin, end, y, y_block):  # type: ignore[no-unty
     """Output rows begin ... end - 1, whose input rows are there; y: where row `begin` goes."""
     vector = read(step, Field.VECTOR)
     out_row = read(step, Field.WIDTH) * vector
-    size = read(step, Field.SIZE)
     panels = panels_of(step, Field.MATRIX)
     if read(step, Field.PRODUCER_KIND) != Producer.NONE:
         source = ring_of(step, scratch)
@@ -178,7 +213,7 @@ def strip(step, arena, scratch, begin, end, y, y_block):  # type: ignore[no-unty
     if panels > 0:
         filtered, filtered_block = scratch + SCRATCH_HEADER + read(step, Field.FILTERED), (end - begin) * out_row
     for c in range(read(step, Field.BLOCKS)):
-        w = read(step, Field.WEIGHTS) + c * (1 + size * size) * vector
+        w = filter_of(step, c)
         for row in range(begin, end):
             target = filtered + c * filtered_block + (row - begin) * out_row
             depthwise_row(step, scratch, row, source + c * source_block, ring, w, target)
@@ -240,7 +275,6 @@ def depthwise_panels(step, arena, scratch, first, last):  # type: ignore[no-unty
     out_row = read(step, Field.WIDTH) * vector
     in_height = read(step, Field.SOURCE_HEIGHT)
     in_pixels = in_height * read(step, Field.SOURCE_WIDTH)
-    size = read(step, Field.SIZE)
     target_block = read(step, Field.TARGET_BLOCK)
     average = read(step, Field.AVERAGE)
     expanded = scratch + SCRATCH_HEADER
@@ -253,8 +287,14 @@ def depthwise_panels(step, arena, scratch, first, last):  # type: ignore[no-unty
             whole = expanded - n * panel * block  # where the whole expanded map would begin
             product_panel(step, Field.PRODUCER, n, in_pixels, source, source_block, w, whole, block, 0)
             source, source_block = whole, block
+        elif read(step, Field.PRODUCER_KIND) == Producer.REPEAT:
+            block = in_pixels * vector
+            whole = expanded - n * panel * block
+            for c in range(n * panel, min((n + 1) * panel, read(step, Field.BLOCKS))):
+                repeat_block(step, c, source, in_pixels, whole + c * block)
+            source, source_block = whole, block
         for c in range(n * panel, min((n + 1) * panel, read(step, Field.BLOCKS))):
-            w = read(step, Field.WEIGHTS) + c * (1 + size * size) * vector
+            w = filter_of(step, c)
             out = arena + read(step, Field.TARGET) + c * target_block
             for row in range(read(step, Field.HEIGHT)):
                 depthwise_row(step, scratch, row, source + c * source_block, in_height, w, out + row * out_row)
@@ -331,17 +371,158 @@ def stem_rows(step, arena, scratch, image, first, last):  # type: ignore[no-unty
 
 @compiled
 def blocks_of_a_map(step, arena, first, last):  # type: ignore[no-untyped-def]
-    """Blocks first ... last - 1 of a global average or of a sum."""
+    """Blocks first ... last - 1 of a global average, of a sum or of a sigmoid."""
     pixels = read(step, Field.HEIGHT) * read(step, Field.WIDTH)
     for c in range(first, last):
         source = arena + read(step, Field.SOURCE) + c * read(step, Field.SOURCE_BLOCK)
         if read(step, Field.KIND) == Kind.POOL:
             y = arena + read(step, Field.TARGET) + c * read(step, Field.VECTOR)
             invoke(read(step, Field.POOL_TILE), (source, pixels, read(step, Field.ONE_OVER_PIXELS), y))
+            continue
+        block = c * read(step, Field.TARGET_BLOCK)
+        y = arena + read(step, Field.TARGET) + block
+        if read(step, Field.KIND) == Kind.ADD:
+            invoke(read(step, Field.ADD_TILE), (source, arena + read(step, Field.RESIDUAL) + block, pixels, y))
         else:
-            block = c * read(step, Field.TARGET_BLOCK)
-            other = arena + read(step, Field.RESIDUAL) + block
-            invoke(read(step, Field.ADD_TILE), (source, other, pixels, arena + read(step, Field.TARGET) + block))
+            invoke(read(step, Field.CURVE_TILE), (source, pixels, y))
+
+
+@compiled
+def conv_parts(step, arena, scratch, first, last):  # type: ignore[no-untyped-def]
+    """Units first ... last - 1 of any convolution; a unit is some panels of output channels for some whole tiles.
+
+    The pixels under the filter are gathered as [tap][block of channels][output pixel], so that the values of one output
+    pixel lie in segments as those of a 1x1 convolution with K * K times as many channels do. Only so many segments are
+    gathered at once as stay in cache, together with the weights that go with them; the sums so far wait in scratch.
+    """
+    vector = read(step, Field.VECTOR)
+    pixels = read(step, Field.HEIGHT) * read(step, Field.WIDTH)
+    rows = read(step, Field.MATRIX + Product.ROWS)
+    tiles = (pixels + rows - 1) // rows
+    panels = panels_of(step, Field.MATRIX)
+    segments = read(step, Field.MATRIX + Product.SEGMENTS)
+    parts = read(step, Field.PIXEL_PARTS)
+    groups = read(step, Field.PANEL_GROUPS)
+    chunk = read(step, Field.CHUNK)
+    for unit in range(first, last):
+        part = unit // groups
+        group = unit - part * groups
+        begin = part * tiles // parts * rows
+        end = min((part + 1) * tiles // parts * rows, pixels)
+        from_panel = group * panels // groups
+        to_panel = (group + 1) * panels // groups
+        segment = (end - begin) * vector
+        before, sums = scratch + read(step, Field.SUMS), scratch + read(step, Field.SUMS) + read(step, Field.SUMS_BYTES)
+        for done in range(0, segments, chunk):
+            count = min(chunk, segments - done)
+            for s in range(count):
+                gather_segment(step, arena, done + s, begin, end, scratch + s * segment)
+            for n in range(from_panel, to_panel):
+                place = (n - from_panel) * read(step, Field.PANEL) * segment
+                beside = before + place if done > 0 else 0
+                product_part(step, n, done, count, end - begin, scratch, sums + place, beside)
+            before, sums = sums, before
+        finish(step, arena, from_panel, to_panel, begin, end, before)
+
+
+@compiled
+def gather_segment(step, arena, index, begin, end, y):  # type: ignore[no-untyped-def]
+    """What one tap meets in one block of channels, for output pixels begin ... end - 1; row by row."""
+    vector = read(step, Field.VECTOR)
+    width = read(step, Field.WIDTH)
+    in_width = read(step, Field.SOURCE_WIDTH)
+    blocks = read(step, Field.BLOCKS)
+    across = read(step, Field.SIZE_ACROSS)
+    stride = read(step, Field.STRIDE)
+    zeros = read(step, Field.ZEROS)
+    tap = index // blocks
+    c = index - tap * blocks
+    u = tap // across
+    v = tap - u * across
+    lanes = read(step, Field.CHANNELS) - c * (vector // FLOAT_BYTES)
+    source = arena + read(step, Field.SOURCE) + c * read(step, Field.SOURCE_BLOCK)
+    pixel = begin
+    while pixel < end:
+        i = pixel // width
+        j = pixel - i * width
+        count = min(width - j, end - pixel)
+        row = i * stride + u - read(step, Field.TOP)
+        column = j * stride + v - read(step, Field.LEFT)
+        inside = in_width if 0 <= row < read(step, Field.SOURCE_HEIGHT) else 0
+        here = source + row * in_width * vector
+        invoke(read(step, Field.GATHER_TILE), (here, inside, column, stride, lanes, zeros, count, y))
+        y += count * vector
+        pixel += count
+
+
+@compiled
+def product_part(step, n, done, count, pixels, a, y, before):  # type: ignore[no-untyped-def]
+    """Segments done ... done + count - 1 of the sums of panel n, added to those at `before`, or to the bias if it is 0.
+
+    The last tile overlaps the one before, so y must be another place than `before`.
+    """
+    vector = read(step, Field.VECTOR)
+    panel = read(step, Field.PANEL)
+    tile = read(step, Field.MATRIX + Product.TILE)
+    rows = read(step, Field.MATRIX + Product.ROWS)
+    vectors = panel
+    if (n + 1) * panel > read(step, Field.MATRIX + Product.BLOCKS):
+        tile = read(step, Field.MATRIX + Product.NARROW_TILE)
+        rows = read(step, Field.MATRIX + Product.NARROW_ROWS)
+        vectors = 1
+    length = read(step, Field.MATRIX + Product.LENGTH)
+    w = weights_of(step, Field.MATRIX, n) + done * length * vectors * vector
+    start = read(step, Field.ZEROS) if before != 0 else read(step, Field.MATRIX + Product.BIAS) + n * panel * vector
+    segment = pixels * vector
+    first = 0
+    while first < pixels:
+        first = min(first, pixels - rows)
+        here = first * vector
+        beside = before + here if before != 0 else 0
+        invoke(tile, (a + here, segment, count, length, 0, w, start, y + here, segment, beside, Activation.LINEAR))
+        first += rows
+
+
+@compiled
+def finish(step, arena, from_panel, to_panel, begin, end, sums):  # type: ignore[no-untyped-def]
+    """Activation and residual of finished sums, to where they belong."""
+    vector = read(step, Field.VECTOR)
+    panel = read(step, Field.PANEL)
+    residual = read(step, Field.RESIDUAL)
+    activation = read(step, Field.MATRIX + Product.ACTIVATION)
+    for c in range(from_panel * panel, min(to_panel * panel, read(step, Field.MATRIX + Product.BLOCKS))):
+        place = c * read(step, Field.TARGET_BLOCK) + begin * vector
+        beside = arena + residual + place if residual >= 0 else 0
+        target = arena + read(step, Field.TARGET) + place
+        invoke(read(step, Field.FINISH_TILE), (sums, end - begin, activation, beside, target))
+        sums += (end - begin) * vector
+
+
+@compiled
+def image_rows(step, arena, image, first, last):  # type: ignore[no-untyped-def]
+    """Rows first ... last - 1 of the image, scaled, to a map in blocks of channels."""
+    vector = read(step, Field.VECTOR)
+    width = read(step, Field.WIDTH)
+    channels = read(step, Field.CHANNELS)
+    pitch = channels * FLOAT_BYTES
+    lanes = vector // FLOAT_BYTES
+    scale = read(step, Field.IMAGE_SCALE)
+    for row in range(first, last):
+        for c in range(read(step, Field.BLOCKS)):
+            source = image + row * width * pitch + c * vector
+            y = arena + read(step, Field.TARGET) + c * read(step, Field.TARGET_BLOCK) + row * width * vector
+            invoke(read(step, Field.GATHER_TILE), (source, pitch, min(lanes, channels - c * lanes), scale, width, y))
+
+
+@compiled
+def softmax_pixels(step, arena, first, last):  # type: ignore[no-untyped-def]
+    """Pixels first ... last - 1 of a softmax over the channels."""
+    block = read(step, Field.TARGET_BLOCK)
+    channels = read(step, Field.CHANNELS)
+    for pixel in range(first, last):
+        here = pixel * read(step, Field.VECTOR)
+        source = arena + read(step, Field.SOURCE) + here
+        invoke(read(step, Field.CURVE_TILE), (source, block, channels, arena + read(step, Field.TARGET) + here))
 
 
 @compiled
@@ -358,6 +539,12 @@ def work(step, arena, scratch, image, first, last):  # type: ignore[no-untyped-d
         dense(step, arena, first, last)
     elif kind == Kind.STEM:
         stem_rows(step, arena, scratch, image, first, last)
+    elif kind == Kind.CONV:
+        conv_parts(step, arena, scratch, first, last)
+    elif kind == Kind.IMAGE:
+        image_rows(step, arena, image, first, last)
+    elif kind == Kind.SOFTMAX:
+        softmax_pixels(step, arena, first, last)
     else:
         blocks_of_a_map(step, arena, first, last)
 

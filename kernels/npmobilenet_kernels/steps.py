@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import IntEnum, auto
 
-FIELDS = 80  # int64 values a row; `Field` names them
+FIELDS = 96  # int64 values a row; `Field` names them
 SCRATCH_HEADER = 64  # bytes at the start of a thread's scratch: addresses of the filter's rows
 
 
@@ -41,9 +41,13 @@ class Kind(IntEnum):
     DEPTHWISE = auto()  # [product, then] depthwise [, then average], one panel of channels at a time
     POINTWISE = auto()  # product [, then average], one panel of output channels at a time
     DENSE = auto()  # one row of a matrix product
-    POOL = auto()  # global average
+    POOL = auto()  # global average or maximum
     ADD = auto()  # sum of two maps
     STEM = auto()  # first convolution alone, row by row
+    SOFTMAX = auto()  # one pixel at a time
+    SIGMOID = auto()
+    CONV = auto()  # any convolution: pixels gathered, then product, some output pixels at a time
+    IMAGE = auto()  # the network's input, as it comes, to a map in blocks of channels
 
 
 class Product(IntEnum):
@@ -84,7 +88,7 @@ class Field(IntEnum):
     TARGET_BLOCK = auto()
     HEIGHT = auto()  # rows and columns
     WIDTH = auto()
-    AVERAGE = auto()  # where its average over all pixels goes, or -1
+    AVERAGE = auto()  # where its average or maximum over all pixels goes, or -1
     RESIDUAL = auto()  # map added to it, or -1
     # first convolution: its input, (H, W, c_in) as it comes
     IMAGE_HEIGHT = auto()
@@ -97,10 +101,11 @@ class Field(IntEnum):
     FILTER = auto()  # K
     FILTER_STRIDE = auto()
     COPY_TILE = auto()
-    # depthwise
+    # depthwise, and any convolution
     DEPTHWISE_TILE = auto()
     BLOCKS = auto()  # blocks of channels
-    SIZE = auto()  # K
+    SIZE = auto()  # rows of the filter, and columns
+    SIZE_ACROSS = auto()
     STRIDE = auto()
     TOP = auto()  # rows of zeros above, columns of zeros on the left
     LEFT = auto()
@@ -110,20 +115,29 @@ class Field(IntEnum):
     RING = auto()  # rows of the producer's output that are kept
     LINES = auto()  # bytes of scratch for the first convolution's input rows; the ring follows
     FILTERED = auto()  # where in the scratch the depthwise output goes
-    # pointwise and dense
-    PIXEL_PARTS = auto()  # a panel's pixels are cut into so many units
+    # pointwise, dense and any convolution
+    PANEL_GROUPS = auto()  # the panels are shared out among so many units
+    CHUNK = auto()  # segments that are gathered at once
+    SUMS = auto()  # where in the scratch the sums so far are, two copies of SUMS_BYTES
+    SUMS_BYTES = auto()
+    FINISH_TILE = auto()
+    PIXEL_PARTS = auto()  # the pixels, of a panel or of all, are cut into so many units
     GATE = auto()  # squeeze-and-excite: factor of every input channel, or -1
     SCALE_TILE = auto()
     GEMV_TILE = auto()
     GEMV_PANELS = auto()  # vectors of output that the tile computes
     POOL_TILE = auto()
     ADD_TILE = auto()
+    CURVE_TILE = auto()  # softmax or sigmoid
+    CHANNELS = auto()  # that the softmax runs over, or that a convolution reads
+    GATHER_TILE = auto()  # brings pixels into another order
+    MULTIPLIER = auto()  # depthwise outputs of one input channel
     PRODUCER_KIND = auto()  # a Producer
     INNER = auto()  # address of the row of the step that makes the input, for Producer.STRIP
     INNER_SCRATCH = auto()  # where in the scratch that step's scratch begins
     SCRATCH = auto()  # bytes of scratch that the step needs; the kernels do not read it
     # products
-    PRODUCER = 50  # Product columns of what makes the depthwise layer's input
+    PRODUCER = 64  # Product columns of what makes the depthwise layer's input
     MATRIX = PRODUCER + len(Product)  # Product columns of the pointwise layer
 
 
@@ -134,6 +148,7 @@ class Producer(IntEnum):
     POINTWISE = auto()
     STEM = auto()
     STRIP = auto()
+    REPEAT = auto()  # the source itself, each channel several times
 
 
 class Activation(IntEnum):

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from npmobilenet_kernels.curves import sigmoid, softmax
+from npmobilenet_kernels.gather import gather_pixels, image_pixels, repeat_channels
 from npmobilenet_kernels.lanes import Lanes
 from npmobilenet_kernels.steps import Activation
-from npmobilenet_kernels.vector import FLOAT_BYTES, Emit, Emitter, Value, Values
+from npmobilenet_kernels.vector import ADDRESS_BYTES, FLOAT_BYTES, Emit, Emitter, Value, Values
 
 DEPTHWISE_PIXELS = (8, 7, 4)  # output pixels of one depthwise tile: 7 divides the maps of images of 224, 8 those of 128
 DEPTHWISE_ENDS = {  # zeros on the left and right of a row, by size and stride: SAME for odd and even widths
@@ -41,30 +43,30 @@ def gemv_name(streams: int, lanes: Lanes) -> str:
     return f"npmobilenet_gemv_{streams}x{lanes.width}"
 
 
-def depthwise_name(size: int, stride: int, lanes: Lanes, fixed: tuple[int, int, int] | None = None) -> str:
-    """Symbol of a depthwise row: for any zeros at its ends, or for `fixed` (pixels, left, right)."""
-    ends = "_any" if fixed is None else "_{}_{}_{}".format(*fixed)
-    return f"npmobilenet_depthwise_{size}x{size}s{stride}{ends}x{lanes.width}"
+def depthwise_name(size: int, stride: int, lanes: Lanes, pixels: int, left: int, right: int) -> str:
+    """Symbol of the depthwise row for so many pixels a tile and so many zeros at its ends."""
+    return f"npmobilenet_depthwise_{size}x{size}s{stride}_{pixels}_{left}_{right}x{lanes.width}"
 
 
-def depthwise_choice(size: int, stride: int, left: int, right: int, width: int, lanes: Lanes) -> str:
+def depthwise_choice(sides: tuple[int, ...], stride: int, left: int, right: int, width: int, lanes: Lanes) -> str:
     """Symbol of the best depthwise row.
 
     Args:
-        size, stride: of the filter.
+        sides, stride: of the filter.
         left: columns of zeros on the left; right: columns beyond the right end that the last output reads.
         width: output columns.
     """
     beside = max(-(-left // stride), -(-right // stride))  # outputs at an end that read zeros
     fitting = [pixels for pixels in DEPTHWISE_PIXELS if width == pixels or width >= pixels + beside]
-    if (left, right) not in DEPTHWISE_ENDS[size, stride] or not fitting:
-        return depthwise_name(size, stride, lanes)
+    size = sides[0]
+    if sides != (size, size) or (left, right) not in DEPTHWISE_ENDS.get((size, stride), []) or not fitting:
+        return simple_name("depthwise_row", lanes)
     pixels = min(fitting, key=lambda pixels: -(-width // pixels) * (pixels + 1))
-    return depthwise_name(size, stride, lanes, (pixels, left, right))
+    return depthwise_name(size, stride, lanes, pixels, left, right)
 
 
 def simple_name(operation: str, lanes: Lanes) -> str:
-    """Symbol of pool, scale_weights, add_pixels or scale_and_copy."""
+    """Symbol of a tile that there is only one of: pool, largest, scale_weights, add_pixels, softmax, ..."""
     return f"npmobilenet_{operation}_x{lanes.width}"
 
 
@@ -80,10 +82,12 @@ def all_tiles(lanes: Lanes) -> dict[str, Emit]:
     for streams in lanes.streams:
         tiles[gemv_name(streams, lanes)] = gemv_tile(streams, GEMV_SPLIT if streams == 1 else 1)
     for (size, stride), ends in DEPTHWISE_ENDS.items():
-        tiles[depthwise_name(size, stride, lanes)] = depthwise_row(size, stride)
         for fixed in ((pixels, *zeros) for zeros in ends for pixels in DEPTHWISE_PIXELS):
-            tiles[depthwise_name(size, stride, lanes, fixed)] = depthwise_row_fixed(size, stride, *fixed)
-    simple = (pool, scale_weights, add_pixels, scale_and_copy)
+            tiles[depthwise_name(size, stride, lanes, *fixed)] = depthwise_row_fixed(size, stride, *fixed)
+    simple = (
+        pool, largest, scale_weights, add_pixels, scale_and_copy, gather_pixels, image_pixels, repeat_channels, softmax,
+        sigmoid, depthwise_row, finish_pixels,
+    )  # fmt: skip
     return tiles | {simple_name(emit.__name__, lanes): emit for emit in simple}
 
 
@@ -221,8 +225,11 @@ def gemv_tile(panels: int, split: int) -> Emit:
     return emit
 
 
-def depthwise_row(size: int, stride: int) -> Emit:
-    """One output row of a depthwise convolution, for one block of W channels, with any zeros at its ends.
+def depthwise_row(
+    e: Emitter, rows: Value, width: Value, out_width: Value, left: Value, zero: Value, w: Value, y: Value,
+    activation: Value, size: Value, across: Value, stride: Value,
+) -> None:  # fmt: skip
+    """One output row of any depthwise convolution, for one block of W channels, pixel by pixel.
 
         y[j, :] = act(bias[:] + sum_{u, v} x[row u, j stride + v - left, :] w[u, v, :])
 
@@ -230,37 +237,36 @@ def depthwise_row(size: int, stride: int) -> Emit:
         rows: (size,) addresses of the input rows; a row outside the image is one of zeros.
         width: input columns; out_width: output columns; left: columns of zeros on the left.
         zero: address of a zero vector.
-        w: bias (W,), then weights (size, size, W).
+        w: bias (W,), then weights (size, across, W).
         y: output row; activation: its number.
-
-    Args:
-        size: K of the K x K filter. stride: 1 or 2.
+        size, across, stride: rows and columns of the filter, and its step.
     """
 
-    def emit(
-        e: Emitter, rows: Value, width: Value, out_width: Value, left: Value, zero: Value, w: Value, y: Value,
-        activation: Value,
-    ) -> None:  # fmt: skip
-        def one_pixel(j: Value, _: Values) -> Values:
-            corner = e.add(e.multiply(j, stride), e.negate(left))
+    def one_pixel(j: Value, _: Values) -> Values:
+        corner = e.add(e.multiply(stride, j), e.negate(left))
 
-            def column(row: Value, c: int) -> Value:
-                here = e.add(corner, c)
-                return e.load(e.where(e.below(here, width), e.add(row, e.multiply(here, e.bytes)), zero))
+        def one_row(u: Value, carried: Values) -> Values:
+            row = e.read(e.add(rows, e.multiply(u, ADDRESS_BYTES)), 0)
 
-            sums = _filtered(e, size, stride, 1, rows, w, column)
-            _store_pixels(e, activate(e, activation, sums), y, j)
-            return []
+            def one_tap(v: Value, carried: Values) -> Values:
+                total, weight = carried
+                here = e.add(corner, v)
+                x = e.load(e.where(e.below(here, width), e.add(row, e.multiply(here, e.bytes)), zero))
+                return [e.fma(x, e.load(weight), total), e.add(weight, e.bytes)]
 
-        e.loop(out_width, [], one_pixel)
+            return e.loop(across, carried, one_tap)
 
-    return emit
+        total, _ = e.loop(size, [e.load(w), e.add(w, e.bytes)], one_row)
+        _store_pixels(e, activate(e, activation, [total]), y, j)
+        return []
+
+    e.loop(out_width, [], one_pixel)
 
 
 def depthwise_row_fixed(size: int, stride: int, pixels: int, left: int, right: int) -> Emit:
     """`depthwise_row` for known zeros at the ends, `pixels` outputs at a time: the ends are tiles that leave taps out.
 
-    Args of the tile: those of `depthwise_row`; `left` and `zero` are not used.
+    Args of the tile: those of `depthwise_row`; `left`, `zero` and those behind `activation` are not used.
 
     Args:
         size, stride: of the filter.
@@ -271,7 +277,7 @@ def depthwise_row_fixed(size: int, stride: int, pixels: int, left: int, right: i
 
     def emit(
         e: Emitter, rows: Value, width: Value, out_width: Value, _left: Value, _zero: Value, w: Value, y: Value,
-        activation: Value,
+        activation: Value, _size: Value, _across: Value, _stride: Value,
     ) -> None:  # fmt: skip
         def tile(first: Value, no_left: int, no_right: int) -> Values:
             """Outputs first ... first + pixels - 1; so many columns are missing at either end of what they read."""
@@ -341,6 +347,16 @@ def pool(e: Emitter, x: Value, pixels: Value, scale: Value, y: Value) -> None:
     e.store(e.times(total, e.splat(scale)), y)
 
 
+def largest(e: Emitter, x: Value, pixels: Value, _scale: Value, y: Value) -> None:
+    """Global maximum of one block of channels, by the arguments of `pool`: y[:] = max_p x[p, :]. NaN stays NaN."""
+
+    def one_pixel(index: Value, carried: Values) -> Values:
+        return [e.larger(e.load(e.add(x, e.multiply(index, e.bytes))), carried[0])]
+
+    (result,) = e.loop(pixels, [e.constant(float("-inf"))], one_pixel)
+    e.store(result, y)
+
+
 def scale_weights(e: Emitter, w: Value, gate: Value, k: Value, panel: Value, y: Value) -> None:
     """Squeeze-and-excite, folded into the next product: y[k, :] = gate[k] w[k, :], for weights of `panel` vectors."""
 
@@ -374,6 +390,23 @@ def scale_and_copy(e: Emitter, x: Value, count: Value, factors: Value, y: Value)
     whole = e.divide(count, e.width)
     vectors(e, e.integer(0), whole)
     vectors(e.with_width(1), e.multiply(whole, e.bytes), e.add(count, e.multiply(whole, -e.width)))
+
+
+def finish_pixels(e: Emitter, x: Value, pixels: Value, activation: Value, residual: Value, y: Value) -> None:
+    """What is left to do to sums, one block of channels: y[p, :] = act(x[p, :]) + residual[p, :], if it is not 0."""
+
+    def one_pixel(index: Value, _: Values) -> Values:
+        offset = e.multiply(index, e.bytes)
+        result = activate(e, activation, [e.load(e.add(x, offset))])
+
+        def with_residual() -> Values:
+            return [e.plus(result[0], e.load(e.add(residual, offset)))]
+
+        (total,) = e.choose(e.compare("!=", residual, 0), with_residual, lambda: result)
+        e.store(total, e.add(y, offset))
+        return []
+
+    e.loop(pixels, [], one_pixel)
 
 
 def add_pixels(e: Emitter, x: Value, other: Value, pixels: Value, y: Value) -> None:

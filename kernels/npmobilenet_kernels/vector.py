@@ -24,6 +24,8 @@ I64 = ir.IntType(64)
 I8 = ir.IntType(8)
 POINTER = ir.PointerType()
 FLOAT_BYTES = 4
+ADDRESS_BYTES = 8
+ROUNDING = 1.5 * 2**23  # added to a small float, it leaves a whole number in the last bits
 
 Value = Any  # llvmlite's ir.Value; its stubs are not typed
 Values = list[Value]
@@ -62,9 +64,9 @@ class Emitter:
         """base * factor."""
         return self.builder.mul(base, self._value(factor))
 
-    def divide(self, count: Value, divisor: int) -> Value:
+    def divide(self, count: Value, divisor: Value | int) -> Value:
         """count / divisor, rounded down, for count >= 0 (negative counts become 0 rounds of a loop)."""
-        return self.builder.sdiv(count, self.integer(divisor))
+        return self.builder.sdiv(count, self._value(divisor))
 
     def negate(self, value: Value) -> Value:
         """-value."""
@@ -101,7 +103,7 @@ class Emitter:
 
     def read(self, table: Value, index: int) -> Value:
         """table[index] of a table of 64-bit integers."""
-        return self.builder.load(self._pointer(table, 8 * index), typ=I64)
+        return self.builder.load(self._pointer(table, ADDRESS_BYTES * index), typ=I64)
 
     def splat(self, address: Value, offset: int = 0) -> Value:
         """The float at address + offset bytes, in every lane."""
@@ -144,6 +146,62 @@ class Emitter:
     def times(self, a: Value, b: Value) -> Value:
         """a * b in every lane."""
         return self.builder.fmul(a, b)
+
+    def minus(self, a: Value, b: Value) -> Value:
+        """a - b in every lane."""
+        return self.builder.fsub(a, b)
+
+    def over(self, a: Value, b: Value) -> Value:
+        """a / b in every lane."""
+        return self.builder.fdiv(a, b)
+
+    def larger(self, a: Value, b: Value) -> Value:
+        """max(a, b) in every lane; NaN where either is NaN, as with np.maximum."""
+        takes_a = self.builder.or_(self.builder.fcmp_ordered(">", a, b), self.builder.fcmp_unordered("uno", a, a))
+        return self.builder.select(takes_a, a, b)
+
+    def less(self, a: Value, b: Value) -> Value:
+        """Lanes in which a < b; not those with a NaN."""
+        return self.builder.fcmp_ordered("<", a, b)
+
+    def magnitude(self, x: Value) -> Value:
+        """|x| in every lane."""
+        kind = ir.FunctionType(self.vector, [self.vector])
+        return self.builder.call(declared(self.builder.module, f"llvm.fabs.v{self.width}f32", kind), [x])
+
+    def power_of_two(self, n: Value) -> Value:
+        """2**n for the whole numbers n that a float of the size of `ROUNDING` holds in its last bits, -126 <= n <= 127.
+
+        A float's exponent is 127 + n, in the bits from 23 on.
+        """
+        integers = ir.VectorType(ir.IntType(32), self.width)
+        shift, one = (ir.Constant(integers, [value] * self.width) for value in (23, 127 << 23))
+        bits = self.builder.add(self.builder.shl(self.builder.bitcast(n, integers), shift), one)
+        return self.builder.bitcast(bits, self.vector)
+
+    def combined(self, x: Value, combine: Callable[[Value, Value], Value]) -> Value:
+        """All lanes of x, combined in pairs, pairs of pairs and so on, in every lane of the result."""
+        distance = self.width // 2
+        while distance:
+            lanes = [(lane + distance) % self.width for lane in range(self.width)]
+            turned = ir.Constant(ir.VectorType(ir.IntType(32), self.width), lanes)
+            x = combine(x, self.builder.shuffle_vector(x, ir.Constant(self.vector, ir.Undefined), turned))
+            distance //= 2
+        return x
+
+    def doubled(self, x: Value, half: int) -> Value:
+        """Every lane of the lower (0) or upper (1) half of x, twice."""
+        lanes = [(half * self.width + lane) // 2 for lane in range(self.width)]
+        order = ir.Constant(ir.VectorType(ir.IntType(32), self.width), lanes)
+        return self.builder.shuffle_vector(x, ir.Constant(self.vector, ir.Undefined), order)
+
+    def first_lanes(self, count: Value) -> Value:
+        """The first `count` lanes, as a condition for `where`; none for count <= 0, all from the width on."""
+        wide = ir.VectorType(I64, self.width)
+        one = self.builder.insert_element(ir.Constant(wide, ir.Undefined), count, ir.Constant(ir.IntType(32), 0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
+        limit = self.builder.shuffle_vector(one, ir.Constant(wide, ir.Undefined), zeros)
+        return self.builder.icmp_signed("<", ir.Constant(wide, list(range(self.width))), limit)
 
     def clamp(self, x: Value, low: Value, high: Value) -> Value:
         """min(max(x, low), high); NaN stays NaN, as with np.maximum and np.minimum.
