@@ -14,8 +14,7 @@ def run_step(plan, number, arena, x):
     if step.kind is None:
         plan._run_reference(step, arena, x)
     else:
-        row = plan._table.values[number:].ctypes.data
-        plan._native.run(row, 1, arena.address, arena.scratch(0), x.ctypes.data, 0, 1, 0, 0)
+        plan._run_native(number, number + 1, arena, x, None)
 
 
 def made_by(step):
