@@ -73,7 +73,8 @@ def _sums_bound(op, inputs, errors):
     if op.kind == "conv":
         return bounds.conv2d_bound(x, op.kernel, op.bias, error, **window) + tiny
     if op.kind == "depthwise":
-        return bounds.depthwise_conv2d_bound(x, op.kernel[..., None], op.bias, error, **window)
+        filters = op.kernel.reshape(*op.kernel.shape[:2], x.shape[-1], -1)  # (K_h, K_w, C, M)
+        return bounds.depthwise_conv2d_bound(x, filters, op.bias, error, **window)
     if op.kind == "dense":
         return bounds.dense_bound(x, op.kernel, op.bias, error)
     assert op.kind == "norm"  # x * kernel + bias: a 1 x 1 filter for each channel
