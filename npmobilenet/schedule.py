@@ -47,6 +47,8 @@ class Step:
     @property
     def reads(self) -> set[str]:
         """Names of all values that it needs."""
+        if not self.ops:  # the image itself, turned into a map
+            return {self.source}
         made = {op.name for op in self.ops}
         return {name for op in self.ops for name in op.reads} - made
 

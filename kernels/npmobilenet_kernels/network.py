@@ -413,7 +413,8 @@ def conv_parts(step, arena, scratch, first, last):  # type: ignore[no-untyped-de
         to_panel = (group + 1) * panels // groups
         segment = (end - begin) * vector
         before, sums = scratch + read(step, Field.SUMS), scratch + read(step, Field.SUMS) + read(step, Field.SUMS_BYTES)
-        for done in range(0, segments, chunk):
+        done = 0
+        while done < segments:
             count = min(chunk, segments - done)
             for s in range(count):
                 gather_segment(step, arena, done + s, begin, end, scratch + s * segment)
@@ -422,6 +423,7 @@ def conv_parts(step, arena, scratch, first, last):  # type: ignore[no-untyped-de
                 beside = before + place if done > 0 else 0
                 product_part(step, n, done, count, end - begin, scratch, sums + place, beside)
             before, sums = sums, before
+            done += count
         finish(step, arena, from_panel, to_panel, begin, end, before)
 
 
