@@ -249,7 +249,7 @@ class Alone:
                 read_only.append(room)
         for room in read_only:
             room.forbid_writing()
-        job = new_job()
+        job = new_job(members)
         for member in range(members):
             scratch = Room(self._scratch, at_end)
             arrived = -members  # so that nobody waits for the others

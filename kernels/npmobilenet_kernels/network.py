@@ -1,8 +1,9 @@
 """The whole network in one native call: loops over the plan's steps, and over rows, blocks and panels inside each.
 
-Every thread of the team runs `run` on the same job, which names the table. A step has units of work; the units are
-shared out in order, and nobody starts the next step before all have finished this one. Each output value is computed by
-the same instructions in the same order whoever computes it, so the result does not depend on the number of threads.
+Every thread of the team runs `run` on the same job, which names the table. A step has units of work; each thread has a
+share of them, whoever is ready helps the others, and nobody starts the next step before this one is finished. Each
+output value is computed by the same instructions in the same order whoever computes it, so the result does not depend
+on the number of threads.
 
 Tiles are called by the addresses in the table, so this file knows neither vector width nor tile sizes.
 """
@@ -31,6 +32,8 @@ from npmobilenet_kernels.vector import FLOAT_BYTES
 OPTIONS: Any = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 compiled: Any = njit(**OPTIONS)
 LINE = 64  # bytes of a cache line
+HALF = 1 << 32  # what the upper half of an int64 counts
+GRABS = 8  # a thread takes its share of a step in so many goes, so that something is left for whoever is ready
 SPINS = 2000  # looks at the barrier before the core is offered to somebody else
 
 
@@ -238,8 +241,11 @@ def inner_row(step, arena, scratch, image, row, ready, y, y_block):  # type: ign
 
 
 @compiled
-def strips(step, arena, scratch, image, first, last):  # type: ignore[no-untyped-def]
-    """Strips first ... last - 1: the producer's rows go round a ring in cache, and so do the depthwise layer's."""
+def strips(step, arena, scratch, image, first, last, goes_on):  # type: ignore[no-untyped-def]
+    """Strips first ... last - 1: the producer's rows go round a ring in cache, and so do the depthwise layer's.
+
+    goes_on: whether this thread has just done the strip before `first`, so that the rows it needed are in the ring.
+    """
     vector = read(step, Field.VECTOR)
     out_row = read(step, Field.WIDTH) * vector
     in_row = read(step, Field.SOURCE_WIDTH) * vector
@@ -248,7 +254,7 @@ def strips(step, arena, scratch, image, first, last):  # type: ignore[no-untyped
     inner = read(step, Field.INNER)
     source = ring_of(step, scratch)
     ring = read(step, Field.RING)
-    ready = 0
+    ready = end_row(step, first * strip_rows - 1) if goes_on else 0
     for number in range(first, last):
         begin = number * strip_rows
         end = min(begin + strip_rows, read(step, Field.HEIGHT))
@@ -528,11 +534,11 @@ def softmax_pixels(step, arena, first, last):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def work(step, arena, scratch, image, first, last):  # type: ignore[no-untyped-def]
-    """Units first ... last - 1 of one step."""
+def work(step, arena, scratch, image, first, last, goes_on):  # type: ignore[no-untyped-def]
+    """Units first ... last - 1 of one step; goes_on: whether this thread has just done the one before."""
     kind = read(step, Field.KIND)
     if kind == Kind.STRIP:
-        strips(step, arena, scratch, image, first, last)
+        strips(step, arena, scratch, image, first, last, goes_on)
     elif kind == Kind.DEPTHWISE:
         depthwise_panels(step, arena, scratch, first, last)
     elif kind == Kind.POINTWISE:
@@ -566,23 +572,68 @@ def wait(barrier, target):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def share_of(job, thread, index):  # type: ignore[no-untyped-def]
+    """Address of the int64 that says which units of step `index` are left in a thread's share."""
+    threads = read(job, Job.THREADS)
+    return job + (Job.SHARES + (index % 2 * threads + thread) * LINE // 8) * 8
+
+
+@compiled
+def deal(job, thread, index, step):  # type: ignore[no-untyped-def]
+    """Give a thread its share of a step's units: the first in the lower half of the int64, the end in the upper."""
+    threads = read(job, Job.THREADS)
+    units = read(step, Field.UNITS)
+    first = thread * units // threads
+    end = (thread + 1) * units // threads
+    write(share_of(job, thread, index), 0, end * HALF + first)
+
+
+@compiled
+def do_units(job, thread, index, step, scratch):  # type: ignore[no-untyped-def]
+    """Work on one step until no unit is left: this thread's share from its beginning, then the others' from their ends.
+
+    Whoever takes units adds to the int64 of the share, and sees what was left of it just before: one addition tells
+    everybody what is whose, also where more is taken than there is.
+    """
+    arena, image = read(job, Job.ARENA), read(job, Job.IMAGE)
+    threads = read(job, Job.THREADS)
+    size = max(1, read(step, Field.UNITS) // (threads * GRABS))
+    share = share_of(job, thread, index)
+    goes_on = False
+    left = add_now(share, size)
+    while left % HALF < left // HALF:
+        first = left % HALF
+        work(step, arena, scratch, image, first, min(first + size, left // HALF), goes_on)
+        goes_on = True
+        left = add_now(share, size)
+    for distance in range(1, threads):
+        share = share_of(job, (thread + distance) % threads, index)
+        left = read_now(share)
+        while left % HALF < left // HALF:
+            left = add_now(share, -size * HALF)
+            first, end = left % HALF, left // HALF
+            if first < end:
+                work(step, arena, scratch, image, max(first, end - size), end, False)
+
+
+@compiled
 def take_part(job, thread):  # type: ignore[no-untyped-def]
     """This thread's part of every step; False when the call is off."""
     threads = read(job, Job.THREADS)
-    arena = read(job, Job.ARENA)
     scratch = read(job, Job.SCRATCH) + thread * read(job, Job.SCRATCH_BYTES)
-    image = read(job, Job.IMAGE)
+    steps = read(job, Job.STEPS)
     arrived = read(job, Job.ARRIVED)
-    step = read(job, Job.TABLE)
-    for _ in range(read(job, Job.STEPS)):
-        units = read(step, Field.UNITS)
-        work(step, arena, scratch, image, thread * units // threads, (thread + 1) * units // threads)
-        step += FIELDS * 8
-        arrived += threads
-        if threads > 1:
+    for index in range(steps):
+        step = read(job, Job.TABLE) + index * FIELDS * 8
+        if threads == 1:
+            work(step, read(job, Job.ARENA), scratch, read(job, Job.IMAGE), 0, read(step, Field.UNITS), False)
+        else:
+            if index + 1 < steps:
+                deal(job, thread, index + 1, step + FIELDS * 8)
+            do_units(job, thread, index, step, scratch)
             barrier = job + Job.BARRIER * 8
             add_now(barrier, 1)
-            if not wait(barrier, arrived):
+            if not wait(barrier, arrived + (index + 1) * threads):
                 return False
     return True
 
@@ -604,6 +655,9 @@ def run(job, thread, seen, patience):  # type: ignore[no-untyped-def]
     """
     if thread == 0:
         if read(job, Job.THREADS) > 1:
+            if read(job, Job.STEPS) > 0:
+                for member in range(read(job, Job.THREADS)):
+                    deal(job, member, 0, read(job, Job.TABLE))
             add_now(job + Job.CALLS * 8, 1)
         take_part(job, thread)
         return 0

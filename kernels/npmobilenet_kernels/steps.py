@@ -29,9 +29,7 @@ class Job(IntEnum):
     ARRIVED = auto()  # value of BARRIER before the first step
     CALLS = 16  # jobs so far
     BARRIER = 32  # arrivals so far, at the ends of all steps of all jobs, or CALLED_OFF
-
-
-JOB_COLUMNS = 48
+    SHARES = 48  # of every thread, in this step and in the next one; a cache line each
 
 
 class Kind(IntEnum):

@@ -22,7 +22,7 @@ from queue import SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
-from npmobilenet_kernels.steps import CALLED_OFF, JOB_COLUMNS, Job
+from npmobilenet_kernels.steps import CALLED_OFF, Job
 
 PATIENCE = 2000  # looks for the next job before a thread goes to sleep: a tenth of a millisecond
 DISMISSED = "dismissed"
@@ -48,7 +48,7 @@ class Team:
 
     def __init__(self, size: int, run: Run) -> None:
         self.size = size
-        self.job = new_job()
+        self.job = new_job(size)
         self._run = run
         self._calls = 0  # what Job.CALLS is, or is about to be
         self._asleep: list[SimpleQueue[Member | str | None]] = []
@@ -141,11 +141,13 @@ class Team:
                 task(number)
 
 
-def new_job() -> NDArray[np.int64]:
+def new_job(threads: int = 1) -> NDArray[np.int64]:
     """Zeros for the columns of `steps.Job`, from the beginning of a cache line on."""
-    room = np.zeros(JOB_COLUMNS + 8, np.int64)
+    line = 64 // 8
+    columns = Job.SHARES + 2 * threads * line
+    room = np.zeros(columns + line, np.int64)
     skip = -room.ctypes.data % 64 // 8
-    return room[skip : skip + JOB_COLUMNS]
+    return room[skip : skip + columns]
 
 
 class _Office:
