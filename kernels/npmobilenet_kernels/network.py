@@ -480,6 +480,7 @@ def product_part(step, n, done, count, pixels, a, y, before):  # type: ignore[no
         vectors = 1
     length = read(step, Field.MATRIX + Product.LENGTH)
     w = weights_of(step, Field.MATRIX, n) + done * length * vectors * vector
+    linear = Activation.LINEAR
     start = read(step, Field.ZEROS) if before != 0 else read(step, Field.MATRIX + Product.BIAS) + n * panel * vector
     segment = pixels * vector
     first = 0
@@ -487,7 +488,7 @@ def product_part(step, n, done, count, pixels, a, y, before):  # type: ignore[no
         first = min(first, pixels - rows)
         here = first * vector
         beside = before + here if before != 0 else 0
-        invoke(tile, (a + here, segment, count, length, 0, w, start, y + here, segment, beside, Activation.LINEAR))
+        invoke(tile, (a + here, segment, count, length, 0, w, start, y + here, segment, beside, linear, w))
         first += rows
 
 
