@@ -228,7 +228,9 @@ class Alone:
         )
 
     def run(self, members, at_end):
-        """Run it as so many threads would, one after the other; the values that it made."""
+        """Run it as the last and as the first of so many threads would, who finds the others late and does their units,
+        too; the values that it made.
+        """
         image = filled(Room(4 * self._image, at_end), numbers(self._image))
         rows = [Room(row.nbytes, at_end) for row in self._rows]
         columns = [room.floats.view(np.int64) for room in rows]
@@ -249,12 +251,15 @@ class Alone:
                 read_only.append(room)
         for room in read_only:
             room.forbid_writing()
-        job = new_job(members)
-        for member in range(members):
-            scratch = Room(self._scratch, at_end)
+        units = int(self._rows[0][Field.UNITS])
+        for member in sorted({members - 1, 0}, reverse=True):
+            scratch, job = Room(self._scratch, at_end), new_job(members)
             arrived = -members  # so that nobody waits for the others
             job[: Job.ARRIVED + 1] = (rows[0].address, 1, 0, scratch.address, 0, image.address, members, arrived)
             job[Job.CALLS] = 1  # one more than the member has seen
+            for number in range(members):
+                first, end = number * units // members, (number + 1) * units // members
+                job[Job.SHARES + 8 * number] = (end << 32) + first
             self._run(job.ctypes.data, member, 0, 1)
         for floats, place in made:
             assert_no_nan(floats, place, self._lanes)
