@@ -117,10 +117,10 @@ class Table:
             row |= self._map(Field.TARGET, Field.TARGET_BLOCK, step.target)
         if not step.reads_image:
             row |= self._map(Field.SOURCE, Field.SOURCE_BLOCK, step.source)
-        return row | (self._strip(step, 1) if inner else write[step.kind](step))
+        return row | (self._strip(step, inner=True) if inner else write[step.kind](step))
 
-    def _strip(self, step: Step, most: int = STRIP_PIXELS) -> Row:
-        """A step in strips, of `most` rows at most."""
+    def _strip(self, step: Step, *, inner: bool = False) -> Row:
+        """A step in strips of a few rows; of one row, if another step asks for them."""
         op = _present(step.depthwise)
         row = self._filter(op)
         (H, W, C), K = op.shape, row[Field.SIZE]
@@ -142,9 +142,8 @@ class Table:
             return (rows - 1) * op.stride + K
 
         rows = 1
-        while (
-            rows < min(H, most) and rows * W < STRIP_PIXELS and ring(rows + 1) * in_row + (rows + 1) * out_row <= CACHE
-        ):
+        most = 1 if inner else H
+        while rows < most and rows * W < STRIP_PIXELS and ring(rows + 1) * in_row + (rows + 1) * out_row <= CACHE:
             rows += 1
         row |= {
             Field.STRIP_ROWS: rows, Field.UNITS: -(-H // rows), Field.RING: ring(rows), Field.LINES: lines,
@@ -152,10 +151,10 @@ class Table:
             Field.SCRATCH: SCRATCH_HEADER + lines + ring(rows) * in_row + rows * out_row,
         }  # fmt: skip
         if step.inner is not None:
-            inner = self._row(step.inner, inner=True)
+            source = self._row(step.inner, inner=True)
             row |= {Field.INNER: len(self._inner_rows), Field.INNER_SCRATCH: row[Field.SCRATCH]}
-            row[Field.SCRATCH] += inner.pop(Field.SCRATCH)
-            self._inner_rows.append(inner)
+            row[Field.SCRATCH] += source.pop(Field.SCRATCH)
+            self._inner_rows.append(source)
         if step.pointwise is not None:
             last = H - (H - 1) // rows * rows  # rows of the last strip
             row |= self._product(Field.MATRIX, step.pointwise, last * W) | self._extras(step.pointwise)

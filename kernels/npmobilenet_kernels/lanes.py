@@ -18,8 +18,8 @@ class Lanes:
         rows: pixels of the tiles, largest first; the last is 1.
         narrow_rows: the same for the last panel of an odd number of vectors, which is one vector wide.
         stem_rows: pixels of the first convolution's tiles, for whole and for narrow panels.
-        streams: vectors of a dense layer's output computed at once, each from its own stream of weights, largest first:
-            with 16 streams a core reads 18 GB/s from its last cache, with 4 it reads 11. The last is 1.
+        streams: vectors of a dense layer's output computed at once, each from its own stream of weights, largest first,
+            so that many lines are on their way at once. The last is 1.
     """
 
     width: int
@@ -30,8 +30,8 @@ class Lanes:
     streams: tuple[int, ...]
 
 
-# 32 registers with AVX-512: 14 x 2 accumulators, 2 weights, 1 pixel. Measured on maps of 14 x 14: 128 GFLOP/s, against
-# 119 for 28 x 1. 10 rows for 7 x 7, where five tiles of 10 waste one pixel.
+# 32 registers with AVX-512: 14 x 2 accumulators, 2 weights, 1 pixel. That is 16 loads for 28 multiply-adds, where 28 x
+# 1 has 29, and the CPU two of each in a cycle. 10 rows for 7 x 7, where five tiles of 10 waste one pixel.
 # 16 registers otherwise: 6 x 2 accumulators, 2 weights, 1 pixel.
 LANES = {
     16: Lanes(16, 2, (14, 13, 12, 10, 8, 4, 1), (28, 25, 16, 8, 1), (14, 16), (16, 8, 1)),

@@ -18,6 +18,7 @@ from npmobilenet_kernels.scalars import add_now, give_way, invoke, pause, read, 
 from npmobilenet_kernels.steps import (
     CALLED_OFF,
     FIELDS,
+    LINE,
     SCRATCH_HEADER,
     Activation,
     Field,
@@ -31,7 +32,6 @@ from npmobilenet_kernels.vector import FLOAT_BYTES
 # Called by other compiled code alone: no wrappers for Python. No exceptions: no division here can be by zero.
 OPTIONS: Any = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 compiled: Any = njit(**OPTIONS)
-LINE = 64  # bytes of a cache line
 HALF = 1 << 32  # what the upper half of an int64 counts
 GRABS = 8  # a thread takes its share of a step in so many goes, so that something is left for whoever is ready
 SPINS = 2000  # looks at the barrier before the core is offered to somebody else

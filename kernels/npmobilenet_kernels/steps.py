@@ -11,8 +11,7 @@ from enum import IntEnum, auto
 
 FIELDS = 96  # int64 values a row; `Field` names them
 SCRATCH_HEADER = 64  # bytes at the start of a thread's scratch: addresses of the filter's rows
-
-
+LINE = 64  # bytes of a cache line
 CALLED_OFF = -(1 << 62)  # what Job.BARRIER becomes when all threads shall leave
 
 

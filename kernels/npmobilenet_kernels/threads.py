@@ -22,7 +22,7 @@ from queue import SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
-from npmobilenet_kernels.steps import CALLED_OFF, Job
+from npmobilenet_kernels.steps import CALLED_OFF, LINE, Job
 
 PATIENCE = 2000  # looks for the next job before a thread goes to sleep: a tenth of a millisecond
 DISMISSED = "dismissed"
@@ -143,10 +143,9 @@ class Team:
 
 def new_job(threads: int = 1) -> NDArray[np.int64]:
     """Zeros for the columns of `steps.Job`, from the beginning of a cache line on."""
-    line = 64 // 8
-    columns = Job.SHARES + 2 * threads * line
-    room = np.zeros(columns + line, np.int64)
-    skip = -room.ctypes.data % 64 // 8
+    columns = Job.SHARES + 2 * threads * LINE // 8
+    room = np.zeros(columns + LINE // 8, np.int64)
+    skip = -room.ctypes.data % LINE // 8
     return room[skip : skip + columns]
 
 

@@ -1,0 +1,71 @@
+"""What a fresh process needs for its first prediction: time with V2 1.0/224, and memory with V1 1.0/224.
+
+    python benchmarks/starting.py [--rounds 8]
+
+Time is that of a whole process, from its start to its end, least of `--rounds` turns: npmobilenet reads a converted
+`.safetensors` file and finds its kernels kept; LiteRT reads the same network; beside them, importing NumPy or Numba and
+nothing else. Memory is the peak of the process (Linux). Needs the `bench` extra.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from npmobilenet.architectures import mobilenet_v1, mobilenet_v2
+from npmobilenet.bench.networks import random_model
+from npmobilenet.bench.tflite_file import write_tflite
+from npmobilenet.engine import compile_kernels
+from npmobilenet.fusion import fuse
+
+OURS = "import numpy as np, npmobilenet as nm; nm.load({path!r}).predict(np.zeros((224, 224, 3), np.uint8))"
+LITERT = """
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter({path!r})
+interpreter.allocate_tensors()
+interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.zeros((1, 224, 224, 3), np.float32))
+interpreter.invoke()
+interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+"""
+PEAK = "\nprint(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:')))"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=8)
+    rounds = parser.parse_args().rounds
+
+    compile_kernels()
+    with tempfile.TemporaryDirectory() as folder:
+        v1, v2, tflite = (str(Path(folder) / name) for name in ("v1.safetensors", "v2.safetensors", "v2.tflite"))
+        random_model(mobilenet_v1()).save(v1)
+        model = random_model(mobilenet_v2())
+        model.save(v2)
+        write_tflite(fuse(model.graph, model.params), 1, Path(tflite))
+        programs = {
+            "npmobilenet": OURS.format(path=v2), "litert": LITERT.format(path=tflite),
+            "import numpy": "import numpy", "import numba": "import numba",
+        }  # fmt: skip
+        least = dict.fromkeys(programs, float("inf"))
+        for _ in range(rounds):
+            for name, program in programs.items():
+                start = time.perf_counter()
+                _run(program)
+                least[name] = min(least[name], time.perf_counter() - start)
+        for name, seconds in least.items():
+            print(f"{name:26} {seconds:6.2f} s")
+        if sys.platform == "linux":
+            for name, first in (("peak of V1", ""), ("peak of V1, Numba imported", "import numba\n")):
+                print(f"{name:26} {1024 * int(_run(first + OURS.format(path=v1) + PEAK)) / 1e6:6.0f} MB")
+
+
+def _run(program: str) -> str:
+    return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+
+
+if __name__ == "__main__":
+    main()
