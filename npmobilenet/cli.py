@@ -182,12 +182,14 @@ def warmup() -> None:
     """Compile the kernels for this CPU ahead of their first use."""
     with reported(as_json=False):
         try:
-            from npmobilenet.engine import compile_kernels
+            from npmobilenet.engine import compile_kernels, kernels_are_kept
 
             with waiting("compiling the kernels for this CPU"):
                 folder = compile_kernels()
         except ImportError as error:
             raise NpMobileNetError(f"the kernels need Numba: {error}") from error
+        if not kernels_are_kept():
+            raise NpMobileNetError(f"the kernels compile, but cannot be kept in {folder}; NPMOBILENET_CACHE may help")
         print(f"kernels: {folder}")
 
 

@@ -248,6 +248,17 @@ def test_real_photographs_with_real_weights_from_the_shell() -> None:
     assert labels == ["giant_panda", "macaw", "cheeseburger"]
 
 
+def test_warmup_that_can_keep_nothing_says_so_once_and_fails(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    command = [sys.executable, "-m", "npmobilenet", "warmup"]
+    environment = os.environ | {"NPMOBILENET_CACHE": str(tmp_path / "file")}
+    warmup = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert warmup.returncode == 1
+    assert warmup.stdout == ""
+    assert warmup.stderr.count("compiled kernels cannot be kept in") == 1
+    assert f"cannot be kept in {tmp_path / 'file' / 'kernels'}; NPMOBILENET_CACHE may help" in warmup.stderr
+
+
 def test_warmup_compiles_what_classify_then_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NPMOBILENET_CACHE", str(tmp_path))
     command = [sys.executable, "-m", "npmobilenet"]

@@ -20,6 +20,7 @@ import platform
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -186,7 +187,7 @@ def _read(path: Path | None) -> bytes | None:
 
 
 def _write(path: Path | None, code: bytes) -> None:
-    """Keep the object code if the folder can be written; a file appears whole or not at all."""
+    """Keep the object code; a file appears whole or not at all, and where none can be written that is said once."""
     if path is None:
         return
     try:
@@ -194,8 +195,17 @@ def _write(path: Path | None, code: bytes) -> None:
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
             part.write(sha256(code).digest() + code)
         Path(part.name).replace(path)
-    except OSError:
-        return
+    except OSError as error:
+        _say_that_nothing_is_kept(path.parent, error.strerror)
+
+
+@functools.cache
+def _say_that_nothing_is_kept(folder: Path, reason: str) -> None:
+    message = (
+        f"compiled kernels cannot be kept in {folder} ({reason}), so every process compiles them again, for some ten "
+        "seconds; NPMOBILENET_CACHE may name another folder"
+    )
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 def _callable(address: int) -> Callable[..., int]:
