@@ -17,7 +17,7 @@ from pathlib import Path
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2
 from npmobilenet.bench.networks import random_model
 from npmobilenet.bench.tflite_file import write_tflite
-from npmobilenet.engine import compile_kernels
+from npmobilenet.compilation import compile_kernels
 from npmobilenet.fusion import fuse
 
 OURS = "import numpy as np, npmobilenet as nm; nm.load({path!r}).predict(np.zeros((224, 224, 3), np.uint8))"

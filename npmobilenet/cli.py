@@ -41,6 +41,7 @@ from npmobilenet.model import RAW, SYMMETRIC, UNIT, Model
 from npmobilenet.registry import KNOWN_MODELS, KnownModel, converted_path
 from npmobilenet.terminal import print_json, print_table, progress_bar, waiting
 
+COMPILING = "compiling the kernels for this CPU"
 BAR = 24  # length of a probability of 1, in characters
 BATCH = 8  # pictures classified together; answers appear this many at a time
 
@@ -91,8 +92,6 @@ def classify(
         network = load(model)
         if "notes" in network.source:
             print(f"npmobilenet: {model}: {network.source['notes']}", file=sys.stderr)
-        if backend is not Backend.reference:
-            _compile_kernels_once()
         answers = []
         found = _classified(network, sources, top, resize, backend, threads)
         if as_json or not sys.stdout.isatty():  # on a terminal the answers show the progress
@@ -103,6 +102,7 @@ def classify(
                 _print_answer(answer)
         if as_json:
             print_json(answers)
+        _let_compilation_end()
     if any("error" in answer for answer in answers):
         raise typer.Exit(1)
 
@@ -182,12 +182,11 @@ def warmup() -> None:
     """Compile the kernels for this CPU ahead of their first use."""
     with reported(as_json=False):
         try:
-            from npmobilenet.engine import compile_kernels, kernels_are_kept
-
-            with waiting("compiling the kernels for this CPU"):
-                folder = compile_kernels()
+            from npmobilenet.compilation import compile_kernels, kernels_are_kept
         except ImportError as error:
-            raise NpMobileNetError(f"the kernels need Numba: {error}") from error
+            raise NpMobileNetError(f"the kernels need llvmlite: {error}") from error
+        with waiting(COMPILING):
+            folder = compile_kernels()
         if not kernels_are_kept():
             raise NpMobileNetError(f"the kernels compile, but cannot be kept in {folder}; NPMOBILENET_CACHE may help")
         print(f"kernels: {folder}")
@@ -198,15 +197,23 @@ def main() -> None:
     app(prog_name="npmobilenet")
 
 
-def _compile_kernels_once() -> None:
-    """Compile the kernels if no earlier process has, and say so; without Numba the model itself says what follows."""
+def _compile_first(network: Model) -> None:
+    """Have the kernels before the network is computed, and say so where that takes a while."""
+    if not network.is_compiled():
+        with waiting(COMPILING):
+            network.compile()
+
+
+def _let_compilation_end() -> None:
+    """Wait for the kernels that the first answers had compiled, so that the next command finds them."""
     try:
-        from npmobilenet.engine import compile_kernels, kernels_are_kept
+        from npmobilenet.compilation import compilation
     except ImportError:
         return
-    if not kernels_are_kept():
-        with waiting("compiling the kernels for this CPU, once"), suppress(ImportError):
-            compile_kernels()
+    build = compilation()
+    if build is not None and not build.is_done:
+        with suppress(KeyboardInterrupt), waiting(f"{COMPILING}, for the next time; Ctrl+C does no harm"):
+            build.wait()
 
 
 def _pictures(images: list[str]) -> Iterator[str]:
@@ -235,6 +242,8 @@ def _classified(
                 answers.append({"image": name})
             except ImageError as error:
                 answers.append({"image": name, "error": str(error)})
+        if pixels and backend is Backend.compiled:
+            _compile_first(network)
         named = iter(network.classify(np.stack(pixels), top=top, backend=backend, threads=threads) if pixels else [])
         for answer in answers:
             if "error" not in answer:

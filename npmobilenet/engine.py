@@ -11,17 +11,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import platformdirs
 from npmobilenet_kernels import layout
 from npmobilenet_kernels.lanes import Lanes, lanes
-from npmobilenet_kernels.native import is_kept, native
+from npmobilenet_kernels.native import Native
 from npmobilenet_kernels.steps import Field, Job, Product
 from npmobilenet_kernels.threads import Team, available_cores, new_job, team
 
+from npmobilenet.compilation import begin_to_compile, compiled_kernels, kernels_if_ready
 from npmobilenet.errors import NpMobileNetError, ShapeError
 from npmobilenet.fusion import apply, fuse
 from npmobilenet.graph import Graph
@@ -29,6 +28,7 @@ from npmobilenet.ops import Array
 from npmobilenet.schedule import FLOAT_BYTES, Place, Step, allocate, group
 from npmobilenet.table import ALIGNMENT, Table, aligned_floats
 
+NOT_COMPILED = Native(lambda *_: 0, {})
 PLANS = 4  # image sizes whose plans an engine keeps: each holds a packed copy of the weights
 
 
@@ -51,42 +51,62 @@ class Engine:
     Args:
         graph: the network.
         params: arrays by `layer/array`.
-
-    Raises:
-        ImportError: the kernels cannot be had: neither compiled code for this CPU nor Numba to make it.
     """
 
     def __init__(self, graph: Graph, params: Mapping[str, Array]) -> None:
-        native(lanes().width, kernel_folder())
         self.graph = graph
         self._params = params
         self._plans: dict[tuple[int, int], Plan] = {}
 
     def plan(self, H: int, W: int) -> "Plan":
-        """The plan for images of H x W pixels.
+        """The plan for images of H x W pixels, ready to run: kernels that are missing are compiled now.
 
         Raises:
             ShapeError: the network fixes another size, or the images are too small for it.
+            KernelError: the kernels cannot be compiled.
         """
+        plan = self._plan(H, W)
+        plan.compile()
+        return plan
+
+    def is_ready(self, H: int, W: int) -> bool:
+        """Whether images of H x W pixels can be computed without compiling anything; errors as `plan`."""
+        return self._plan(H, W).is_ready()
+
+    def begin_to_compile(self, H: int, W: int) -> None:
+        """Have another process compile what images of H x W pixels need; errors as `plan`."""
+        self._plan(H, W).begin_to_compile()
+
+    def run(self, x: Array, threads: int | None = None) -> Array:
+        """Compute the network on scaled images (N, H, W, C); arguments, result and errors as `plan` and `Plan.run`."""
+        return self.plan(*self.size(x)).run(x, threads)
+
+    def size(self, x: Array) -> tuple[int, int]:
+        """(H, W) of images (N, H, W, C).
+
+        Raises:
+            ShapeError: they are not such images.
+        """
+        if x.ndim != 4 or x.shape[3] != self.graph.input_shape[2]:
+            wanted = ", ".join(map(str, self.graph.input_shape))
+            raise ShapeError(f"{self.graph.name}: x (N, {wanted}) is needed; x {x.shape}")
+        return x.shape[1], x.shape[2]
+
+    def _plan(self, H: int, W: int) -> "Plan":
         plan = self._plans.get((H, W))
         if plan is None:
             graph = self.graph if self.graph.input_shape[:2] == (H, W) else self.graph.with_input(H, W)
-            plan = Plan(graph, self._params)
+            plan = Plan(graph, self._params, compiled=False)
             while len(self._plans) >= PLANS:
                 self._plans.pop(next(iter(self._plans)), None)
             self._plans[H, W] = plan
         return plan
 
-    def run(self, x: Array, threads: int | None = None) -> Array:
-        """Compute the network on scaled images (N, H, W, C); arguments, result and errors as `Plan.run`."""
-        if x.ndim != 4 or x.shape[3] != self.graph.input_shape[2]:
-            wanted = ", ".join(map(str, self.graph.input_shape))
-            raise ShapeError(f"{self.graph.name}: x (N, {wanted}) is needed; x {x.shape}")
-        return self.plan(*x.shape[1:3]).run(x, threads)
-
 
 def until(graph: Graph, name: str) -> Graph:
     """The part of a network that computes the layer `name`, which everything passes through."""
+    if name == graph.layers[-1].name:
+        return graph
     names = [layer.name for layer in graph.layers]
     return Graph(graph.name, graph.layers[: names.index(name) + 1])
 
@@ -98,6 +118,10 @@ class Plan:
         graph: the network; its input shape is the plan's.
         params: arrays by `layer/array`.
         width: floats in a vector, at most; None for what the CPU has. For tests.
+        compiled: compile the kernels that are missing now, and not when `compile` or `run` is called.
+
+    Raises:
+        KernelError: the kernels cannot be compiled.
 
     Attributes:
         ops: the fused operations. steps: what is done in which order.
@@ -105,7 +129,9 @@ class Plan:
             weights.
     """
 
-    def __init__(self, graph: Graph, params: Mapping[str, Array], *, width: int | None = None) -> None:
+    def __init__(
+        self, graph: Graph, params: Mapping[str, Array], *, width: int | None = None, compiled: bool = True
+    ) -> None:
         self.graph = graph
         self.lanes: Lanes = lanes(width)
         self.ops = fuse(graph, params)
@@ -113,12 +139,45 @@ class Plan:
         self._shapes = {op.name: op.shape for op in self.ops}
         self._views = {op.name: op.inputs[0] for op in self.ops if op.kind == "view"}
         self._places, self.arena_bytes = self._place_values()
-        self._native = native(self.lanes.width, kernel_folder())
-        self._table = Table(self.ops, self.steps, self._place, self.lanes, self._native.tiles)
+        self._native = NOT_COMPILED
+        self._table = Table(self.ops, self.steps, self._place, self.lanes)
         self.scratch_bytes = self._table.scratch_bytes
         self.weight_bytes = self._table.weights.nbytes
         self._segments = _segments(self.steps)
         self._arenas: list[_Arena] = []
+        if compiled:
+            self.compile()
+
+    def is_ready(self) -> bool:
+        """Whether the kernels are here, kept, or just compiled.
+
+        Raises:
+            KernelError: they could not be compiled.
+        """
+        if self._native is NOT_COMPILED and (found := kernels_if_ready(self._table.symbols)):
+            self._link(found)
+        return self._native is not NOT_COMPILED
+
+    def begin_to_compile(self) -> None:
+        """Have another process compile what is missing; one at a time does.
+
+        Raises:
+            KernelError: no process can be started.
+        """
+        begin_to_compile(self._table.symbols)
+
+    def compile(self) -> None:
+        """Have the kernels at the end, whatever it takes.
+
+        Raises:
+            KernelError: they cannot be compiled.
+        """
+        if self._native is NOT_COMPILED:
+            self._link(compiled_kernels(self._table.symbols))
+
+    def _link(self, found: Native) -> None:
+        self._table.link(found.tiles)
+        self._native = found
 
     def run(self, x: Array, threads: int | None = None) -> Array:
         """Compute the network.
@@ -134,7 +193,9 @@ class Plan:
         Raises:
             ShapeError: x does not have the plan's shape.
             NpMobileNetError: NPMOBILENET_THREADS is not a number of threads.
+            KernelError: the kernels cannot be compiled.
         """
+        self.compile()
         if x.shape[1:] != self.graph.input_shape or x.ndim != 4:
             raise ShapeError(f"plan: x (N, {', '.join(map(str, self.graph.input_shape))}) is needed; x {x.shape}")
         x = np.ascontiguousarray(x, np.float32)
@@ -308,30 +369,6 @@ class _Arena:
         """`count` floats from `offset` bytes on, not copied."""
         begin = offset // FLOAT_BYTES
         return self._floats[begin : begin + count]
-
-
-def kernel_folder() -> Path:
-    """Where compiled kernels are kept: below NPMOBILENET_CACHE, or below the system's cache folder for this user."""
-    named = os.environ.get("NPMOBILENET_CACHE")
-    return (Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("npmobilenet"))) / "kernels"
-
-
-def kernels_are_kept() -> bool:
-    """Whether an earlier process has compiled the kernels for this CPU and kept them."""
-    return is_kept(lanes().width, kernel_folder())
-
-
-def compile_kernels() -> Path:
-    """Compile the kernels for this CPU and keep them for later processes.
-
-    Returns:
-        The folder that they are in, if it can be written.
-
-    Raises:
-        ImportError: Numba is not there.
-    """
-    native(lanes().width, kernel_folder())
-    return kernel_folder()
 
 
 def default_threads() -> int:

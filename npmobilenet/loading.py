@@ -1,30 +1,39 @@
 """From whatever names a model to the model."""
 
+from dataclasses import replace
 from importlib.resources import as_file, files
 from os import PathLike, fspath
 from pathlib import Path
 
 from npmobilenet.errors import ModelNotFoundError
-from npmobilenet.model import Model
+from npmobilenet.model import Model, check_backend
 from npmobilenet.registry import locate
 
 DIGITS = "digits"
 MODEL_SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras")
 
 
-def load(model: str | PathLike[str]) -> Model:
+def load(model: str | PathLike[str], *, backend: str = "auto") -> Model:
     """Open a model.
 
     Args:
         model: "digits", the small network inside this package; a file, `.safetensors` of this package or any of
             Keras's (`.h5`, `.weights.h5`, `.keras`), converted in memory; or the name of a known model, which is
             fetched from where Keras publishes it, once, converted and cached.
+        backend: what computes it where a call does not say: "auto", "compiled" or "reference"; see `Model.predict`.
 
     Raises:
         ModelNotFoundError: it is neither.
         WeightsError: the file cannot be read, or does not fit its network.
         DownloadError: the known model could not be fetched.
+        NpMobileNetError: there is no such backend.
     """
+    check_backend(backend)
+    loaded = _load(model)
+    return loaded if loaded.backend == backend else replace(loaded, backend=backend)
+
+
+def _load(model: str | PathLike[str]) -> Model:
     name = fspath(model)
     if name == DIGITS:
         with as_file(files("npmobilenet") / "data" / "digits.safetensors") as path:

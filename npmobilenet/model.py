@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npmobilenet.errors import ImageError, NpMobileNetError, ShapeError, WeightsError
+from npmobilenet.errors import ImageError, KernelError, NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.files import write_atomically
 from npmobilenet.graph import Graph
 from npmobilenet.labels import Label, decode_predictions, label_pairs
@@ -76,10 +76,12 @@ class Model:
         background: output 0 stands for none of the labels.
         source: what the weights were converted from.
         stored_check: the self-check that the file held, if the model came from one.
+        backend: what computes where a call does not say; as for `predict`.
 
     Raises:
         WeightsError: parameters are missing, unexpected or wrongly shaped; the message lists them all.
         ShapeError: there is not one label a class.
+        NpMobileNetError: there is no such backend.
     """
 
     graph: Graph
@@ -89,9 +91,11 @@ class Model:
     background: bool = False
     source: Mapping[str, str] = field(default_factory=dict)
     stored_check: Mapping[str, Any] | None = None
-    _engines: dict[str, "Engine | None"] = field(default_factory=dict, init=False, repr=False)
+    backend: str = "auto"
+    _engines: dict[str, "Engine"] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        check_backend(self.backend)
         check_params(self.graph, self.params)
         object.__setattr__(self, "labels", label_pairs(self.labels))
         classes = self.graph.output_shape[-1] - self.background
@@ -109,7 +113,7 @@ class Model:
         return self.__dict__ | {"_engines": {}}
 
     def predict(
-        self, images: "Images", *, resize: str = "crop", backend: str = "auto", threads: int | None = None
+        self, images: "Images", *, resize: str = "crop", backend: str | None = None, threads: int | None = None
     ) -> Array:
         """Classify pictures.
 
@@ -117,7 +121,11 @@ class Model:
             images: pixels (N, H, W, 3) or (H, W, 3), RGB, uint8 or float in 0..255; or a path, the bytes of a file, a
                 Pillow image; or a sequence of any of these. Pictures of another size than the network's are resized.
             resize: "crop" (short side to the network's / 0.875, then the centre) or "keras" (to the size, stretched).
-            backend: "compiled" (the engine), "reference" (NumPy), or "auto": the engine where it can be had.
+            backend: "compiled" (the engine), "reference" (NumPy), "auto" or None (the model's own). With "auto" the
+                engine computes as soon as its kernels are ready, or kept by an earlier process. Until then the
+                reference does; after its first answer another process compiles the kernels. The two round differently,
+                so the last bits may differ: who needs the same ones every time asks for one of the two, here or once
+                for all with `load(..., backend=...)`. "compiled" waits for the kernels.
             threads: how many compute together, at most; None for NPMOBILENET_THREADS, or else as many as this process
                 may use cores. The answer is the same to the bit. The reference takes no notice of it: NumPy's matrix
                 library decides.
@@ -129,6 +137,7 @@ class Model:
             ImageError: a picture cannot be read, or float pixels are plainly scaled already.
             ShapeError: the pixels do not fit, or the network has no classifier.
             NpMobileNetError: `backend` or `threads`, or what NPMOBILENET_THREADS says, is none of these.
+            KernelError: "compiled" was asked for, and the kernels cannot be had.
         """
         if len(self.graph.output_shape) != 1:
             raise ShapeError(
@@ -138,7 +147,7 @@ class Model:
         return np.concatenate([self.forward(x, backend=backend, threads=threads) for x in batches])  # (N, classes)
 
     def features(
-        self, images: "Images", *, resize: str = "crop", backend: str = "auto", threads: int | None = None
+        self, images: "Images", *, resize: str = "crop", backend: str | None = None, threads: int | None = None
     ) -> Array:
         """The pooled embedding: one vector an image, from before the classifier.
 
@@ -155,7 +164,7 @@ class Model:
         *,
         top: int = 5,
         resize: str = "crop",
-        backend: str = "auto",
+        backend: str | None = None,
         threads: int | None = None,
     ) -> list[list[tuple[str, str, float]]]:
         """The most probable classes of each picture by name; arguments as `predict`.
@@ -171,7 +180,7 @@ class Model:
         labels = self.labels or [str(output) for output in range(outputs)]
         return decode_predictions(probabilities, top, labels, background=self.background)
 
-    def forward(self, x: Array, *, backend: str = "auto", threads: int | None = None) -> Array:
+    def forward(self, x: Array, *, backend: str | None = None, threads: int | None = None) -> Array:
         """Compute the network on images that are already scaled as it wants them.
 
         Args:
@@ -184,15 +193,9 @@ class Model:
 
         Raises:
             ShapeError: x does not fit, or holds no floating-point numbers.
-            NpMobileNetError: as `predict`.
+            NpMobileNetError, KernelError: as `predict`.
         """
-        check_threads(threads)
-        x = np.asarray(x)
-        if engine := self._engine(self.graph.layers[-1].name, x.dtype, backend):
-            return engine.run(x, threads)
-        for _, y in self.trace(x):
-            output = y
-        return output
+        return self._compute(self.graph.layers[-1].name, np.asarray(x), backend, threads)
 
     def trace(self, x: Array) -> Iterator[tuple[str, Array]]:
         """Every layer's output by its Keras name, computed by the reference in the dtype of x.
@@ -305,37 +308,65 @@ class Model:
             return self.params
         return {name: array.astype(dtype) for name, array in self.params.items()}
 
-    def _embed(self, x: Array, backend: str, threads: int | None) -> Array:
-        check_threads(threads)
-        name = self.graph.embedding or self.graph.layers[-1].name
-        if engine := self._engine(name, x.dtype, backend):
-            y = engine.run(x, threads)
-        else:
-            y = next(output for layer, output in self.trace(x) if layer == name)
+    def compile(self) -> None:
+        """Have the kernels for the network's own image size, so that the next `predict` finds them.
+
+        Raises:
+            KernelError: they cannot be had.
+        """
+        H, W, _ = self.graph.input_shape
+        self._engine(self.graph.layers[-1].name).plan(H, W)
+
+    def is_compiled(self) -> bool:
+        """Whether `compile` has nothing to compile; errors as `compile`."""
+        H, W, _ = self.graph.input_shape
+        return self._engine(self.graph.layers[-1].name).is_ready(H, W)
+
+    def _embed(self, x: Array, backend: str | None, threads: int | None) -> Array:
+        y = self._compute(self.graph.embedding or self.graph.layers[-1].name, x, backend, threads)
         return y.reshape(len(y), y.shape[-1]) if self.graph.embedding else global_average_pool(y)  # (N, C)
 
-    def _engine(self, name: str, dtype: np.dtype[Any], backend: str) -> "Engine | None":
-        """The engine for the network up to the layer `name`, or None where the reference computes it."""
-        if backend not in BACKENDS:
-            raise NpMobileNetError(f"backend is one of {', '.join(BACKENDS)}; got {backend!r}")
-        if backend == "reference" or (backend == "auto" and dtype != np.float32):
-            return None
-        if dtype != np.float32:
-            raise NpMobileNetError(f"the compiled backend computes in float32; got {dtype}. The reference takes it")
-        if self._engines.get(name) is None:
-            self._engines[name] = self._new_engine(name, backend)
-        return self._engines[name]
-
-    def _new_engine(self, name: str, backend: str) -> "Engine | None":
+    def _compute(self, name: str, x: Array, backend: str | None, threads: int | None) -> Array:
+        """Output of the layer `name`, by the backend that was asked for."""
+        check_threads(threads)
+        backend = self.backend if backend is None else check_backend(backend)
+        if backend == "compiled":
+            if x.dtype != np.float32:
+                raise NpMobileNetError(
+                    f"the compiled backend computes in float32; got {x.dtype}. The reference takes it"
+                )
+            return self._engine(name).run(x, threads)
+        if backend == "reference" or x.dtype != np.float32:
+            return self._reference(name, x)
         try:
-            from npmobilenet.engine import Engine, until
+            engine = self._engine(name)
+            size = engine.size(x)
+            if engine.is_ready(*size):
+                return engine.run(x, threads)
+            y = self._reference(name, x)
+            engine.begin_to_compile(*size)  # after the answer, so as not to hold it up
+        except KernelError as error:
+            _say_once(f"computing with the NumPy reference, which is slower: {error}")
+            y = self._reference(name, x)
+        return y
 
-            return Engine(until(self.graph, name), self._params_as(np.dtype(np.float32)))
-        except ImportError as error:
-            if backend == "compiled":
-                raise NpMobileNetError(f"the compiled backend needs Numba: {error}") from error
-            _say_once(f"computing with the NumPy reference, which is slower: no compiled kernels ({error})")
-            return None
+    def _reference(self, name: str, x: Array) -> Array:
+        """Output of the layer `name`, by the reference."""
+        return next(y for layer, y in self.trace(x) if layer == name)
+
+    def _engine(self, name: str) -> "Engine":
+        """The engine for the network up to the layer `name`.
+
+        Raises:
+            KernelError: there is no llvmlite.
+        """
+        if name not in self._engines:
+            try:
+                from npmobilenet.engine import Engine, until
+            except ImportError as error:
+                raise KernelError(f"no compiled kernels: {error}") from error
+            self._engines[name] = Engine(until(self.graph, name), self._params_as(np.dtype(np.float32)))
+        return self._engines[name]
 
     def _input_batches(self, images: "Images", resize: str) -> Iterator[Array]:
         """Scaled batches (at most BATCH, H, W, C) of whatever `predict` was given."""
@@ -390,6 +421,17 @@ def check_params(graph: Graph, params: Mapping[str, Array]) -> None:
     ]
     if problems:
         raise WeightsError(f"{graph.name}: the weights do not fit ({len(problems)} arrays)\n  " + "\n  ".join(problems))
+
+
+def check_backend(backend: str) -> str:
+    """The name of a backend, as it is.
+
+    Raises:
+        NpMobileNetError: it is none.
+    """
+    if backend not in BACKENDS:
+        raise NpMobileNetError(f"backend is one of {', '.join(BACKENDS)}; got {backend!r}")
+    return backend
 
 
 def check_threads(threads: int | None) -> None:

@@ -45,23 +45,23 @@ class Table:
         ops: the fused operations; the first is the network's input.
         steps: what is done in which order.
         place: where a value lies in the arena, by its name.
-        lanes, tiles: what the CPU offers, and the addresses of the compiled tiles.
+        lanes: what the CPU offers.
 
     Attributes:
-        rows: {column: value} of each step, None for one that has no kernel. Weights are offsets into `weights`.
+        rows: {column: value} of each step, None for one that has no kernel. Weights are offsets into `weights`, tiles
+            are numbers of `symbols`.
+        symbols: the tiles that the steps need.
         scratch_bytes: working memory of one thread.
         weights: packed weights.
-        values: the table, (steps, FIELDS), with addresses instead of offsets of weights.
+        values: the table, (steps, FIELDS), with addresses instead of offsets of weights; of tiles once they are linked.
     """
 
-    def __init__(
-        self, ops: Ops, steps: Sequence[Step], place: Callable[[str], Place], lanes: Lanes, tiles: Mapping[str, int]
-    ) -> None:
+    def __init__(self, ops: Ops, steps: Sequence[Step], place: Callable[[str], Place], lanes: Lanes) -> None:
         self._input = ops[0]
         self._shapes: dict[str, Shape] = {op.name: op.shape for op in ops}
         self._place = place
         self._lanes = lanes
-        self._tiles = tiles
+        self.symbols: list[str] = []
         self._vector = lanes.width * FLOAT_BYTES
         self._packing = Weights(2 * FLOAT_BYTES * sum(op.kernel.size for op in ops if op.kernel is not None))
         self._zeros = self._packing.add(np.zeros(self._longest_row(ops)))
@@ -70,6 +70,12 @@ class Table:
         self.scratch_bytes = max((row.get(Field.SCRATCH, 0) for row in self.rows if row), default=0)
         self.weights = self._packing.packed
         self.values = self._written()
+
+    def link(self, tiles: Mapping[str, int]) -> None:
+        """Put in the addresses of the compiled tiles, by symbol."""
+        for values, row in zip(self.values, [*self.rows, *self._inner_rows], strict=True):
+            for name in TILE_FIELDS & (row or {}).keys():
+                values[name] = tiles[self.symbols[(row or {})[name]]]
 
     def _longest_row(self, ops: Ops) -> int:
         """Floats in the longest row of a map or of the image, with its zeros: so many zeros stand for a row outside."""
@@ -109,10 +115,10 @@ class Table:
             Field.KIND: step.kind, Field.VECTOR: self._vector, Field.PANEL: self._lanes.panel, Field.ZEROS: self._zeros,
             Field.HEIGHT: height, Field.WIDTH: width, Field.ONE_OVER_PIXELS: self._packing.add(1 / (height * width)),
             Field.AVERAGE: self._place(step.average).offset if step.average else -1, Field.GATE: -1, Field.RESIDUAL: -1,
-            Field.POOL_TILE: self._tile("largest" if any(op.kind == "maximum" for op in step.ops) else "pool"),
-            Field.ADD_TILE: self._tile("add_pixels"),
-            Field.SCALE_TILE: self._tile("scale_weights"), Field.COPY_TILE: self._tile("scale_and_copy"),
         }  # fmt: skip
+        if step.average or step.kind == Kind.POOL:
+            largest = any(op.kind == "maximum" for op in step.ops)
+            row[Field.POOL_TILE] = self._simple_tile("largest" if largest else "pool")
         if not inner:
             row |= self._map(Field.TARGET, Field.TARGET_BLOCK, step.target)
         if not step.reads_image:
@@ -209,9 +215,10 @@ class Table:
         return {Field.MATRIX + column: value for column, value in product.items()} | self._extras(op) | {
             Field.SOURCE_HEIGHT: H_in, Field.SOURCE_WIDTH: W_in, Field.BLOCKS: self._blocks(c_in),
             Field.CHANNELS: c_in, Field.SIZE: K_h, Field.SIZE_ACROSS: K_w, Field.STRIDE: op.stride,
-            Field.TOP: op.zeros[0][0], Field.LEFT: op.zeros[1][0], Field.GATHER_TILE: self._tile("gather_pixels"),
+            Field.TOP: op.zeros[0][0], Field.LEFT: op.zeros[1][0],
+            Field.GATHER_TILE: self._simple_tile("gather_pixels"),
             Field.UNITS: parts * groups, Field.PIXEL_PARTS: parts, Field.PANEL_GROUPS: groups, Field.CHUNK: chunk,
-            Field.SUMS: chunk * segment, Field.SUMS_BYTES: sums, Field.FINISH_TILE: self._tile("finish_pixels"),
+            Field.SUMS: chunk * segment, Field.SUMS_BYTES: sums, Field.FINISH_TILE: self._simple_tile("finish_pixels"),
             Field.SCRATCH: chunk * segment + 2 * sums,
         }  # fmt: skip
 
@@ -221,7 +228,7 @@ class Table:
         scale = (layer.scale, layer.offset) if isinstance(layer, Rescaling) else (1.0, 0.0)
         return {
             Field.UNITS: H, Field.CHANNELS: C, Field.BLOCKS: self._blocks(C),
-            Field.IMAGE_SCALE: self._packing.add(scale), Field.GATHER_TILE: self._tile("image_pixels"),
+            Field.IMAGE_SCALE: self._packing.add(scale), Field.GATHER_TILE: self._simple_tile("image_pixels"),
         }  # fmt: skip
 
     def _dense(self, step: Step) -> Row:
@@ -232,7 +239,7 @@ class Table:
         streams = next(streams for streams in self._lanes.streams if streams <= blocks)
         return {
             Field.UNITS: -(-blocks // streams), Field.GEMV_PANELS: streams,
-            Field.GEMV_TILE: self._tiles[gemv_name(streams, self._lanes)],
+            Field.GEMV_TILE: self._tile(gemv_name(streams, self._lanes)),
             Field.MATRIX + Product.BLOCKS: blocks, Field.MATRIX + Product.LENGTH: len(matrix),
             Field.MATRIX + Product.WEIGHTS: self._packing.add(layout.pack_matrix(matrix, self._lanes.width)),
             Field.MATRIX + Product.BIAS: self._packing.add(layout.pack_vector(bias, self._lanes.width)),
@@ -244,16 +251,20 @@ class Table:
 
     def _add(self, step: Step) -> Row:
         other = self._place(step.ops[0].inputs[1]).offset
-        return {Field.UNITS: self._blocks(self._shapes[step.target][-1]), Field.RESIDUAL: other}
+        units = self._blocks(self._shapes[step.target][-1])
+        return {Field.UNITS: units, Field.RESIDUAL: other, Field.ADD_TILE: self._simple_tile("add_pixels")}
 
     def _softmax(self, step: Step) -> Row:
         return {
             Field.UNITS: self._place(step.target).pixels, Field.CHANNELS: self._shapes[step.target][-1],
-            Field.CURVE_TILE: self._tile("softmax"),
+            Field.CURVE_TILE: self._simple_tile("softmax"),
         }  # fmt: skip
 
     def _sigmoid(self, step: Step) -> Row:
-        return {Field.UNITS: self._blocks(self._shapes[step.target][-1]), Field.CURVE_TILE: self._tile("sigmoid")}
+        return {
+            Field.UNITS: self._blocks(self._shapes[step.target][-1]),
+            Field.CURVE_TILE: self._simple_tile("sigmoid"),
+        }
 
     def _stem(self, step: Step) -> Row:
         op = _present(step.pointwise)
@@ -268,14 +279,14 @@ class Table:
         tile = depthwise_choice((K, across), op.stride, left, right, W, self._lanes)
         repeat = {
             Field.PRODUCER_KIND: Producer.REPEAT, Field.MULTIPLIER: c_out // c_in, Field.CHANNELS: c_in,
-            Field.GATHER_TILE: self._tile("repeat_channels"),
+            Field.GATHER_TILE: self._simple_tile("repeat_channels"),
         }  # fmt: skip
         return (repeat if c_out > c_in else {}) | {
             Field.SOURCE_HEIGHT: H_in, Field.SOURCE_WIDTH: W_in, Field.HEIGHT: op.shape[0], Field.WIDTH: W,
             Field.BLOCKS: self._blocks(c_out), Field.SIZE: K, Field.SIZE_ACROSS: across, Field.STRIDE: op.stride,
             Field.TOP: op.zeros[0][0], Field.LEFT: left, Field.ACTIVATION: Activation[op.activation.upper()],
             Field.WEIGHTS: self._packing.add(layout.pack_depthwise(kernel, bias, self._lanes.width)),
-            Field.DEPTHWISE_TILE: self._tiles[tile],
+            Field.DEPTHWISE_TILE: self._tile(tile),
         }  # fmt: skip
 
     def _product(self, start: int, op: Op, pixels: int) -> Row:
@@ -291,10 +302,10 @@ class Table:
 
     def _extras(self, op: Op) -> Row:
         """What a pointwise layer does beside its product."""
-        return {
-            Field.RESIDUAL: self._place(op.residual).offset if op.residual else -1,
-            Field.GATE: self._place(op.gate).offset if op.gate else -1,
-        }
+        row: Row = {Field.RESIDUAL: self._place(op.residual).offset if op.residual else -1}
+        if op.gate:
+            row |= {Field.GATE: self._place(op.gate).offset, Field.SCALE_TILE: self._simple_tile("scale_weights")}
+        return row
 
     def _image(self, op: Op) -> Row:
         """The first convolution; its input rows are copied to the scratch's beginning, zeros at their ends."""
@@ -313,17 +324,21 @@ class Table:
             Field.IMAGE_CHANNELS: channels, Field.IMAGE_TOP: top, Field.IMAGE_LEFT: left, Field.IMAGE_RIGHT: right,
             Field.FILTER: K, Field.FILTER_STRIDE: op.stride,
             Field.IMAGE_SCALE: self._packing.add((*op.rescale, 1.0, 0.0)),
-            Field.SCRATCH: SCRATCH_HEADER + _aligned(lines),
+            Field.COPY_TILE: self._simple_tile("scale_and_copy"), Field.SCRATCH: SCRATCH_HEADER + _aligned(lines),
         }  # fmt: skip
 
     def _panels(self, op: Op, rows: tuple[int, int], *, stem: bool) -> Row:
         """Weights, bias, tiles and activation of a product; rows are those of the whole and of the narrow tile."""
         kernel, bias = _weights(op)
         matrix, lanes = kernel.reshape(-1, kernel.shape[-1]), self._lanes
-        return {
-            Product.TILE: self._tiles[gemm_name(rows[0], lanes.panel, lanes, stem=stem)], Product.ROWS: rows[0],
-            Product.NARROW_TILE: self._tiles[gemm_name(rows[1], 1, lanes, stem=stem)], Product.NARROW_ROWS: rows[1],
-            Product.BLOCKS: self._blocks(matrix.shape[1]),
+        blocks = self._blocks(matrix.shape[1])
+        tiles: Row = {}
+        if blocks >= lanes.panel:
+            tiles[Product.TILE] = self._tile(gemm_name(rows[0], lanes.panel, lanes, stem=stem))
+        if blocks % lanes.panel:
+            tiles[Product.NARROW_TILE] = self._tile(gemm_name(rows[1], 1, lanes, stem=stem))
+        return tiles | {
+            Product.ROWS: rows[0], Product.NARROW_ROWS: rows[1], Product.BLOCKS: blocks,
             Product.WEIGHTS: self._packing.add(layout.pack_matrix(matrix, lanes.width, lanes.panel)),
             Product.PANEL_BYTES: len(matrix) * lanes.panel * self._vector,
             Product.FETCHED: len(matrix) // UNROLL * FETCHED_BYTES,
@@ -338,13 +353,24 @@ class Table:
     def _blocks(self, channels: int) -> int:
         return -(-channels // self._lanes.width)
 
-    def _tile(self, operation: str) -> int:
-        return self._tiles[simple_name(operation, self._lanes)]
+    def _simple_tile(self, operation: str) -> int:
+        return self._tile(simple_name(operation, self._lanes))
+
+    def _tile(self, symbol: str) -> int:
+        """The tile's number in `symbols`."""
+        if symbol not in self.symbols:
+            self.symbols.append(symbol)
+        return self.symbols.index(symbol)
 
 
 WEIGHT_FIELDS = {
     Field.ZEROS, Field.ONE_OVER_PIXELS, Field.IMAGE_SCALE, Field.WEIGHTS,
     *(start + column for start in (Field.PRODUCER, Field.MATRIX) for column in (Product.WEIGHTS, Product.BIAS)),
+}  # fmt: skip
+TILE_FIELDS = {
+    Field.COPY_TILE, Field.DEPTHWISE_TILE, Field.FINISH_TILE, Field.SCALE_TILE, Field.GEMV_TILE, Field.POOL_TILE,
+    Field.ADD_TILE, Field.CURVE_TILE, Field.GATHER_TILE,
+    *(start + column for start in (Field.PRODUCER, Field.MATRIX) for column in (Product.TILE, Product.NARROW_TILE)),
 }  # fmt: skip
 
 

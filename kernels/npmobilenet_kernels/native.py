@@ -1,14 +1,13 @@
-"""From kernels to machine code: the tiles by LLVM, the driver by Numba, both kept as object code for later processes.
-
-Numba's own cache would do, but reading it means importing Numba and refreshing its target, over two seconds before the
-first prediction. Object code needs llvmlite's loader alone. It is made once for each CPU and version:
+"""From kernels to machine code, and into this process.
 
     tiles    vector.build_module -> LLVM's optimiser -> object code
-    driver   network.run -> numba.cfunc -> its LLVM code, of which everything but `run` is made private, so that the
-             optimiser finds that no error can occur, and drops all calls into Python -> object code
+    driver   network.run -> Numba, which need not optimise -> its LLVM code, of which everything but `run` is made
+             private, so that LLVM finds that no error can occur, and drops all calls into Python -> object code
 
-Where a symbol other than those in `ALLOWED` is left over, or no folder can be written, nothing is kept and Numba's
-function is used as it is.
+Every function is one piece of object code, kept for later processes (`kept`) and loaded by llvmlite alone. What is
+missing is compiled by a process of its own (`building`), so that this one never imports Numba, and can fork, be
+interrupted and end meanwhile. Numba's own cache would do, but reading it means importing Numba and refreshing its
+target.
 """
 
 from __future__ import annotations
@@ -16,38 +15,28 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import platform
-import sys
-import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import llvmlite
 from llvmlite import binding
 
+from npmobilenet_kernels import kept
+from npmobilenet_kernels.building import Build, BuildError
 from npmobilenet_kernels.lanes import Lanes, features, lanes
-from npmobilenet_kernels.tiles import all_tiles
 from npmobilenet_kernels.vector import Emit, build_module
 
 ARGUMENTS = 4  # of network.run, all int64
 ENTRY = "npmobilenet_run"
 ALLOWED = {"sched_yield", "SwitchToThread", "memcpy", "memset", "memmove"}  # what frozen code may call: the C library
-DIGEST = 32  # bytes of a SHA-256
-
-_loaded: list[Any] = []  # what keeps compiled code in memory
-_compiled: dict[int, Native] = {}
-_compiling = threading.RLock()
 
 
 @dataclass(frozen=True)
 class Native:
-    """Compiled code for one vector width.
+    """Compiled code in this process.
 
     Attributes:
         run: `network.run` as a function of ARGUMENTS integers.
@@ -55,36 +44,122 @@ class Native:
     """
 
     run: Callable[..., int]
-    tiles: dict[str, int]
+    tiles: Mapping[str, int]
 
 
-def native(width: int, folder: Path | None = None) -> Native:
-    """The compiled code for vectors of `width` floats.
+class _Process:
+    """What this process has of compiled code."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # held over fork, so that no child finds LLVM's own lock taken
+        self.held: list[Any] = []  # what must not be collected: code in memory
+        self.addresses: dict[str, int] = {}
+        self.run: Callable[..., int] | None = None
+        self.build: Build | None = None
+        self.failure: BuildError | None = None
+
+
+_process = _Process()
+
+
+def native(symbols: Collection[str] = (), folder: Path | None = None) -> Native:
+    """The driver and these tiles, compiled now where they are not kept.
 
     Args:
-        width: floats in a vector.
+        symbols: of tiles.
         folder: where object code is kept from process to process; None keeps nothing.
 
     Raises:
-        ImportError: there is no object code for this CPU, and no Numba to make it.
+        BuildError: they cannot be compiled.
     """
-    with _compiling:
-        if width not in _compiled:
-            chosen = lanes(width)
-            tile_file, driver_file = _kept_files(width, folder)
-            code = _read(tile_file)
-            if code is None:
-                code = compile_tiles(all_tiles(chosen), chosen)
-                _write(tile_file, code)
-            tiles = load(code, all_tiles(chosen))
-            driver = next((known.run for known in _compiled.values()), None) or _driver(driver_file)
-            _compiled[width] = Native(driver, tiles)
-        return _compiled[width]
+    _process.failure = None
+    while (found := find(symbols, folder)) is None:
+        begin(symbols, folder, is_waited_for=True).wait()
+    return found
 
 
-def is_kept(width: int, folder: Path | None) -> bool:
-    """Whether `native` finds its object code, so that nothing has to be compiled, which takes some ten seconds."""
-    return all(_read(file) is not None for file in _kept_files(width, folder))
+def find(symbols: Collection[str], folder: Path | None) -> Native | None:
+    """The driver and these tiles if they are here, kept, or just compiled; None if they have to be compiled.
+
+    Raises:
+        BuildError: they could not be compiled, or not be loaded.
+    """
+    with _process.lock:
+        if not _missing(symbols):
+            return _native(symbols)
+        if _process.failure is not None:
+            raise _process.failure
+        try:
+            _adopt(kept.read(folder, _missing(symbols)))
+            if (build := _process.build) is not None and build.is_done:
+                _process.build = None
+                _adopt({} if build.is_stopped else build.result())
+                if build.not_kept and folder is not None:
+                    _say_that_nothing_is_kept(folder, build.not_kept)
+        except BuildError as error:
+            _process.failure = error
+            raise
+        return None if _missing(symbols) else _native(symbols)
+
+
+def begin(symbols: Collection[str], folder: Path | None, *, is_waited_for: bool = False) -> Build:
+    """Have another process compile what is missing; the one that is at it already, if there is one.
+
+    Args:
+        symbols, folder: as `native`.
+        is_waited_for: whether nothing else is to be done meanwhile.
+
+    Raises:
+        BuildError: no process can be started.
+    """
+    with _process.lock:
+        if _process.build is None:
+            _process.build = Build(_missing(symbols), folder, is_waited_for=is_waited_for)
+        return _process.build
+
+
+def current_build() -> Build | None:
+    """The process that compiles for this one, if there is one."""
+    return _process.build
+
+
+def is_kept(symbols: Iterable[str], folder: Path | None) -> bool:
+    """Whether later processes will find the driver and these tiles in the folder."""
+    wanted = {ENTRY, *symbols}
+    return len(kept.read(folder, wanted)) == len(wanted)
+
+
+def compile_symbol(symbol: str) -> bytes:
+    """Object code of the driver or of a tile; the width of a tile's vectors is in its symbol.
+
+    Raises:
+        NotImplementedError: Numba's code for the driver needs more than the C library.
+    """
+    from npmobilenet_kernels.tiles import all_tiles
+
+    if symbol == ENTRY:
+        return compile_driver()
+    chosen = lanes(int(symbol.rsplit("x", 1)[1]))
+    return compile_tiles({symbol: all_tiles(chosen)[symbol]}, chosen)
+
+
+def compile_driver() -> bytes:
+    """Object code of `network.run`, as ENTRY.
+
+    Numba would compile a function again for every literal that it is called with. So each is compiled ahead for
+    integers, those that it calls first, and then for nothing else.
+    """
+    from inspect import signature
+
+    from numba import cfunc, types
+
+    from npmobilenet_kernels import network
+
+    for function in network.compiled_functions:
+        function.compile((types.int64,) * len(signature(function.py_func).parameters))
+        function.disable_compile()
+    compiled = cfunc(types.int64(*[types.int64] * ARGUMENTS), error_model="numpy")(network.run)
+    return without_python(compiled.inspect_llvm(), compiled.native_name)
 
 
 def compile_tiles(tiles: Mapping[str, Emit], chosen: Lanes) -> bytes:
@@ -96,63 +171,27 @@ def compile_tiles(tiles: Mapping[str, Emit], chosen: Lanes) -> bytes:
 
 def load(code: bytes, symbols: Iterable[str]) -> dict[str, int]:
     """Put object code into memory, for good; addresses of its symbols."""
-    _start_llvm()
-    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _machine(lanes()))
-    engine.add_object_file(binding.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    _loaded.append(engine)
-    return {name: engine.get_function_address(name) for name in symbols}
+    return load_all([code], symbols)
 
 
-def kept_file(name: str, chosen: Lanes, folder: Path | None) -> Path | None:
-    """Where object code belongs; the file's name changes with everything that the code depends on."""
-    if folder is None:
-        return None
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    depends_on = [
-        *(source.read_text(encoding="utf-8") for source in sources), _numba_version(), llvmlite.__version__,
-        platform.python_version(), sys.platform, binding.get_host_cpu_name(), features(chosen),
-    ]  # fmt: skip
-    return folder / f"{name}-{sha256(chr(0).join(depends_on).encode()).hexdigest()[:24]}.o"
+def load_all(codes: Iterable[bytes], symbols: Iterable[str]) -> dict[str, int]:
+    """Put pieces of object code into memory, for good; addresses of symbols in them."""
+    with _process.lock:
+        _start_llvm()
+        engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _machine(lanes()))
+        for code in codes:
+            engine.add_object_file(binding.ObjectFileRef.from_data(code))
+        engine.finalize_object()
+        _process.held.append(engine)
+        return {name: engine.get_function_address(name) for name in symbols}
 
 
-def _numba_version() -> str:
-    """What says which Numba is installed; importing it, or what reads a package's metadata, would take too long."""
-    found = find_spec("numba")
-    if found is None or found.origin is None:
-        raise ModuleNotFoundError("No module named 'numba'", name="numba")
-    try:
-        return Path(found.origin).with_name("_version.py").read_text(encoding="utf-8")
-    except OSError:  # made without versioneer
-        from importlib.metadata import version
+def without_python(assembly: str, entry: str) -> bytes:
+    """Object code of Numba's function `entry`, as ENTRY.
 
-        return version("numba")
-
-
-def _kept_files(width: int, folder: Path | None) -> tuple[Path | None, Path | None]:
-    """Where the object code of tiles and driver belongs."""
-    chosen = lanes(width)
-    return kept_file(f"tiles-{width}", chosen, folder), kept_file("driver", chosen, folder)
-
-
-def _driver(kept: Path | None) -> Callable[..., int]:
-    code = _read(kept)
-    if code is None:
-        from numba import cfunc, types
-
-        from npmobilenet_kernels.network import run
-
-        compiled = cfunc(types.int64(*[types.int64] * ARGUMENTS), error_model="numpy")(run)
-        code = without_python(compiled.inspect_llvm(), compiled.native_name)
-        if code is None:
-            _loaded.append(compiled)
-            return _callable(int(compiled.address or 0))
-        _write(kept, code)
-    return _callable(load(code, [ENTRY])[ENTRY])
-
-
-def without_python(assembly: str, entry: str) -> bytes | None:
-    """Object code of Numba's function `entry`, as ENTRY, or None if it needs more than the C library."""
+    Raises:
+        NotImplementedError: it needs more than the C library.
+    """
     _start_llvm()
     module = binding.parse_assembly(assembly)
     for function in module.functions:
@@ -162,7 +201,9 @@ def without_python(assembly: str, entry: str) -> bytes | None:
             function.linkage = "internal"
     code = _object_code(module, lanes())
     needs = {function.name for function in module.functions if function.is_declaration}
-    return code if all(name in ALLOWED or name.startswith("llvm.") for name in needs) else None
+    if more := sorted(name for name in needs if name not in ALLOWED and not name.startswith("llvm.")):
+        raise NotImplementedError(f"Numba's code calls {', '.join(more)}, which is not in the C library")
+    return code
 
 
 def _object_code(module: Any, chosen: Lanes) -> bytes:
@@ -176,33 +217,10 @@ def _object_code(module: Any, chosen: Lanes) -> bytes:
     return bytes(machine.emit_object(module))
 
 
-def _read(path: Path | None) -> bytes | None:
-    """What `_write` wrote, or None where there is nothing or not the whole of it."""
-    try:
-        stored = path.read_bytes() if path else b""
-    except OSError:
-        return None
-    digest, code = stored[:DIGEST], stored[DIGEST:]
-    return code if sha256(code).digest() == digest else None
-
-
-def _write(path: Path | None, code: bytes) -> None:
-    """Keep the object code; a file appears whole or not at all, and where none can be written that is said once."""
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-            part.write(sha256(code).digest() + code)
-        Path(part.name).replace(path)
-    except OSError as error:
-        _say_that_nothing_is_kept(path.parent, error.strerror)
-
-
 @functools.cache
 def _say_that_nothing_is_kept(folder: Path, reason: str) -> None:
     message = (
-        f"compiled kernels cannot be kept in {folder} ({reason}), so every process compiles them again, for some ten "
+        f"compiled kernels cannot be kept in {folder} ({reason}), so every process compiles them again, for some "
         "seconds; NPMOBILENET_CACHE may name another folder"
     )
     warnings.warn(message, RuntimeWarning, stacklevel=2)
@@ -213,9 +231,15 @@ def _callable(address: int) -> Callable[..., int]:
 
 
 def _machine(chosen: Lanes) -> Any:
+    """Code for its place in memory ("static"): LLVM mixes up the tables of several position-independent pieces."""
     target = binding.Target.from_default_triple()
     return target.create_target_machine(
-        cpu=binding.get_host_cpu_name(), features=features(chosen), opt=2, reloc="pic", codemodel="jitdefault", jit=True
+        cpu=binding.get_host_cpu_name(),
+        features=features(chosen),
+        opt=2,
+        reloc="static",
+        codemodel="jitdefault",
+        jit=True,
     )
 
 
@@ -225,10 +249,40 @@ def _start_llvm() -> None:
     binding.initialize_native_asmprinter()
 
 
-def _after_fork() -> None:
-    global _compiling
-    _compiling = threading.RLock()  # another thread may have been compiling
+def _missing(symbols: Iterable[str]) -> set[str]:
+    return {ENTRY, *symbols} - _process.addresses.keys()
+
+
+def _adopt(codes: Mapping[str, bytes]) -> None:
+    """Load object code, by symbol.
+
+    Raises:
+        BuildError: LLVM does not take it.
+    """
+    if not codes:
+        return
+    try:
+        _process.addresses |= load_all(codes.values(), codes)
+    except Exception as error:
+        raise BuildError(f"{type(error).__name__}: {error}") from error
+
+
+def _native(symbols: Iterable[str]) -> Native:
+    if _process.run is None:  # one for all: whoever computes is told apart by it
+        _process.run = _callable(_process.addresses[ENTRY])
+    return Native(_process.run, {symbol: _process.addresses[symbol] for symbol in symbols})
+
+
+def _in_child() -> None:
+    _process.lock = threading.RLock()
+    if _process.build is not None:  # it answers the parent
+        _process.held.append(_process.build)
+        _process.build = None
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=lambda: _process.lock.acquire(),
+        after_in_parent=lambda: _process.lock.release(),
+        after_in_child=_in_child,
+    )

@@ -31,10 +31,16 @@ from npmobilenet_kernels.vector import FLOAT_BYTES
 
 # Called by other compiled code alone: no wrappers for Python. No exceptions: no division here can be by zero.
 OPTIONS: Any = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-compiled: Any = njit(**OPTIONS)
+compiled_functions: list[Any] = []  # in the order of this file: those that a function calls stand before it
 HALF = 1 << 32  # what the upper half of an int64 counts
 GRABS = 8  # a thread takes its share of a step in so many goes, so that something is left for whoever is ready
 SPINS = 2000  # looks at the barrier before the core is offered to somebody else
+
+
+def compiled(function: Any) -> Any:
+    """Numba's decorator, for functions of int64."""
+    compiled_functions.append(njit(**OPTIONS)(function))
+    return compiled_functions[-1]
 
 
 @compiled
@@ -119,6 +125,16 @@ def stem_row(step, image, lines, row, y, y_block):  # type: ignore[no-untyped-de
 
 
 @compiled
+def repeat_block(step, c, source, pixels, y):  # type: ignore[no-untyped-def]
+    """Block c of a map with every channel several times, from `pixels` pixels of the map at `source`."""
+    first = c * (read(step, Field.VECTOR) // FLOAT_BYTES)
+    multiplier = read(step, Field.MULTIPLIER)
+    channels = read(step, Field.CHANNELS)
+    block = read(step, Field.SOURCE_BLOCK)
+    invoke(read(step, Field.GATHER_TILE), (source, block, pixels, first, multiplier, channels, y))
+
+
+@compiled
 def produce_row(step, arena, scratch, image, row, y, y_block):  # type: ignore[no-untyped-def]
     """One row of the map that the depthwise layer reads."""
     if read(step, Field.PRODUCER_KIND) == Producer.STEM:
@@ -146,16 +162,6 @@ def first_row(step, row):  # type: ignore[no-untyped-def]
 def end_row(step, row):  # type: ignore[no-untyped-def]
     """The input row after the last one that output row `row` of the depthwise layer reads."""
     return min(first_row(step, row) + read(step, Field.SIZE), read(step, Field.SOURCE_HEIGHT))
-
-
-@compiled
-def repeat_block(step, c, source, pixels, y):  # type: ignore[no-untyped-def]
-    """Block c of a map with every channel several times, from `pixels` pixels of the map at `source`."""
-    first = c * (read(step, Field.VECTOR) // FLOAT_BYTES)
-    multiplier = read(step, Field.MULTIPLIER)
-    channels = read(step, Field.CHANNELS)
-    block = read(step, Field.SOURCE_BLOCK)
-    invoke(read(step, Field.GATHER_TILE), (source, block, pixels, first, multiplier, channels, y))
 
 
 @compiled
@@ -394,46 +400,6 @@ def blocks_of_a_map(step, arena, first, last):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def conv_parts(step, arena, scratch, first, last):  # type: ignore[no-untyped-def]
-    """Units first ... last - 1 of any convolution; a unit is some panels of output channels for some whole tiles.
-
-    The pixels under the filter are gathered as [tap][block of channels][output pixel], so that the values of one output
-    pixel lie in segments as those of a 1x1 convolution with K * K times as many channels do. Only so many segments are
-    gathered at once as stay in cache, together with the weights that go with them; the sums so far wait in scratch.
-    """
-    vector = read(step, Field.VECTOR)
-    pixels = read(step, Field.HEIGHT) * read(step, Field.WIDTH)
-    rows = read(step, Field.MATRIX + Product.ROWS)
-    tiles = (pixels + rows - 1) // rows
-    panels = panels_of(step, Field.MATRIX)
-    segments = read(step, Field.MATRIX + Product.SEGMENTS)
-    parts = read(step, Field.PIXEL_PARTS)
-    groups = read(step, Field.PANEL_GROUPS)
-    chunk = read(step, Field.CHUNK)
-    for unit in range(first, last):
-        part = unit // groups
-        group = unit - part * groups
-        begin = part * tiles // parts * rows
-        end = min((part + 1) * tiles // parts * rows, pixels)
-        from_panel = group * panels // groups
-        to_panel = (group + 1) * panels // groups
-        segment = (end - begin) * vector
-        before, sums = scratch + read(step, Field.SUMS), scratch + read(step, Field.SUMS) + read(step, Field.SUMS_BYTES)
-        done = 0
-        while done < segments:
-            count = min(chunk, segments - done)
-            for s in range(count):
-                gather_segment(step, arena, done + s, begin, end, scratch + s * segment)
-            for n in range(from_panel, to_panel):
-                place = (n - from_panel) * read(step, Field.PANEL) * segment
-                beside = before + place if done > 0 else 0
-                product_part(step, n, done, count, end - begin, scratch, sums + place, beside)
-            before, sums = sums, before
-            done += count
-        finish(step, arena, from_panel, to_panel, begin, end, before)
-
-
-@compiled
 def gather_segment(step, arena, index, begin, end, y):  # type: ignore[no-untyped-def]
     """What one tap meets in one block of channels, for output pixels begin ... end - 1; row by row."""
     vector = read(step, Field.VECTOR)
@@ -505,6 +471,46 @@ def finish(step, arena, from_panel, to_panel, begin, end, sums):  # type: ignore
         target = arena + read(step, Field.TARGET) + place
         invoke(read(step, Field.FINISH_TILE), (sums, end - begin, activation, beside, target))
         sums += (end - begin) * vector
+
+
+@compiled
+def conv_parts(step, arena, scratch, first, last):  # type: ignore[no-untyped-def]
+    """Units first ... last - 1 of any convolution; a unit is some panels of output channels for some whole tiles.
+
+    The pixels under the filter are gathered as [tap][block of channels][output pixel], so that the values of one output
+    pixel lie in segments as those of a 1x1 convolution with K * K times as many channels do. Only so many segments are
+    gathered at once as stay in cache, together with the weights that go with them; the sums so far wait in scratch.
+    """
+    vector = read(step, Field.VECTOR)
+    pixels = read(step, Field.HEIGHT) * read(step, Field.WIDTH)
+    rows = read(step, Field.MATRIX + Product.ROWS)
+    tiles = (pixels + rows - 1) // rows
+    panels = panels_of(step, Field.MATRIX)
+    segments = read(step, Field.MATRIX + Product.SEGMENTS)
+    parts = read(step, Field.PIXEL_PARTS)
+    groups = read(step, Field.PANEL_GROUPS)
+    chunk = read(step, Field.CHUNK)
+    for unit in range(first, last):
+        part = unit // groups
+        group = unit - part * groups
+        begin = part * tiles // parts * rows
+        end = min((part + 1) * tiles // parts * rows, pixels)
+        from_panel = group * panels // groups
+        to_panel = (group + 1) * panels // groups
+        segment = (end - begin) * vector
+        before, sums = scratch + read(step, Field.SUMS), scratch + read(step, Field.SUMS) + read(step, Field.SUMS_BYTES)
+        done = 0
+        while done < segments:
+            count = min(chunk, segments - done)
+            for s in range(count):
+                gather_segment(step, arena, done + s, begin, end, scratch + s * segment)
+            for n in range(from_panel, to_panel):
+                place = (n - from_panel) * read(step, Field.PANEL) * segment
+                beside = before + place if done > 0 else 0
+                product_part(step, n, done, count, end - begin, scratch, sums + place, beside)
+            before, sums = sums, before
+            done += count
+        finish(step, arena, from_panel, to_panel, begin, end, before)
 
 
 @compiled

@@ -1,0 +1,86 @@
+"""Compiled kernels of this process: where they are kept, whether they are ready, and who compiles what is missing."""
+
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+from npmobilenet_kernels import native
+from npmobilenet_kernels.building import Build, BuildError
+from npmobilenet_kernels.lanes import lanes
+
+from npmobilenet.errors import KernelError
+
+
+def kernel_folder() -> Path:
+    """Where compiled kernels are kept: below NPMOBILENET_CACHE, or below the system's cache folder for this user."""
+    named = os.environ.get("NPMOBILENET_CACHE")
+    return (Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("npmobilenet"))) / "kernels"
+
+
+def compiled_kernels(symbols: Collection[str]) -> native.Native:
+    """The driver and these tiles; what is missing is compiled now.
+
+    Raises:
+        KernelError: they cannot be compiled.
+    """
+    with _kernels_or_error():
+        return native.native(symbols, kernel_folder())
+
+
+def kernels_if_ready(symbols: Collection[str]) -> native.Native | None:
+    """The driver and these tiles, if they are here, kept, or just compiled.
+
+    Raises:
+        KernelError: they could not be compiled.
+    """
+    with _kernels_or_error():
+        return native.find(symbols, kernel_folder())
+
+
+def begin_to_compile(symbols: Collection[str]) -> Build:
+    """Have another process compile what is missing, if none does so yet; `wait` waits for it.
+
+    Raises:
+        KernelError: no process can be started.
+    """
+    with _kernels_or_error():
+        return native.begin(symbols, kernel_folder())
+
+
+def compilation() -> Build | None:
+    """The process that compiles for this one, if there is one."""
+    return native.current_build()
+
+
+def compile_kernels() -> Path:
+    """Compile all kernels for this CPU and keep them for later processes.
+
+    Returns:
+        The folder that they are in, if it can be written.
+
+    Raises:
+        KernelError: they cannot be compiled.
+    """
+    compiled_kernels(_all_symbols())
+    return kernel_folder()
+
+
+def kernels_are_kept() -> bool:
+    """Whether later processes will find all kernels for this CPU."""
+    return native.is_kept(_all_symbols(), kernel_folder())
+
+
+def _all_symbols() -> Collection[str]:
+    from npmobilenet_kernels.tiles import all_tiles
+
+    return all_tiles(lanes()).keys()
+
+
+@contextmanager
+def _kernels_or_error() -> Iterator[None]:
+    try:
+        yield
+    except BuildError as error:
+        raise KernelError(f"no compiled kernels: {error}") from error
