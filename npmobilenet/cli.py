@@ -210,6 +210,7 @@ def _let_compilation_end() -> None:
         from npmobilenet.compilation import compilation
     except ImportError:
         return
+    sys.stdout.flush()  # the answers come first
     build = compilation()
     if build is not None and not build.is_done:
         with suppress(KeyboardInterrupt), waiting(f"{COMPILING}, for the next time; Ctrl+C does no harm"):

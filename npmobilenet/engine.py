@@ -81,6 +81,10 @@ class Engine:
         """Compute the network on scaled images (N, H, W, C); arguments, result and errors as `plan` and `Plan.run`."""
         return self.plan(*self.size(x)).run(x, threads)
 
+    def threads(self, asked: int | None) -> int:
+        """How many threads compute, at most; arguments and errors as `Plan.run`."""
+        return default_threads() if asked is None else asked
+
     def size(self, x: Array) -> tuple[int, int]:
         """(H, W) of images (N, H, W, C).
 

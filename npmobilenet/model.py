@@ -340,7 +340,7 @@ class Model:
             return self._reference(name, x)
         try:
             engine = self._engine(name)
-            size = engine.size(x)
+            threads, size = engine.threads(threads), engine.size(x)
             if engine.is_ready(*size):
                 return engine.run(x, threads)
             y = self._reference(name, x)

@@ -54,7 +54,9 @@ def test_classify_names_a_folder_of_digits_as_json() -> None:
 def test_classify_answers_the_same_for_any_number_of_threads_and_notices_a_wrong_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    one, three = (run("classify", DIGITS, "--model", "digits", "--threads", n, "--json") for n in (1, 3))
+    one, three = (
+        run("classify", DIGITS, "--model", "digits", "--backend", "compiled", "--threads", n, "--json") for n in (1, 3)
+    )
     assert one.exit_code == 0
     assert one.stdout == three.stdout
     monkeypatch.setenv("NPMOBILENET_THREADS", "two")

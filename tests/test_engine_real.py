@@ -37,7 +37,8 @@ def test_auto_is_the_engine_for_float32_and_the_reference_for_other_precisions()
     x = np.random.default_rng(0).uniform(-1, 1, (2, *digits.graph.input_shape))
 
     single = x.astype(np.float32)
-    np.testing.assert_array_equal(digits.forward(single), digits.forward(single, backend="compiled"))
+    compiled = digits.forward(single, backend="compiled")
+    np.testing.assert_array_equal(digits.forward(single), compiled)
     np.testing.assert_array_equal(digits.forward(x), digits.forward(x, backend="reference"))
     with pytest.raises(NpMobileNetError, match="float32"):
         digits.forward(x, backend="compiled")
@@ -53,7 +54,7 @@ def test_without_kernels_the_reference_computes_and_says_so_once(monkeypatch):
 
     assert len(caught) == 1
     np.testing.assert_array_equal(answers[0], digits.forward(x, backend="reference"))
-    with pytest.raises(NpMobileNetError, match="needs Numba"):
+    with pytest.raises(NpMobileNetError, match=r"no compiled kernels: import of npmobilenet\.engine halted"):
         digits.forward(x, backend="compiled")
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from npmobilenet_kernels import kept
 
+ENTRY = "npmobilenet_run"  # symbol of the driver
 TURN_SECONDS = 300  # how long to wait for another process that compiles; then compile as well
 NICENESS = 10  # of a process that compiles while this one computes with the reference
 MARK = b"npmobilenet kernels\n"  # before the answer: whatever a process prints when it starts comes first
@@ -59,9 +60,11 @@ class Build:
         self._symbols = frozenset(symbols)
         self._output = self._complaints = b""
         job = {
-            "path": sys.path, "symbols": sorted(symbols), "folder": None if folder is None else str(folder),
+            "path": sys.path,
+            "symbols": sorted(symbols, key=lambda symbol: (symbol != ENTRY, symbol)),  # what may fail comes first
+            "folder": None if folder is None else str(folder),
             "niceness": 0 if is_waited_for else NICENESS,
-        }  # fmt: skip
+        }
         if not sys.executable or getattr(sys, "frozen", False):
             raise BuildError("this program has no Python interpreter that could compile them")
         try:

@@ -25,12 +25,11 @@ from typing import Any
 from llvmlite import binding
 
 from npmobilenet_kernels import kept
-from npmobilenet_kernels.building import Build, BuildError
+from npmobilenet_kernels.building import ENTRY, Build, BuildError
 from npmobilenet_kernels.lanes import Lanes, features, lanes
 from npmobilenet_kernels.vector import Emit, build_module
 
 ARGUMENTS = 4  # of network.run, all int64
-ENTRY = "npmobilenet_run"
 ALLOWED = {"sched_yield", "SwitchToThread", "memcpy", "memset", "memmove"}  # what frozen code may call: the C library
 
 
