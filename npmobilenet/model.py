@@ -207,10 +207,7 @@ class Model:
             (layer name, output (N, ...)) in the order of the graph.
         """
         x = np.asarray(x)
-        if x.dtype.kind not in "fO":
-            raise ShapeError(
-                f"{self.graph.name}: x is the scaled input, floating point; got {x.dtype}. model.predict takes pixels"
-            )
+        self._check_is_scaled(x)
         yield from self.graph.run(self._params_as(x.dtype), x)
 
     def scale(self, pixels: Array) -> Array:
@@ -329,6 +326,7 @@ class Model:
     def _compute(self, name: str, x: Array, backend: str | None, threads: int | None) -> Array:
         """Output of the layer `name`, by the backend that was asked for."""
         check_threads(threads)
+        self._check_is_scaled(x)
         backend = self.backend if backend is None else check_backend(backend)
         if backend == "compiled":
             if x.dtype != np.float32:
@@ -349,6 +347,12 @@ class Model:
             _say_once(f"computing with the NumPy reference, which is slower: {error}")
             y = self._reference(name, x)
         return y
+
+    def _check_is_scaled(self, x: Array) -> None:
+        if x.dtype.kind not in "fO":
+            raise ShapeError(
+                f"{self.graph.name}: x is the scaled input, floating point; got {x.dtype}. model.predict takes pixels"
+            )
 
     def _reference(self, name: str, x: Array) -> Array:
         """Output of the layer `name`, by the reference."""
