@@ -156,7 +156,8 @@ def fold_batch_norm(ops: Ops) -> Ops:
         assert norm.kernel is not None
         assert norm.bias is not None
         s, shift = norm.kernel, norm.bias
-        return replace(conv, kernel=(conv.kernel * s).astype(conv.kernel.dtype), bias=conv.bias * s + shift)
+        kernel = np.multiply(conv.kernel, s, out=np.empty_like(conv.kernel), dtype=np.float64, casting="same_kind")
+        return replace(conv, kernel=kernel, bias=conv.bias * s + shift)
 
     return _merge_pairs(ops, fold)
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Collection, Iterator
@@ -67,6 +65,8 @@ class Build:
         }
         if not sys.executable or getattr(sys, "frozen", False):
             raise BuildError("this program has no Python interpreter that could compile them")
+        import subprocess  # whoever finds its kernels kept does without
+
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-c", PROGRAM, json.dumps(job)],
@@ -129,6 +129,8 @@ def serve(symbols: list[str], folder: str | None, niceness: int) -> None:
 
     The answer is MARK, one line of JSON ("sizes" of the pieces by symbol, "not_kept", "error"), and the pieces.
     """
+    import signal
+
     answer = os.dup(1)
     os.dup2(2, 1)  # nothing else gets into the answer
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no file is left half written

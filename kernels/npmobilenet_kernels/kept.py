@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Iterable
@@ -66,7 +65,7 @@ def write(folder: Path, symbol: str, code: bytes) -> None:
     place = folder / key()
     make_folders(place)
     check_folders(place)
-    part = place / f".{symbol}.{secrets.token_hex(8)}"
+    part = place / f".{symbol}.{os.urandom(8).hex()}"
     try:
         with open(part, "xb", opener=lambda path, flags: os.open(path, flags, FILE_MODE)) as file:
             file.write(sha256(code).digest() + code)
