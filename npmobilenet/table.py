@@ -277,11 +277,13 @@ class Table:
         (K, across, c_out), left, W = kernel.shape, op.zeros[1][0], op.shape[1]
         right = max((W - 1) * op.stride + across - left - W_in, 0)
         tile = depthwise_choice((K, across), op.stride, left, right, W, self._lanes)
-        repeat = {
-            Field.PRODUCER_KIND: Producer.REPEAT, Field.MULTIPLIER: c_out // c_in, Field.CHANNELS: c_in,
-            Field.GATHER_TILE: self._simple_tile("repeat_channels"),
-        }  # fmt: skip
-        return (repeat if c_out > c_in else {}) | {
+        repeat: Row = {}
+        if c_out > c_in:
+            repeat = {
+                Field.PRODUCER_KIND: Producer.REPEAT, Field.MULTIPLIER: c_out // c_in, Field.CHANNELS: c_in,
+                Field.GATHER_TILE: self._simple_tile("repeat_channels"),
+            }  # fmt: skip
+        return repeat | {
             Field.SOURCE_HEIGHT: H_in, Field.SOURCE_WIDTH: W_in, Field.HEIGHT: op.shape[0], Field.WIDTH: W,
             Field.BLOCKS: self._blocks(c_out), Field.SIZE: K, Field.SIZE_ACROSS: across, Field.STRIDE: op.stride,
             Field.TOP: op.zeros[0][0], Field.LEFT: left, Field.ACTIVATION: Activation[op.activation.upper()],

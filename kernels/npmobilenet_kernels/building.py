@@ -58,7 +58,7 @@ class Build:
         self._symbols = frozenset(symbols)
         self._output = self._complaints = b""
         job = {
-            "path": sys.path,
+            "path": [path for path in sys.path if isinstance(path, str)],
             "symbols": sorted(symbols, key=lambda symbol: (symbol != ENTRY, symbol)),  # what may fail comes first
             "folder": None if folder is None else str(folder),
             "niceness": 0 if is_waited_for else NICENESS,
