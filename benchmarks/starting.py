@@ -4,8 +4,8 @@
 
 Time is that of a whole process, from its start to its end, least of `--rounds` turns: npmobilenet reads a converted
 `.safetensors` file and finds its kernels kept; LiteRT reads the same network; beside them, importing NumPy or Numba and
-nothing else. Modules are read as bytecode, as those of an installed package are. Memory is the peak of the process
-(Linux). Needs the `bench` extra.
+nothing else; and, once, what compiling takes. Modules are read as bytecode, as those of an installed package are.
+Memory is the peak of the process (Linux). Needs the `bench` extra.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from npmobilenet.compilation import compile_kernels
 from npmobilenet.fusion import fuse
 
 OURS = "import numpy as np, npmobilenet as nm; nm.load({path!r}).predict(np.zeros((224, 224, 3), np.uint8))"
+COMPILE = "import npmobilenet as nm; nm.load({path!r}).compile()"
+WARMUP = "from npmobilenet.compilation import compile_kernels; compile_kernels()"
 LITERT = """
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -63,13 +65,19 @@ def main() -> None:
                     least[name] = min(least[name], time.perf_counter() - start)
         for name, seconds in least.items():
             print(f"{name:26} {seconds:6.3f} s  {seconds / least['litert']:5.2f} times litert's")
+        for name, program in (("compiling what V2 needs", COMPILE.format(path=v2)), ("compiling everything", WARMUP)):
+            with tempfile.TemporaryDirectory() as empty:
+                start = time.perf_counter()
+                _run(program, NPMOBILENET_CACHE=empty)
+                print(f"{name:26} {time.perf_counter() - start:6.2f} s")
         if sys.platform == "linux":
             for name, first in (("peak of V1", ""), ("peak of V1, Numba imported", "import numba\n")):
                 print(f"{name:26} {1024 * int(_run(first + OURS.format(path=v1) + PEAK)) / 1e6:6.0f} MB")
 
 
-def _run(program: str) -> str:
-    return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+def _run(program: str, **environment: str) -> str:
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | environment).stdout
 
 
 if __name__ == "__main__":

@@ -129,11 +129,8 @@ def serve(symbols: list[str], folder: str | None, niceness: int) -> None:
 
     The answer is MARK, one line of JSON ("sizes" of the pieces by symbol, "not_kept", "error"), and the pieces.
     """
-    import signal
-
     answer = os.dup(1)
     os.dup2(2, 1)  # nothing else gets into the answer
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no file is left half written
     if hasattr(os, "nice"):
         os.nice(niceness)
     codes: dict[str, bytes] = {}
@@ -183,6 +180,7 @@ def _turn(folder: Path | None) -> Iterator[None]:
         kept.make_folders(place)
         kept.check_folders(place)
         lock.acquire(timeout=TURN_SECONDS)
+        kept.remove_parts(place)
     try:
         yield
     finally:

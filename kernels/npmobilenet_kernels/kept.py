@@ -19,6 +19,7 @@ from pathlib import Path
 
 DIGEST = 32  # bytes of a SHA-256
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
+PART = ".part-"  # how the name of a file begins that is being written
 FOLDER_MODE, FILE_MODE = 0o755, 0o644  # less what the umask takes away
 
 
@@ -65,7 +66,7 @@ def write(folder: Path, symbol: str, code: bytes) -> None:
     place = folder / key()
     make_folders(place)
     check_folders(place)
-    part = place / f".{symbol}.{os.urandom(8).hex()}"
+    part = place / f"{PART}{os.urandom(8).hex()}"
     try:
         with open(part, "xb", opener=lambda path, flags: os.open(path, flags, FILE_MODE)) as file:
             file.write(sha256(code).digest() + code)
@@ -73,6 +74,12 @@ def write(folder: Path, symbol: str, code: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def remove_parts(place: Path) -> None:
+    """Remove what processes left behind that were ended while they wrote; only for whoever holds the lock."""
+    for part in place.glob(f"{PART}*"):
+        part.unlink(missing_ok=True)
 
 
 def make_folders(folder: Path) -> None:
