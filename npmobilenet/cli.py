@@ -34,7 +34,7 @@ from npmobilenet.cli_shared import (
 )
 from npmobilenet.cli_verification import bounds, trace, verify
 from npmobilenet.compare.command import compare
-from npmobilenet.errors import ImageError, NpMobileNetError
+from npmobilenet.errors import ImageError, KernelError, NpMobileNetError
 from npmobilenet.images import file_suffixes, prepare
 from npmobilenet.loading import load
 from npmobilenet.model import RAW, SYMMETRIC, UNIT, Model
@@ -207,14 +207,17 @@ def _compile_first(network: Model) -> None:
 def _let_compilation_end() -> None:
     """Wait for the kernels that the first answers had compiled, so that the next command finds them."""
     try:
-        from npmobilenet.compilation import compilation
+        from npmobilenet.compilation import compilation, finish_compilation
     except ImportError:
         return
     sys.stdout.flush()  # the answers come first
-    build = compilation()
-    if build is not None and not build.is_done:
+    if compilation() is None:
+        return
+    try:
         with suppress(KeyboardInterrupt), waiting(f"{COMPILING}, for the next time; Ctrl+C does no harm"):
-            build.wait()
+            finish_compilation()
+    except KernelError as error:
+        print(f"npmobilenet: computed with the NumPy reference, which is slower: {error}", file=sys.stderr)
 
 
 def _pictures(images: list[str]) -> Iterator[str]:

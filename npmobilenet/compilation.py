@@ -54,6 +54,18 @@ def compilation() -> Build | None:
     return native.current_build()
 
 
+def finish_compilation() -> None:
+    """Wait until the process that compiles for this one, if there is one, has ended; an interrupt ends it.
+
+    Raises:
+        KernelError: it has failed.
+    """
+    with _kernels_or_error():
+        if build := native.current_build():
+            build.wait()
+        native.collect(kernel_folder())
+
+
 def compile_kernels() -> Path:
     """Compile all kernels for this CPU and keep them for later processes.
 

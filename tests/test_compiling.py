@@ -321,12 +321,28 @@ print(json.dumps(len(count)))
     assert answer(start(body, warm)) == 1 + len(kernels(warm))  # the sources, and each piece
 
 
-def classify(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+def classify(folder: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "npmobilenet", "classify", *arguments, "--model", "digits", "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"NPMOBILENET_CACHE": str(folder)},
+        env=os.environ | {"NPMOBILENET_CACHE": str(folder)} | environment,
     )  # fmt: skip
+
+
+def test_the_command_says_why_nothing_is_compiled_or_kept(tmp_path: Path) -> None:
+    (tmp_path / "numba.py").write_text("raise ModuleNotFoundError('No module named numba')")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = classify(tmp_path / "cache", str(SEVEN), PYTHONPATH=path)
+    printed, complaints = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(printed)[0]["predictions"][0]["label"] == "7"
+    assert complaints.splitlines()[1:] == [
+        "npmobilenet: computed with the NumPy reference, which is slower: no compiled kernels: "
+        "ModuleNotFoundError: No module named numba"
+    ]
+    (tmp_path / "file").write_text("not a folder")
+    complaints = classify(tmp_path / "file", str(SEVEN)).communicate(timeout=60)[1]
+    assert complaints.count(f"compiled kernels cannot be kept in {tmp_path / 'file' / 'kernels'}") == 1
 
 
 @UNIX

@@ -90,15 +90,31 @@ def find(symbols: Collection[str], folder: Path | None) -> Native | None:
             raise _process.failure
         try:
             _adopt(kept.read(folder, _missing(symbols)))
-            if (build := _process.build) is not None and build.is_done:
-                _process.build = None
-                _adopt({} if build.is_stopped else build.result())
-                if build.not_kept and folder is not None:
-                    _say_that_nothing_is_kept(folder, build.not_kept)
         except BuildError as error:
             _process.failure = error
             raise
+        collect(folder)
         return None if _missing(symbols) else _native(symbols)
+
+
+def collect(folder: Path | None) -> None:
+    """Take over what the process that compiles has done, if it has ended.
+
+    Raises:
+        BuildError: it has failed.
+    """
+    with _process.lock:
+        build = _process.build
+        if build is None or not build.is_done:
+            return
+        _process.build = None
+        try:
+            _adopt({} if build.is_stopped else build.result())
+        except BuildError as error:
+            _process.failure = error
+            raise
+        if build.not_kept and folder is not None:
+            _say_that_nothing_is_kept(folder, build.not_kept)
 
 
 def begin(symbols: Collection[str], folder: Path | None, *, is_waited_for: bool = False) -> Build:
