@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import random_images, random_params
 from npmobilenet_kernels import native
-from npmobilenet_kernels.lanes import LANES, host_width
+from npmobilenet_kernels.lanes import host_lanes
 from npmobilenet_kernels.steps import CALLED_OFF, Kind
 from npmobilenet_kernels.threads import Team, available_cores, team
 from npmobilenet_kernels.tiles import all_tiles
@@ -44,7 +44,7 @@ from npmobilenet.table import ALIGNMENT, TILE_FIELDS, Weights
 
 pytestmark = pytest.mark.usefixtures("kernels_kept")
 
-WIDTHS = [width for width in sorted(LANES) if width <= host_width()]
+WIDTHS = sorted(host_lanes())
 WIRED = 1e-3  # of the largest output: a layer that reads the wrong value gives something else altogether
 PEAK = 200e6  # bytes, with Numba loaded beside kept kernels
 LOGITS = {"classifier_activation": None, "classes": 21}

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from forbidden import Room
-from npmobilenet_kernels.lanes import LANES, host_width
+from npmobilenet_kernels.lanes import host_lanes, lanes
 from npmobilenet_kernels.layout import from_blocks
 from npmobilenet_kernels.steps import Field, Job
 from npmobilenet_kernels.threads import new_job
@@ -33,7 +33,7 @@ from npmobilenet import engine, table
 from npmobilenet.engine import Plan
 from npmobilenet.registry import KNOWN_MODELS
 
-WIDTHS = [width for width in sorted(LANES) if width <= host_width()]
+WIDTHS = sorted(host_lanes())
 VALUES = {Field.SOURCE, Field.TARGET, Field.AVERAGE, Field.RESIDUAL, Field.GATE}  # offsets in the arena
 MEMBERS = 3  # threads of the second run
 POOL = np.random.default_rng(0).uniform(-1, 1, 2**23).astype(np.float32)  # numbers for all weights and values
@@ -52,7 +52,7 @@ def test_every_step_of_the_published_networks_stays_inside_its_arrays(width):
 
 
 def test_every_step_of_the_published_plans_changes_its_own_values_alone():
-    counted = in_a_process_of_its_own("every_step_in_place", host_width())
+    counted = in_a_process_of_its_own("every_step_in_place", lanes().width)
     assert counted["networks"] == len(KNOWN_MODELS) == 44
 
 

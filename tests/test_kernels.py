@@ -6,27 +6,23 @@ what they may write by a value that must still be there afterwards.
 
 import ctypes
 import functools
-import re
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llvmlite import binding
 from npmobilenet_kernels import native, plain, tiles
-from npmobilenet_kernels.lanes import LANES, features, host_width, lanes, tile_rows
+from npmobilenet_kernels.lanes import FAMILIES, host_lanes, lanes, tile_rows
 from npmobilenet_kernels.layout import from_blocks, pack_depthwise, pack_matrix, pack_vector, to_blocks
-from npmobilenet_kernels.scalars import X86
 from npmobilenet_kernels.steps import Activation
 from npmobilenet_kernels.tiles import GEMV_SPLIT
-from npmobilenet_kernels.vector import build_module
 from strategies import SEEDS
 from within import assert_within
 
 from npmobilenet import bounds, ops
 from npmobilenet.graph import ACTIVATIONS
 
-WIDTHS = st.sampled_from([width for width in sorted(LANES) if width <= host_width()])
+WIDTHS = st.sampled_from(sorted(host_lanes()))
 ACTIVATION = st.sampled_from(list(Activation))
 MARGIN = 512  # floats on either side
 UNTOUCHED = np.float32(-12345.678)
@@ -314,26 +310,6 @@ def test_a_tile_never_has_more_rows_than_there_are_pixels(pixels, width):
     assert tile_rows(pixels, lanes(width).rows) <= pixels
 
 
-@pytest.mark.parametrize("width", sorted(LANES))
-def test_every_kind_of_cpu_has_tiles_for_the_smallest_layers(width):
-    assert LANES[width].rows[-1] == LANES[width].narrow_rows[-1] == LANES[width].streams[-1] == 1
-
-
-def test_a_cap_on_the_vector_width_takes_wider_instructions_away():
-    capped = features(lanes(4)).split(",")
-    assert [name for name in capped if name.startswith("+avx") or name == "+fma"] == []
-
-
-@pytest.mark.skipif(not X86, reason="reads the names of x86's registers")
-@pytest.mark.parametrize("width", [width for width in (8, 16) if width <= host_width()])
-def test_the_sums_of_a_product_stay_in_registers(width):
-    """LLVM moves loads where it likes: one line more in a tile has put its sums on the stack, at half the speed."""
-    chosen = lanes(width)
-    for rows in chosen.rows:
-        name = tiles.gemm_name(rows, chosen.panel, chosen)
-        module = binding.parse_assembly(build_module({name: tiles.all_tiles(chosen)[name]}, width))
-        native._object_code(module, chosen)
-        pieces = re.split(r"(?m)^\.LBB.*:$", native._machine(chosen).emit_assembly(module))
-        innermost = max(pieces, key=lambda piece: piece.count("vfmadd"))
-        assert innermost.count("vfmadd") >= rows * chosen.panel
-        assert not re.search(r"mm\d+.*\(%r[sb]p\)|\(%r[sb]p\).*mm\d+", innermost), name
+@pytest.mark.parametrize("kind", [kind for kinds in FAMILIES.values() for kind in kinds])
+def test_every_kind_of_cpu_has_tiles_for_the_smallest_layers(kind):
+    assert kind.rows[-1] == kind.narrow_rows[-1] == kind.streams[-1] == 1

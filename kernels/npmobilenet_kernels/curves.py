@@ -39,9 +39,9 @@ def exponential(e: Emitter, x: Value) -> Value:
     moved = e.fma(x, e.constant(PER_LN2), e.constant(ROUNDING))
     n = e.minus(moved, e.constant(ROUNDING))
     r = e.fma(n, e.constant(-LOW), e.fma(n, e.constant(-HIGH), x))
-    p = e.constant(1 / factorial(DEGREE))
+    p = e.constant_from_memory(1 / factorial(DEGREE))
     for k in reversed(range(DEGREE)):
-        p = e.fma(p, r, e.constant(1 / factorial(k)))
+        p = e.fma(p, r, e.constant_from_memory(1 / factorial(k)))
     return e.where(e.less(x, e.constant(LOWEST)), e.constant(0), e.times(p, e.power_of_two(moved)))
 
 

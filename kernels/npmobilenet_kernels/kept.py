@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import os
 import stat
-import sys
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
@@ -33,12 +32,10 @@ def key() -> str:
     import llvmlite
     from llvmlite import binding
 
-    from npmobilenet_kernels.lanes import features, lanes
-
     digest = sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes() + b"\0")
-    for value in (llvmlite.__version__, sys.platform, binding.get_host_cpu_name(), features(lanes())):
+    for value in (llvmlite.__version__, binding.get_default_triple()):
         digest.update(value.encode() + b"\0")
     return digest.hexdigest()[:24]
 

@@ -26,7 +26,7 @@ from llvmlite import binding
 
 from npmobilenet_kernels import kept
 from npmobilenet_kernels.building import ENTRY, Build, BuildError
-from npmobilenet_kernels.lanes import Lanes, features, lanes
+from npmobilenet_kernels.lanes import Lanes, family, lanes
 from npmobilenet_kernels.vector import Emit, build_module
 
 ARGUMENTS = 4  # of network.run, all int64
@@ -214,21 +214,25 @@ def without_python(assembly: str, entry: str) -> bytes:
             function.name = ENTRY
         elif not function.is_declaration:
             function.linkage = "internal"
-    code = _object_code(module, lanes())
+    code = _object_code(module, family()[-1])  # it computes addresses, so any machine's instructions will do
     needs = {function.name for function in module.functions if function.is_declaration}
     if more := sorted(name for name in needs if name not in ALLOWED and not name.startswith("llvm.")):
         raise NotImplementedError(f"Numba's code calls {', '.join(more)}, which is not in the C library")
     return code
 
 
-def _object_code(module: Any, chosen: Lanes) -> bytes:
-    """Optimise and translate a module; the tiles are written as they should run: nothing is unrolled or vectorised."""
-    module.verify()
-    machine = _machine(chosen)
+def optimize(module: Any, machine: Any) -> None:
+    """Optimise a module in place; the tiles are written as they should run: nothing is unrolled or vectorised."""
     tuning = binding.create_pipeline_tuning_options(speed_level=2)
     tuning.loop_unrolling = tuning.loop_vectorization = tuning.slp_vectorization = False
     passes = binding.create_pass_builder(machine, tuning)
     passes.getModulePassManager().run(module, passes)
+
+
+def _object_code(module: Any, chosen: Lanes) -> bytes:
+    module.verify()
+    machine = _machine(chosen)
+    optimize(module, machine)
     return bytes(machine.emit_object(module))
 
 
@@ -245,17 +249,18 @@ def _callable(address: int) -> Callable[..., int]:
     return ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * ARGUMENTS)(address)
 
 
-def _machine(chosen: Lanes) -> Any:
-    """Code for its place in memory ("static"): LLVM mixes up the tables of several position-independent pieces."""
-    target = binding.Target.from_default_triple()
+def target_machine(target: Any, cpu: str, features: str) -> Any:
+    """LLVM's code generator.
+
+    The code is for its place in memory ("static"): LLVM mixes up the tables of several position-independent pieces.
+    """
     return target.create_target_machine(
-        cpu=binding.get_host_cpu_name(),
-        features=features(chosen),
-        opt=2,
-        reloc="static",
-        codemodel="jitdefault",
-        jit=True,
+        cpu=cpu, features=features, opt=2, reloc="static", codemodel="jitdefault", jit=True
     )
+
+
+def _machine(chosen: Lanes) -> Any:
+    return target_machine(binding.Target.from_default_triple(), chosen.cpu, chosen.features)
 
 
 @functools.cache

@@ -76,7 +76,7 @@ def all_tiles(lanes: Lanes) -> dict[str, Emit]:
     choices = ((lanes.panel, lanes.rows, lanes.stem_rows[0]), (1, lanes.narrow_rows, lanes.stem_rows[1]))
     for panel, choice, stem_rows in choices:
         for rows in choice:
-            tiles[gemm_name(rows, panel, lanes)] = gemm_tile(rows, panel)
+            tiles[gemm_name(rows, panel, lanes)] = gemm_tile(rows, panel, by_lane=lanes.by_lane)
         for rows in (stem_rows, 1):
             tiles[gemm_name(rows, panel, lanes, stem=True)] = gemm_tile(rows, panel, STEM_PITCH, STEM_CHANNELS)
     for streams in lanes.streams:
@@ -115,7 +115,7 @@ def activate(e: Emitter, activation: Value, x: Values) -> Values:
     return e.choose(e.compare("==", activation, Activation.LINEAR), lambda: x, curved)
 
 
-def gemm_tile(rows: int, panels: int, pitch: int | None = None, unroll: int = UNROLL) -> Emit:
+def gemm_tile(rows: int, panels: int, pitch: int | None = None, unroll: int = UNROLL, *, by_lane: bool = False) -> Emit:
     """A tile of a matrix product: `rows` pixels by `panels` vectors of output channels.
 
         y[i, :] = act(bias[:] + sum_k a[i, k] b[k, :]) + residual[i, :]
@@ -137,6 +137,7 @@ def gemm_tile(rows: int, panels: int, pitch: int | None = None, unroll: int = UN
         rows: pixels. panels: vectors of output channels.
         pitch: bytes from a[i, k] to a[i + 1, k]; None for 4 W.
         unroll: values of k a round.
+        by_lane: load the values of a pixel as vectors, and take their lanes.
     """
 
     def emit(
@@ -147,11 +148,15 @@ def gemm_tile(rows: int, panels: int, pitch: int | None = None, unroll: int = UN
         tile = [(i, j) for i in range(rows) for j in range(panels)]
 
         def multiply_add(a: Value, b: Value, depth: int, accumulators: Values) -> Values:
+            sums = dict(zip(tile, accumulators, strict=True))
+            vectors = [e.load(a, i * step) for i in range(rows)] if by_lane and depth == e.width else []
             for k in range(depth):
                 w = [e.load(b, (k * panels + j) * e.bytes) for j in range(panels)]
-                x = [e.splat(a, i * step + k * FLOAT_BYTES) for i in range(rows)]
-                accumulators = [e.fma(x[i], w[j], acc) for (i, j), acc in zip(tile, accumulators, strict=True)]
-            return accumulators
+                for i in range(rows):  # a pixel is loaded where it is used: LLVM keeps this order, and few registers
+                    x = e.lane(vectors[i], k) if vectors else e.splat(a, i * step + k * FLOAT_BYTES)
+                    for j in range(panels):
+                        sums[i, j] = e.fma(x, w[j], sums[i, j])
+            return list(sums.values())
 
         def rounds(count: Value, depth: int, start: Values) -> Values:
             def one_round(_: Value, carried: Values) -> Values:

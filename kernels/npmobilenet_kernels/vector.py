@@ -21,6 +21,7 @@ from llvmlite import ir
 
 F32 = ir.FloatType()
 I64 = ir.IntType(64)
+I32 = ir.IntType(32)
 I8 = ir.IntType(8)
 POINTER = ir.PointerType()
 FLOAT_BYTES = 4
@@ -111,8 +112,8 @@ class Emitter:
 
     def fetch(self, address: Value, offset: int = 0) -> None:
         """Ask for the cache line at address + offset bytes in the second-level cache; it may lie outside any array."""
-        kind = ir.FunctionType(ir.VoidType(), [POINTER, *[ir.IntType(32)] * 3])
-        to_read, second, data = (ir.Constant(ir.IntType(32), value) for value in (0, 2, 1))
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, *[I32] * 3])
+        to_read, second, data = (ir.Constant(I32, value) for value in (0, 2, 1))
         function = declared(self.builder.module, "llvm.prefetch.p0", kind)
         self.builder.call(function, [self._pointer(address, offset), to_read, second, data])
 
@@ -120,16 +121,35 @@ class Emitter:
         """The number `value` in every lane."""
         return ir.Constant(self.vector, [ir.Constant(F32, value)] * self.width)
 
+    def constant_from_memory(self, value: float) -> Value:
+        """The number `value` in every lane, loaded wherever it is used: in loops with more constants than registers.
+
+        It is a variable, and any store may change it as far as LLVM knows, which therefore does not keep it in a
+        register for the whole loop nor, once registers run out, on the stack.
+        """
+        name = f"npmobilenet_{float(value).hex()}x{self.width}"
+        variable = self.builder.module.globals.get(name)
+        if variable is None:
+            variable = ir.GlobalVariable(self.builder.module, self.vector, name)
+            variable.initializer = self.constant(value)
+            variable.linkage = "weak"
+        return self.builder.load(variable, typ=self.vector)
+
     def _pointer(self, address: Value, offset: int) -> Value:
         pointer = self.builder.inttoptr(address, POINTER)
         return self.builder.gep(pointer, [self.integer(offset)], source_etype=I8) if offset else pointer
 
+    def lane(self, vector: Value, number: int) -> Value:
+        """Lane `number` of the vector, in every lane."""
+        return self._shuffled(vector, [number] * self.width)
+
+    def _shuffled(self, vector: Value, order: Sequence[int]) -> Value:
+        mask = ir.Constant(ir.VectorType(I32, len(order)), list(order))
+        return self.builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
+
     def _spread(self, scalar: Value) -> Value:
-        one = self.builder.insert_element(
-            ir.Constant(self.vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0)
-        )
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
-        return self.builder.shuffle_vector(one, ir.Constant(self.vector, ir.Undefined), lanes)
+        one = self.builder.insert_element(ir.Constant(self.vector, ir.Undefined), scalar, ir.Constant(I32, 0))
+        return self.lane(one, 0)
 
     # Arithmetic
 
@@ -174,7 +194,7 @@ class Emitter:
 
         A float's exponent is 127 + n, in the bits from 23 on.
         """
-        integers = ir.VectorType(ir.IntType(32), self.width)
+        integers = ir.VectorType(I32, self.width)
         shift, one = (ir.Constant(integers, [value] * self.width) for value in (23, 127 << 23))
         bits = self.builder.add(self.builder.shl(self.builder.bitcast(n, integers), shift), one)
         return self.builder.bitcast(bits, self.vector)
@@ -183,25 +203,21 @@ class Emitter:
         """All lanes of x, combined in pairs, pairs of pairs and so on, in every lane of the result."""
         distance = self.width // 2
         while distance:
-            lanes = [(lane + distance) % self.width for lane in range(self.width)]
-            turned = ir.Constant(ir.VectorType(ir.IntType(32), self.width), lanes)
-            x = combine(x, self.builder.shuffle_vector(x, ir.Constant(self.vector, ir.Undefined), turned))
+            x = combine(x, self._shuffled(x, [(lane + distance) % self.width for lane in range(self.width)]))
             distance //= 2
         return x
 
     def doubled(self, x: Value, half: int) -> Value:
         """Every lane of the lower (0) or upper (1) half of x, twice."""
-        lanes = [(half * self.width + lane) // 2 for lane in range(self.width)]
-        order = ir.Constant(ir.VectorType(ir.IntType(32), self.width), lanes)
-        return self.builder.shuffle_vector(x, ir.Constant(self.vector, ir.Undefined), order)
+        return self._shuffled(x, [(half * self.width + lane) // 2 for lane in range(self.width)])
 
     def first_lanes(self, count: Value) -> Value:
-        """The first `count` lanes, as a condition for `where`; none for count <= 0, all from the width on."""
-        wide = ir.VectorType(I64, self.width)
-        one = self.builder.insert_element(ir.Constant(wide, ir.Undefined), count, ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
-        limit = self.builder.shuffle_vector(one, ir.Constant(wide, ir.Undefined), zeros)
-        return self.builder.icmp_signed("<", ir.Constant(wide, list(range(self.width))), limit)
+        """The first `count` lanes, -2**31 <= count < 2**31, as a condition for `where`; none for count <= 0."""
+        wide = ir.VectorType(I32, self.width)
+        one = self.builder.insert_element(
+            ir.Constant(wide, ir.Undefined), self.builder.trunc(count, I32), ir.Constant(I32, 0)
+        )
+        return self.builder.icmp_signed("<", ir.Constant(wide, list(range(self.width))), self.lane(one, 0))
 
     def clamp(self, x: Value, low: Value, high: Value) -> Value:
         """min(max(x, low), high); NaN stays NaN, as with np.maximum and np.minimum.

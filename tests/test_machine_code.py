@@ -1,0 +1,94 @@
+"""The machine code of the tiles, generated for CPUs that need not be here: no innermost loop touches the stack.
+
+What LLVM is told depends on the kind of vector alone. So one look at the code of each kind covers every CPU; the named
+ones show which kind they take, and that the code has no instruction which they lack.
+"""
+
+import functools
+import re
+
+import pytest
+from llvmlite import binding
+from npmobilenet_kernels import lanes, native
+from npmobilenet_kernels.tiles import all_tiles
+from npmobilenet_kernels.vector import build_module
+
+KINDS = {"avx512": lanes.AVX512, "avx2": lanes.AVX2, "sse2": lanes.SSE2, "neon": lanes.NEON}
+TRIPLES = {"neon": "aarch64-unknown-linux-gnu"}
+CPUS = {
+    **dict.fromkeys(("skylake-avx512", "icelake-server", "sapphirerapids", "znver4", "znver5", "x86-64-v4"), "avx512"),
+    **dict.fromkeys(("haswell", "alderlake", "znver2", "znver3", "x86-64-v3"), "avx2"),
+    **dict.fromkeys(("cortex-a72", "neoverse-n1", "apple-m1"), "neon"),
+}
+STACK = re.compile(r"\(%rsp|\[sp\b")  # in x86's and in ARM's assembly
+LABEL = re.compile(r"(?m)^(\.LBB\w+):")
+
+
+@functools.cache
+def assembly(kind: str, cpu: str | None = None) -> dict[str, str]:
+    """Assembly of every tile of one kind of vector, by symbol; `cpu` takes the place of the pinned model."""
+    chosen = KINDS[kind]
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    target = binding.Target.from_triple(TRIPLES.get(kind, "x86_64-unknown-linux-gnu"))
+    machine = native.target_machine(target, cpu or chosen.cpu, chosen.features)
+    module = binding.parse_assembly(build_module(all_tiles(chosen), chosen.width))
+    native.optimize(module, machine)
+    pieces = re.split(r"(?m)^(?=npmobilenet_\w+:)", machine.emit_assembly(module))[1:]
+    return {piece.split(":", 1)[0]: piece.split(".Lfunc_end")[0] for piece in pieces}
+
+
+def innermost_loops(code: str) -> list[str]:
+    """The basic blocks that jump back to their own beginning."""
+    _, *pieces = LABEL.split(code)
+    blocks = zip(pieces[::2], pieces[1::2], strict=True)
+    return [block for label, block in blocks if re.search(rf"{re.escape(label)}\b", block)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_tile_touches_the_stack_in_its_innermost_loop(kind: str) -> None:
+    code = assembly(kind)
+    assert set(code) == set(all_tiles(KINDS[kind]))
+    touching = {name for name, tile in code.items() for loop in innermost_loops(tile) if STACK.search(loop)}
+    assert touching == set()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_sums_of_a_product_are_found_in_its_innermost_loop(kind: str) -> None:
+    """What the test above reads is the loop that matters: as many multiply-adds as the tile has sums, times UNROLL."""
+    chosen = KINDS[kind]
+    for rows in chosen.rows:
+        loops = innermost_loops(assembly(kind)[f"npmobilenet_gemm_{rows}x{chosen.panel}x{chosen.width}"])
+        most = max(len(re.findall(r"(?m)^\s+(?:vfmadd|mulps|fmla)", loop)) for loop in loops)
+        assert most == 4 * rows * chosen.panel, rows
+
+
+@pytest.mark.parametrize("cpu", [cpu for cpu, kind in CPUS.items() if kind != "neon"])
+def test_code_written_for_a_named_cpu_uses_the_same_vectors(cpu: str) -> None:
+    """LLVM itself, told the CPU's name, has every instruction of the kind that the CPU's features select."""
+    kind = CPUS[cpu]
+    register = {"avx512": "%zmm", "avx2": "%ymm"}[kind]
+    name = f"npmobilenet_gemm_{KINDS[kind].rows[0]}x2x{KINDS[kind].width}"
+    loops = innermost_loops(assembly(kind, cpu)[name])
+    assert any("vfmadd" in loop and register in loop for loop in loops)
+
+
+@pytest.mark.parametrize(
+    ("features", "width"),
+    [
+        (lanes.AVX512.needs, 16),
+        (lanes.AVX512.needs - {"avx512vl"}, 8),  # a virtual machine that hides features
+        (lanes.AVX2.needs, 8),
+        (lanes.AVX2.needs - {"fma"}, 4),
+        ((), 4),  # a CPU that LLVM knows nothing of
+    ],
+)
+def test_a_cpu_gets_the_widest_vectors_all_of_whose_instructions_it_has(features: set[str], width: int) -> None:
+    assert next(iter(lanes.usable(lanes.FAMILIES["x86_64"], features))) == width
+
+
+@pytest.mark.parametrize("machine", ["i686", "armv7l", "s390x", "riscv64"])
+def test_a_machine_without_kernels_is_told_so_in_one_sentence(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    with pytest.raises(ImportError, match=f"not for {machine}.*; the NumPy reference computes here"):
+        lanes.family()
