@@ -31,6 +31,9 @@ CORES = 3  # that the pool believes in, whatever the machine has
 MINUTE = 60
 LINES = 60  # that a thread goes through in four predictions, about
 
+AGAIN = 2e-5  # seconds between the signals of one alarm
+WATCHED = {pool.__file__, engine.__file__}
+
 graph = mobilenet_v1(0.25, 64)
 x = networks.random_images(graph, 0, N=2 * CORES)
 plan = Plan(graph, networks.random_params(graph, 0))
@@ -84,14 +87,13 @@ def watch() -> None:
 def instructions(every: int, seed: int) -> Counter[str]:
     """An exception at every n-th instruction of the pool and of the engine's way to it, on the thread that calls."""
     counts: Counter[str] = Counter()
-    watched = {pool.__file__, engine.__file__}
     for images in (1, 2 * CORES):  # computed together, and shared out
         for is_new in (False, True):  # with the team there is, and with one made for it
             for place in count(seed % every, every):
                 watch()
                 if is_new:
                     predict(images, CORES - 1)
-                tracer = Tracer(place, "opcode", watched)
+                tracer = Tracer(place, "opcode", WATCHED)
                 try:
                     sys.settrace(tracer)
                     predict(images)
@@ -147,24 +149,47 @@ def lines_of_the_threads(every: int, seed: int) -> Counter[str]:
     return counts
 
 
+class Alarm:
+    """Answers SIGALRM as Ctrl-C is answered, while the engine or the pool is at work, as often as it is set to."""
+
+    def __init__(self) -> None:
+        self.left = 0
+        signal.signal(signal.SIGALRM, self.ring)
+
+    def set(self, delay: float, strikes: int) -> None:
+        self.left = strikes
+        signal.setitimer(signal.ITIMER_REAL, delay)
+
+    def ring(self, number: int, frame: FrameType | None) -> None:
+        while frame is not None and frame.f_code.co_filename not in WATCHED:
+            frame = frame.f_back
+        if frame is not None and self.left > 0:
+            self.left -= 1
+            signal.setitimer(signal.ITIMER_REAL, AGAIN if self.left else 0)
+            raise KeyboardInterrupt
+
+
 def signals(predictions: int, seed: int) -> Counter[str]:
-    """SIGALRM, answered as Ctrl-C is, at random moments."""
+    """Signals at random moments, up to three in a row, so that the second one finds the first one being answered."""
     counts: Counter[str] = Counter()
+    sys.unraisablehook = lambda _: None  # an interrupt while a generator is closed is printed and lost
     rng = np.random.default_rng(seed)
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    alarm = Alarm()
     delays = rng.exponential(1e-3, predictions)
+    strikes = rng.integers(1, 4, predictions)
     images = rng.choice([1, 2, 2 * CORES], predictions)
     for number in range(predictions):
         if number % 1000 == 0:
             watch()
         try:
             if number % 2 == 0:  # the other half show what the interrupts have left
-                signal.setitimer(signal.ITIMER_REAL, delays[number])
+                alarm.set(delays[number], int(strikes[number]))
             predict(images[number])
-            signal.setitimer(signal.ITIMER_REAL, 0)
             counts["right"] += 1
         except KeyboardInterrupt:
             counts["interrupted"] += 1
+            counts["more than once"] += int(strikes[number]) - alarm.left > 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return counts
 
 
