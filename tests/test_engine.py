@@ -289,6 +289,29 @@ def test_folding_a_normalisation_is_the_formula_of_the_paper():
     assert conv.bias.item() == 17  # (3 - 1) * 5 + 7
 
 
+def test_a_normalisation_that_cannot_be_folded_in_float32_stays_a_layer():
+    layers = (
+        Input(name="in", shape=(8, 8, 3)),
+        Conv2D(name="small", inputs=("in",), filters=16, kernel_size=(1, 1)),
+        Conv2D(name="c", inputs=("small",), filters=16, kernel_size=(3, 3)),
+        BatchNormalization(name="n", inputs=("c",)),
+        Activation(name="r", inputs=("n",), activation="relu"),
+        Conv2D(name="end", inputs=("r",), filters=16, kernel_size=(1, 1)),
+    )
+    graph = Graph("large", layers)
+    params, x = random_params(graph, 0), random_images(graph, 0)
+    scales = {"small/kernel": 1e-30, "small/bias": 0, "c/kernel": 1e30, "n/gamma": 1e12, "end/kernel": 1e-12}
+    params |= {name: params[name] * np.float32(scale) for name, scale in scales.items()}
+    plan = Plan(graph, params)
+
+    y = plan.run(x, threads=1)
+
+    assert [op.name for op in plan.ops if op.kind == "norm"] == ["n"]
+    *_, (_, expected) = graph.run(params, x)
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
 def test_every_layer_is_in_exactly_one_step_and_the_plan_says_which_have_no_kernel():
     graph, params, _, _ = network("odd layers")
     plan = Plan(graph, params)
