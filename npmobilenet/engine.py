@@ -18,7 +18,7 @@ from npmobilenet_kernels import layout
 from npmobilenet_kernels.lanes import Lanes, lanes
 from npmobilenet_kernels.native import Native
 from npmobilenet_kernels.steps import Field, Job, Product
-from npmobilenet_kernels.threads import Team, available_cores, new_job, team
+from npmobilenet_kernels.threads import MOST, Team, available_cores, new_job, team
 
 from npmobilenet.compilation import begin_to_compile, compiled_kernels, kernels_if_ready
 from npmobilenet.errors import NpMobileNetError, ShapeError
@@ -188,8 +188,8 @@ class Plan:
 
         Args:
             x: (N, H, W, C) scaled images.
-            threads: at most so many; None for NPMOBILENET_THREADS or all cores that this process may use. The result
-                does not depend on it.
+            threads: at most so many, and never more than the cores that this process may use; None for
+                NPMOBILENET_THREADS or all of those. The result does not depend on it.
 
         Returns:
             (N, *output_shape), float32.
@@ -213,7 +213,7 @@ class Plan:
         return y
 
     def _run_image(self, x: Array, y: Array, members: Team | None) -> None:
-        arena = self._arenas.pop() if self._arenas else _Arena(self.arena_bytes, self.scratch_bytes)
+        arena = self._free_arena()
         arena.make_room(members.size if members else 1)
         for begin, end in self._segments:
             if begin == end:
@@ -223,12 +223,18 @@ class Plan:
         y[...] = self._value(self.ops[-1].name, arena)
         self._arenas.append(arena)
 
+    def _free_arena(self) -> "_Arena":
+        try:
+            return self._arenas.pop()
+        except IndexError:
+            return _Arena(self.arena_bytes, self.scratch_bytes)
+
     def _run_native(self, begin: int, end: int, arena: "_Arena", x: Array, members: Team | None) -> None:
         """Steps begin ... end - 1 in one native call."""
         table, image = self._table.values[begin:].ctypes.data, x.ctypes.data
         columns = (table, end - begin, arena.address, arena.scratch, self.scratch_bytes, image)
         if members:
-            members.together(*columns)
+            members.together(*columns, in_use=(self, arena, x))
         else:
             arena.job[: Job.THREADS + 1] = (*columns, 1)
             self._native.run(arena.job.ctypes.data, 0, 0, 0)
@@ -252,7 +258,7 @@ class Plan:
             the others is the call itself. What it takes several threads to meet is the step's.
         """
         image = np.ascontiguousarray(x[0], np.float32)
-        arena = self._arenas.pop() if self._arenas else _Arena(self.arena_bytes, self.scratch_bytes)
+        arena = self._free_arena()
         ticks: list[tuple[float, float, float]] = []
         with team(threads, self._native.run) as members:
             arena.make_room(members.size if members else 1)
@@ -382,6 +388,6 @@ def default_threads() -> int:
         NpMobileNetError: NPMOBILENET_THREADS is set to something else than a number of threads.
     """
     asked = os.environ.get("NPMOBILENET_THREADS", "").strip()
-    if asked and not (asked.isdecimal() and int(asked) > 0):
-        raise NpMobileNetError(f"NPMOBILENET_THREADS is {asked!r}; needed is a whole number, 1 or more")
+    if asked and not (asked.isdecimal() and 0 < int(asked) <= MOST):
+        raise NpMobileNetError(f"NPMOBILENET_THREADS is {asked!r}; expected a whole number from 1 to {MOST}")
     return int(asked) if asked else available_cores()

@@ -147,17 +147,25 @@ def fold_batch_norm(ops: Ops) -> Ops:
     gamma (x * w + b - mean) / sqrt(var + eps) + beta  =  x * (w s) + ((b - mean) s + beta),  s = gamma / sqrt(var +
     eps)
 
-    Computed in float64, rounded once.
+    Computed in float64, rounded once. Where a folded number is beyond float32, though the layers' own numbers are not,
+    the two stay apart.
     """
 
     def fold(conv: Op, norm: Op) -> Op | None:
-        if norm.kind != "norm" or conv.kernel is None or conv.bias is None or conv.activation != "linear":
+        layer = norm.layer
+        if not isinstance(layer, BatchNormalization) or conv.kernel is None or conv.bias is None:
             return None
-        assert norm.kernel is not None
-        assert norm.bias is not None
-        s, shift = norm.kernel, norm.bias
-        kernel = np.multiply(conv.kernel, s, out=np.empty_like(conv.kernel), dtype=np.float64, casting="same_kind")
-        return replace(conv, kernel=kernel, bias=conv.bias * s + shift)
+        if conv.activation != "linear":
+            return None
+        arrays = {array: values.astype(np.float64) for array, values in norm.arrays.items()}
+        s = arrays.get("gamma", 1.0) / np.sqrt(arrays["moving_variance"] + layer.epsilon)
+        shift = arrays.get("beta", 0.0) - arrays["moving_mean"] * s
+        bias = conv.bias * s + shift
+        with np.errstate(over="ignore"):
+            kernel = np.multiply(conv.kernel, s, out=np.empty_like(conv.kernel), dtype=np.float64, casting="same_kind")
+        if not np.isfinite(kernel).all() or np.abs(bias).max() > np.finfo(np.float32).max:
+            return None
+        return replace(conv, kernel=kernel, bias=bias)
 
     return _merge_pairs(ops, fold)
 
@@ -287,10 +295,8 @@ def apply(op: Op, *inputs: Array) -> Array:
     elif op.kind == "depthwise":
         filters = kernel.reshape(*kernel.shape[:2], x.shape[-1], -1)  # (K_h, K_w, C, M)
         y = reference.depthwise_conv2d(x, filters, bias, stride=op.stride, padding=op.zeros)
-    elif op.kind == "dense":
-        y = reference.dense(x, kernel, bias)
     else:
-        return np.asarray(x * kernel + bias)
+        y = reference.dense(x, kernel, bias)
     y = ACTIVATIONS[op.activation](y)
     return y + extra[op.residual] if op.residual else y
 
@@ -341,9 +347,7 @@ def _lowered(graph: Graph, layer: Layer, params: Mapping[str, Array], inputs: tu
         return [replace(op, kind="input", layer=None)]
     arrays = {array: np.asarray(params[f"{layer.name}/{array}"]) for array in graph.params_of(layer)}
     if isinstance(layer, BatchNormalization):
-        arrays = {array: values.astype(np.float64) for array, values in arrays.items()}
-        s = arrays.get("gamma", 1.0) / np.sqrt(arrays["moving_variance"] + layer.epsilon)
-        return [replace(op, kind="norm", kernel=s, bias=arrays.get("beta", 0.0) - arrays["moving_mean"] * s)]
+        return [replace(op, kind="norm", arrays=arrays)]
     if isinstance(layer, Add | Multiply):
         return [replace(op, kind=layer.type.lower())]
     if isinstance(layer, Activation):

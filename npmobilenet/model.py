@@ -126,9 +126,9 @@ class Model:
                 reference does; after its first answer another process compiles the kernels. The two round differently,
                 so the last bits may differ: who needs the same ones every time asks for one of the two, here or once
                 for all with `load(..., backend=...)`. "compiled" waits for the kernels.
-            threads: how many compute together, at most; None for NPMOBILENET_THREADS, or else as many as this process
-                may use cores. The answer is the same to the bit. The reference takes no notice of it: NumPy's matrix
-                library decides.
+            threads: how many compute together, at most, and never more than the cores that this process may use; None
+                for NPMOBILENET_THREADS, or else for all of those. The answer is the same to the bit. The reference
+                takes no notice of it: NumPy's matrix library decides.
 
         Returns:
             (N, classes) the network's output, float32: probabilities if it ends in a softmax.
@@ -444,8 +444,11 @@ def check_threads(threads: int | None) -> None:
     Raises:
         NpMobileNetError: it is not.
     """
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1):
-        raise NpMobileNetError(f"threads is a whole number, 1 or more, or None; got {threads!r}")
+    from npmobilenet_kernels.threads import MOST
+
+    whole = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
+    if threads is not None and not (whole and 1 <= threads <= MOST):
+        raise NpMobileNetError(f"threads: expected a whole number from 1 to {MOST}, or None; got {threads!r}")
 
 
 def _as_sequence(images: "Images") -> "Sequence[Picture]":

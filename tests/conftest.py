@@ -48,3 +48,11 @@ def kernels_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NPMOBILENET_CACHE", str(folder / "kernel-cache"))
         yield
+
+
+@pytest.fixture(scope="module")
+def many_cores() -> Iterator[None]:
+    """Teams of any size, also on a machine with few cores."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("npmobilenet_kernels.threads.available_cores", lambda: 64)
+        yield

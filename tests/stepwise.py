@@ -75,10 +75,8 @@ def _sums_bound(op, inputs, errors):
     if op.kind == "depthwise":
         filters = op.kernel.reshape(*op.kernel.shape[:2], x.shape[-1], -1)  # (K_h, K_w, C, M)
         return bounds.depthwise_conv2d_bound(x, filters, op.bias, error, **window)
-    if op.kind == "dense":
-        return bounds.dense_bound(x, op.kernel, op.bias, error)
-    assert op.kind == "norm"  # x * kernel + bias: a 1 x 1 filter for each channel
-    return bounds.depthwise_conv2d_bound(x, op.kernel.reshape(1, 1, -1, 1), op.bias, error)
+    assert op.kind == "dense"
+    return bounds.dense_bound(x, op.kernel, op.bias, error)
 
 
 def _plain_bound(op, inputs, errors):

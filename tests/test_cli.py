@@ -62,7 +62,7 @@ def test_classify_answers_the_same_for_any_number_of_threads_and_notices_a_wrong
     monkeypatch.setenv("NPMOBILENET_THREADS", "two")
     result = run("classify", DIGITS, "--model", "digits", "--json")
     assert result.exit_code == 1
-    assert document(result)["error"] == "NPMOBILENET_THREADS is 'two'; needed is a whole number, 1 or more"
+    assert document(result)["error"] == "NPMOBILENET_THREADS is 'two'; expected a whole number from 1 to 1024"
 
 
 def test_classify_prints_plain_text_into_a_pipe() -> None:

@@ -2,14 +2,18 @@
 
 import io
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+from conftest import real_file
 from keras_files import Twin, application, twin
-from npmobilenet_weights_convert import convert_file, read_model, storage
+from npmobilenet_weights_convert import convert_file, global_heap, read_model, storage
 
 from npmobilenet.errors import WeightsError
 from npmobilenet.model import Model
@@ -47,6 +51,67 @@ def read_or_refused(path: Path) -> Model | None:
         message = str(error)
     assert str(path) in message
     return None
+
+
+def with_a_heap() -> tuple[bytes, int]:
+    """An HDF5 file with strings of any length, and where the free space of their heap says how large it is."""
+    with h5py.File("weights.h5", "w", driver="core", backing_store=False) as file:
+        file.attrs["keras_version"] = "2.4.0"
+        file.flush()
+        data = bytes(file.id.get_file_image())
+    heap = data.index(global_heap.SIGNATURE)
+    free = heap + 16 + 16 + 8  # after the header, and one object with its string
+    assert int.from_bytes(data[free + 8 : free + 16], "little") == 4096 - (free - heap)
+    return data, free
+
+
+HANGS = """
+import sys
+from npmobilenet_weights_convert import read_model
+from npmobilenet.errors import WeightsError
+try:
+    read_model(sys.argv[1])
+except WeightsError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("begin", "hole"),
+    [
+        (8, bytes(8)),  # the free space says that it has no room
+        (-256, bytes(512)),  # half a download
+        (0, (1).to_bytes(8, "little") + (2**64 - 16).to_bytes(8, "little")),  # a size that leads back to the object
+    ],
+)
+def test_a_global_heap_that_does_not_end_is_refused_at_once(tmp_path: Path, begin: int, hole: bytes) -> None:
+    data, free = with_a_heap()
+    begin = max(free + begin, data.index(global_heap.SIGNATURE) + 16)
+    path = tmp_path / "hole.h5"
+    path.write_bytes(data[:begin] + hole + data[begin + len(hole) :])
+
+    done = subprocess.run([sys.executable, "-c", HANGS, path], capture_output=True, text=True, timeout=60)
+
+    assert "hole.h5: damaged: the global heap at byte" in done.stdout
+
+
+def test_the_file_that_made_hdf5_hang_is_refused(tmp_path: Path) -> None:
+    path = real_file("cases", "hostile", "hang_global_heap.h5")
+    done = subprocess.run([sys.executable, "-c", HANGS, path], capture_output=True, text=True, timeout=60)
+    assert "hang_global_heap.h5: damaged: the global heap at byte 12568 does not end" in done.stdout
+
+
+def test_a_damaged_member_packed_by_lzma_is_refused(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
+        for name in ("metadata.json", "config.json", "model.weights.h5"):
+            archive.writestr(name, b"{}")
+    data = bytearray(packed.getvalue())
+    begin = data.index(b"config.json") + len("config.json")
+    data[begin + 9 : begin + 20] = bytes([255] * 11)
+    path = tmp_path / "member.keras"
+    path.write_bytes(data)
+    refused(path, "damaged")
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5", "_weights.h5"])

@@ -21,6 +21,8 @@ from npmobilenet.engine import Plan
 from npmobilenet.fusion import FUSED_ACTIVATIONS
 from npmobilenet.graph import ACTIVATIONS, Add, Conv2D, DepthwiseConv2D, Graph, Input, Rescaling
 
+pytestmark = pytest.mark.usefixtures("many_cores")
+
 
 @given(WIDTHS, st.integers(1, 20), st.integers(-4, 25), st.integers(1, 4), st.integers(1, 20), st.integers(1, 9), SEEDS)
 def test_gathering_takes_every_stride_th_pixel_and_zeros_outside(width, columns, first, stride, channels, count, seed):

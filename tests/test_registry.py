@@ -293,7 +293,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def weight_file(seed: int = 0, size: int = 300_000) -> bytes:
     """An HDF5 file; what it holds is for the converter to judge."""
-    with h5py.File.in_memory() as file:
+    with h5py.File("weights.h5", "w", driver="core", backing_store=False) as file:
         file["kernel"] = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
         file.flush()
         return bytes(file.id.get_file_image())

@@ -657,8 +657,9 @@ def run(job, thread, seen, patience):  # type: ignore[no-untyped-def]
         patience: looks for another job before the thread had better sleep.
 
     Returns:
-        For thread 0: 0. For the others: jobs seen, when patience is at an end; the same below 0, when the last of them
-        is not for this function; CALLED_OFF, when the team is.
+        For thread 0: 0, or CALLED_OFF when the team was sent away before the job was done. For the others: jobs seen,
+        when patience is at an end; the same below 0, when the last of them is not for this function; CALLED_OFF, when
+        the team is.
     """
     if thread == 0:
         if read(job, Job.THREADS) > 1:
@@ -666,8 +667,7 @@ def run(job, thread, seen, patience):  # type: ignore[no-untyped-def]
                 for member in range(read(job, Job.THREADS)):
                     deal(job, member, 0, read(job, Job.TABLE))
             add_now(job + Job.CALLS * 8, 1)
-        take_part(job, thread)
-        return 0
+        return 0 if take_part(job, thread) else CALLED_OFF
     looks = 0
     while looks < patience:
         if read_now(job + Job.BARRIER * 8) < 0:

@@ -13,11 +13,12 @@ import functools
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,10 @@ from numpy.typing import NDArray
 from npmobilenet_kernels.steps import CALLED_OFF, LINE, Job
 
 PATIENCE = 2000  # looks for the next job before a thread goes to sleep: a tenth of a millisecond
+ROLL_CALL = 0.1  # seconds after which whoever waits for the others sees whether they are still there
+MOST = 1024  # threads that anybody may ask for
 DISMISSED = "dismissed"
+LOST = "a thread of the team ended before its part was done; the next call has a new team"
 
 Run = Callable[[int, int, int, int], int]
 Member = Callable[[int], object]
@@ -36,6 +40,10 @@ class Team:
 
     After a job a thread looks out for the next one for a moment, inside the native call, and only then sleeps: small
     networks are computed in less time than it takes to wake a thread.
+
+    An exception may come between any two instructions: Ctrl-C in the main thread, a lack of memory anywhere. So a team
+    counts as idle only from the last line of one job to the first of the next, and one that is not idle is never used
+    again. Its threads may still be at work then, so the memory that they work in lives as long as they do.
 
     Args:
         size: members, the caller included.
@@ -51,88 +59,145 @@ class Team:
         self.job = new_job(size)
         self._run = run
         self._calls = 0  # what Job.CALLS is, or is about to be
+        self._is_idle = False
+        self._in_use: object = None
         self._asleep: list[SimpleQueue[Member | str | None]] = []
-        self._falling_asleep = threading.Lock()
         self._desks: list[SimpleQueue[Member | str | None]] = [SimpleQueue() for _ in range(size - 1)]
+
+    def start(self) -> None:
+        """Start the threads.
+
+        Raises:
+            RuntimeError: the system grants no more of them.
+        """
         for number, desk in enumerate(self._desks, start=1):
             threading.Thread(target=self._serve, args=(desk, number), name=f"npmobilenet-{number}", daemon=True).start()
+        self._is_idle = True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every job so far was finished and no thread has ended."""
+        return self._is_idle and not self.is_called_off
 
     @property
     def is_called_off(self) -> bool:
-        """Whether an interrupted call has sent the threads away."""
+        """Whether the threads have been sent away."""
         return bool(self.job[Job.BARRIER] < 0)
 
-    def together(self, *columns: int) -> None:
+    def together(self, *columns: int, in_use: object = None) -> None:
         """Compute one job: TABLE, STEPS, ARENA, SCRATCH, SCRATCH_BYTES and IMAGE of `steps.Job`.
 
         Whatever keeps this thread from its own part, an interrupt above all, calls the others off.
+
+        Args:
+            columns: of `steps.Job`.
+            in_use: what owns the memory that they address; it outlives the threads that work there.
+
+        Raises:
+            RuntimeError: a thread ended before its part was done.
         """
         try:
+            self._is_idle = False
+            self._in_use = in_use
             self.job[: Job.ARRIVED + 1] = (*columns, self.size, self.job[Job.BARRIER])
             for desk in self._wake():
                 desk.put(None)
-            self._run(self.job.ctypes.data, 0, 0, 0)
+            if self._run(self.job.ctypes.data, 0, 0, 0) == CALLED_OFF:
+                raise RuntimeError(LOST)
         except BaseException:
-            self.job[Job.BARRIER] = CALLED_OFF
+            self.call_off()
             raise
+        self._in_use = None
+        self._is_idle = True
 
     def share(self, work: Callable[[int], object], pieces: int) -> None:
         """Run work(0) ... work(pieces - 1), each on whichever member is free, and return when all are done.
 
         Raises:
-            The first exception that any of them raised.
+            The first exception that any of them raised; pieces that nobody has begun by then are left out.
+            RuntimeError: a thread ended before its part was done.
         """
         numbers = count()
-        done: SimpleQueue[BaseException | None] = SimpleQueue()
+        errors: list[BaseException] = []
+        done: SimpleQueue[None] = SimpleQueue()
 
         def member(_: int) -> None:
             try:
-                while (piece := next(numbers)) < pieces:
+                while not errors and not self.is_called_off and (piece := next(numbers)) < pieces:
                     work(piece)
             except BaseException as error:
-                done.put(error)
-            else:
-                done.put(None)
+                errors.append(error)
+            done.put(None)
 
         try:
+            self._is_idle = False
             self.job[Job.STEPS], self.job[Job.THREADS] = 0, self.size
             self._wake()
             self._run(self.job.ctypes.data, 0, 0, 0)  # whoever looks out for a job turns to the desk
             for desk in self._desks:
                 desk.put(member)
+            member(0)
+            for _ in range(self.size):
+                self._wait_for(done)
+            if self.is_called_off and not errors:
+                raise RuntimeError(LOST)
         except BaseException:
-            self.job[Job.BARRIER] = CALLED_OFF
+            self.call_off()
             raise
-        member(0)
-        errors = [done.get() for _ in range(self.size)]
-        for error in errors:
-            if error is not None:
-                raise error
+        self._is_idle = True
+        if errors:
+            raise errors[0]
+
+    def call_off(self) -> None:
+        """Send the threads away that are at work or look out for it."""
+        self.job[Job.BARRIER] = CALLED_OFF
 
     def dismiss(self) -> None:
-        """Let the threads end."""
-        self.job[Job.BARRIER] = CALLED_OFF
+        """Let all threads end, those that are asleep included."""
+        self.call_off()
         for desk in self._desks:
             desk.put(DISMISSED)
 
+    def _wait_for(self, done: SimpleQueue[None]) -> None:
+        while True:
+            try:
+                return done.get(timeout=ROLL_CALL)
+            except Empty:
+                if self.is_called_off:
+                    raise RuntimeError(LOST) from None
+
     def _wake(self) -> list[SimpleQueue[Member | str | None]]:
         """Count one more call; desks of the members who are asleep, and no longer count as such."""
-        with self._falling_asleep:
-            self._calls += 1
-            woken, self._asleep = self._asleep, []
+        self._calls += 1
+        woken = []
+        while self._asleep:
+            woken.append(self._asleep.pop())
         return woken
 
     def _serve(self, desk: SimpleQueue[Member | str | None], number: int) -> None:
+        try:
+            self._look_out(desk, number)
+        finally:
+            self.call_off()  # nobody shall wait for a thread that has ended
+
+    def _is_up(self, desk: SimpleQueue[Member | str | None]) -> bool:
+        """Whether a member who was about to sleep got up before anybody saw it at its desk."""
+        try:
+            self._asleep.remove(desk)
+        except ValueError:
+            return False
+        return True
+
+    def _look_out(self, desk: SimpleQueue[Member | str | None], number: int) -> None:
         address, seen = self.job.ctypes.data, 0
         while (result := self._run(address, number, seen, PATIENCE)) != CALLED_OFF:
             seen = abs(result)
             if result < 0:
                 task = desk.get()
             else:
-                with self._falling_asleep:
-                    if self._calls > seen:
-                        continue  # the next job is about to begin
-                    self._asleep.append(desk)
+                self._asleep.append(desk)
+                if self._calls > seen and self._is_up(desk):
+                    continue  # the next job is about to begin
                 task = desk.get()
                 seen += task is not None
             if task == DISMISSED:
@@ -149,12 +214,48 @@ def new_job(threads: int = 1) -> NDArray[np.int64]:
     return room[skip : skip + columns]
 
 
+class _Caller:
+    """Whoever has the team, as long as this object lives."""
+
+
 class _Office:
     """The team of this process, made when first needed and again after a fork."""
 
     def __init__(self) -> None:
-        self.busy = threading.Lock()
+        self._door = threading.RLock()  # a signal's handler may predict while its own thread is at the door
+        self._caller: Callable[[], _Caller | None] = _nobody
         self.team: Team | None = None
+
+    def admits(self, caller: _Caller) -> bool:
+        """Whether the team is this caller's from now on.
+
+        An interrupt can keep any line of the caller from telling that it has left, but not its object from dying.
+        """
+        with self._door:
+            if self._caller() is None:
+                self._caller = weakref.ref(caller)
+            return self._caller() is caller
+
+    def leave(self) -> None:
+        """The team is the next caller's."""
+        self._caller = _nobody
+
+    def team_of(self, size: int, run: Run) -> Team | None:
+        """An idle team, or None where no thread can be started any more; for who is admitted."""
+        if self.team is None or self.team.size != size or not self.team.is_idle:
+            if self.team is not None:
+                self.team.dismiss()
+            self.team = Team(size, run)
+            try:
+                self.team.start()
+            except RuntimeError:  # can't start new thread
+                self.team.dismiss()
+                self.team = None
+        return self.team
+
+
+def _nobody() -> None:
+    return None
 
 
 _office = _Office()
@@ -171,28 +272,24 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def team(size: int, run: Run) -> Iterator[Team | None]:
-    """The process's team with `size` members for the length of a with block, or None: compute alone.
+    """The process's team for the length of a with block, or None: compute alone.
 
     None where one member suffices, where another caller has the team, or where no thread can be started any more
     (the interpreter is shutting down).
+
+    Args:
+        size: members, at most: never more than cores, for they would wait for each other by turns.
+        run: `network.run`, compiled.
     """
-    office = _office
-    if size < 2 or sys.is_finalizing() or not office.busy.acquire(blocking=False):
+    office, caller = _office, _Caller()
+    size = min(size, available_cores())
+    if size < 2 or sys.is_finalizing() or not office.admits(caller):
         yield None
         return
     try:
-        if office.team is None or office.team.size != size or office.team.is_called_off:
-            if office.team is not None:
-                office.team.dismiss()
-                office.team = None
-            try:
-                office.team = Team(size, run)
-            except RuntimeError:  # can't start new thread
-                yield None
-                return
-        yield office.team
+        yield office.team_of(size, run)
     finally:
-        office.busy.release()
+        office.leave()
 
 
 def available_cores() -> int:

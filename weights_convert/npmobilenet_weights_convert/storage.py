@@ -10,6 +10,7 @@ anything is read or inflated, links to elsewhere are not followed, no code is ru
 """
 
 import json
+import lzma
 import re
 import struct
 import zipfile
@@ -28,6 +29,7 @@ import numpy as np
 from npmobilenet.errors import NpMobileNetError, WeightsError
 from npmobilenet.ops import Array
 from npmobilenet.shapes import Shape
+from npmobilenet_weights_convert.global_heap import check_global_heaps
 
 MAX_BYTES = 1 << 30  # of a file, and of all arrays in it: twenty times the largest MobileNet with optimizer state
 MAX_JSON_BYTES = 1 << 25  # of a config; that of MobileNetV3 has 200 kB
@@ -39,7 +41,7 @@ ZIP_MAGIC = b"PK\x03\x04"
 
 DAMAGE = (
     ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError, RecursionError,
-    RuntimeError, TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error,
+    RuntimeError, TypeError, ValueError, lzma.LZMAError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What the libraries below raise on a damaged file."""
 
@@ -147,6 +149,7 @@ def open_contents(path: Path, data: bytes) -> Iterator[Contents]:
             raise WeightsError(f"{where}: {_what_is(data)}. A Keras file is needed: .h5, .weights.h5 or .keras")
         import h5py
 
+        check_global_heaps(where, data)
         with h5py.File(BytesIO(data), "r") as file:
             version = version or _text(file.attrs.get("keras_version"))
             root = file
