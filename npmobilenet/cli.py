@@ -22,6 +22,7 @@ from npmobilenet.cli_shared import (
     DEFAULT_MODEL,
     Alpha,
     AsJson,
+    Backend,
     Force,
     Minimalistic,
     ModelName,
@@ -52,14 +53,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-class Backend(StrEnum):
-    """What computes the network."""
-
-    auto = "auto"
-    compiled = "compiled"
-    reference = "reference"
 
 
 class Range(StrEnum):
@@ -136,9 +129,11 @@ def convert(
         destination = output or Path(source.name.removesuffix(source.suffix).removesuffix(".weights") + ".safetensors")
         if destination.exists() and not force:
             raise NpMobileNetError(f"{destination} is there already; --force overwrites it, --output writes elsewhere")
+        _compile_kernels_once()
         model = convert_file(
             source,
             destination,
+            engine_check=True,
             graph=graph,
             scaling=None if pixels is None else SCALINGS[pixels],
             labels=None if labels is None else labels.read_text(encoding="utf-8").splitlines(),

@@ -25,6 +25,14 @@ class Resize(StrEnum):
     keras = "keras"
 
 
+class Backend(StrEnum):
+    """What computes the network."""
+
+    auto = "auto"
+    compiled = "compiled"
+    reference = "reference"
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 ModelName = Annotated[
     str, typer.Option("--model", "-m", metavar="M", help="A known name, a file (.safetensors, .h5, .keras), digits.")

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from npmobilenet.architectures import ARCHITECTURES
-from npmobilenet.errors import ShapeError, WeightsError
+from npmobilenet.engine_check import check_engine
+from npmobilenet.errors import NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.graph import BatchNormalization, GlobalMaxPooling2D, Graph, Params, Rescaling
 from npmobilenet.labels import Label, imagenet_labels
 from npmobilenet.model import RAW, SYMMETRIC, Model, Scaling
@@ -107,20 +108,38 @@ def convert_file(
     graph: Graph | None = None,
     scaling: Scaling | None = None,
     labels: Sequence[str | Label] | None = None,
+    engine_check: bool = False,
 ) -> Model:
     """Read a Keras file and write it as a `.safetensors` with its self-check: the whole file or none.
 
     Args:
         source, graph, scaling, labels: as for `read_model`.
         destination: the file to write.
+        engine_check: also judge the compiled engine by the reference, on the picture of the self-check, and record the
+            result as `source["engine"]`; an engine that differs becomes one of the notes.
 
     Raises:
         WeightsError: the source cannot be read, or does not fit; nothing is written.
         OSError: the destination cannot be written.
     """
     model = read_model(source, graph=graph, scaling=scaling, labels=labels)
+    if engine_check:
+        model = replace(model, source=_with_engine_check(model))
     model.save(destination)
     return model
+
+
+def _with_engine_check(model: Model) -> dict[str, str]:
+    """The model's source with the result of its engine check."""
+    try:
+        check = check_engine(model)
+    except NpMobileNetError as error:
+        return {**model.source, "engine": f"not checked: {error}"}
+    source = {**model.source, "engine": str(check)}
+    if not check.passed:
+        notes = (model.source.get("notes"), f"compiled backend: {check}; use the reference backend")
+        source["notes"] = "; ".join(filter(None, notes))
+    return source
 
 
 def choose_scaling(graph: Graph) -> Scaling:
