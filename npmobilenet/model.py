@@ -117,6 +117,7 @@ class Model:
             images: pixels (N, H, W, 3) or (H, W, 3), RGB, uint8 or float in 0..255; or a path, the bytes of a file, a
                 Pillow image; or a sequence of any of these. Pictures of another size than the network's are resized.
             resize: "crop" (short side to the network's / 0.875, then the centre) or "keras" (to the size, stretched).
+                An image of the network's own size is taken as it is, whether it is a path, bytes or an array.
             backend: "compiled" (the engine), "reference" (NumPy), or "auto": the engine where it can be had.
             threads: how many compute together, at most; None for NPMOBILENET_THREADS, or else as many as this process
                 may use cores. The answer is the same to the bit. The reference takes no notice of it: NumPy's matrix
