@@ -17,6 +17,7 @@ import typer
 
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.bench.command import bench
+from npmobilenet.cli_convert import ClassifierActivation, HiddenActivation, described_network
 from npmobilenet.cli_costs import cost, memory
 from npmobilenet.cli_shared import (
     DEFAULT_MODEL,
@@ -30,14 +31,14 @@ from npmobilenet.cli_shared import (
     Resize,
     ResizeOption,
     Resolution,
-    architecture,
+    load_and_say,
     reported,
+    say_notes,
 )
 from npmobilenet.cli_verification import bounds, trace, verify
 from npmobilenet.compare.command import compare
 from npmobilenet.errors import ImageError, NpMobileNetError
 from npmobilenet.images import file_suffixes, prepare
-from npmobilenet.loading import load
 from npmobilenet.model import RAW, SYMMETRIC, UNIT, Model
 from npmobilenet.registry import KNOWN_MODELS, KnownModel, converted_path
 from npmobilenet.terminal import print_json, print_table, progress_bar, waiting
@@ -81,9 +82,7 @@ def classify(
     """Name what is on pictures."""
     with reported(as_json):
         sources = list(_pictures(images))
-        network = load(model)
-        if "notes" in network.source:
-            print(f"npmobilenet: {model}: {network.source['notes']}", file=sys.stderr)
+        network = load_and_say(model)
         if backend is not Backend.reference:
             _compile_kernels_once()
         answers = []
@@ -112,6 +111,12 @@ def convert(
     classes: Annotated[int | None, typer.Option(help="With --arch: outputs of the classifier.")] = None,
     minimalistic: Minimalistic = False,
     no_top: NoTop = False,
+    activation: Annotated[
+        ClassifierActivation | None, typer.Option(help="With --arch: activation after the classifier.")
+    ] = None,
+    hidden_activation: Annotated[
+        HiddenActivation | None, typer.Option(help="With --arch: activation of every other layer of V1 and V2.")
+    ] = None,
     pixels: Annotated[
         Range | None, typer.Option("--range", help="What the network takes for pixels, where the file does not say.")
     ] = None,
@@ -120,9 +125,7 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Turn a Keras file into a .safetensors file that explains and checks itself."""
-    if arch is None and (alpha, resolution, classes, minimalistic, no_top) != (None, None, None, False, False):
-        raise typer.BadParameter("--alpha, --resolution, --classes, --minimalistic and --no-top describe an --arch")
-    graph = None if arch is None else architecture(arch, alpha, resolution, minimalistic, no_top, classes)
+    graph = described_network(arch, alpha, resolution, minimalistic, no_top, classes, activation, hidden_activation)
     with reported(as_json):
         from npmobilenet_weights_convert import convert_file
 
@@ -138,6 +141,7 @@ def convert(
             scaling=None if pixels is None else SCALINGS[pixels],
             labels=None if labels is None else labels.read_text(encoding="utf-8").splitlines(),
         )
+        say_notes(str(source), model)
         document = {
             "output": str(destination),
             "model": model.graph.name,

@@ -3,17 +3,28 @@
 Exit code 0: done, or the same. 1: different. 2: nothing could be done or compared.
 """
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from npmobilenet.cli_shared import DEFAULT_MODEL, AsJson, Backend, Force, ModelName, Resize, ResizeOption, reported
+from npmobilenet.cli_shared import (
+    DEFAULT_MODEL,
+    AsJson,
+    Backend,
+    Force,
+    ModelName,
+    Resize,
+    ResizeOption,
+    load_and_say,
+    reported,
+    say_notes,
+)
 from npmobilenet.engine_check import EngineCheck, check_engine
-from npmobilenet.errors import NpMobileNetError
+from npmobilenet.errors import AssumptionWarning, NpMobileNetError
 from npmobilenet.growth import LayerError, draw_growth, error_growth
 from npmobilenet.images import prepare
-from npmobilenet.loading import load
 from npmobilenet.model import Model
 from npmobilenet.pack_formats import FORMATS
 from npmobilenet.packs import LAYOUTS, chosen_layers, write_pack
@@ -48,7 +59,7 @@ def trace(
     """Write a golden pack: every tensor that a network computes from a picture, with its tolerance."""
     with reported(as_json, NOTHING_DONE):
         pack = write_pack(
-            load(model),
+            load_and_say(model),
             image,
             output,
             formats=[name.strip() for name in formats.split(",")],
@@ -86,7 +97,7 @@ def bounds(
 ) -> None:
     """Show how rounding errors grow through a network: measured, and bounded."""
     with reported(as_json, NOTHING_DONE):
-        network = load(model)
+        network = load_and_say(model)
         chosen = set(chosen_layers(network.graph, layers))
         H, W, _ = network.graph.input_shape
         x = network.scale(prepare(image, H, W, resize)[None])
@@ -118,7 +129,10 @@ def verify(
     with reported(as_json, NOTHING_DONE):
         if against is not None and against[0] != "keras":
             raise NpMobileNetError(f"--against takes the word keras and a Keras file; got {against[0]!r}")
-        model, check = open_and_check(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AssumptionWarning)
+            model, check = open_and_check(file)
+        say_notes(file, model)
         engine = _engine_check(model, backend)
         if check is None and against is None and engine is None:
             raise NpMobileNetError(f"{file}: there is no self-check in it; convert it, or compare it --against keras")

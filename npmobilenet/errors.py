@@ -32,6 +32,10 @@ class ImageError(NpMobileNetError, ValueError):
     """A picture that cannot be decoded, or pixels that are not what the network takes."""
 
 
+class AssumptionWarning(UserWarning):
+    """Something about a network that its file does not tell, and that was assumed."""
+
+
 class ModelNotFoundError(NpMobileNetError, LookupError):
     """A model name that is neither known nor a file."""
 
