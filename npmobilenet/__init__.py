@@ -9,6 +9,7 @@ Read `shapes`, `ops`, `graph`, `architectures` in this order; `model` puts weigh
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.errors import (
+    AssumptionWarning,
     DownloadError,
     DumpError,
     ImageError,
@@ -24,6 +25,7 @@ from npmobilenet.loading import load
 from npmobilenet.model import Model, Scaling
 
 __all__ = [
+    "AssumptionWarning",
     "DownloadError",
     "DumpError",
     "Graph",

@@ -17,11 +17,13 @@ import typer
 
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.bench.command import bench
+from npmobilenet.cli_convert import ClassifierActivation, HiddenActivation, described_network
 from npmobilenet.cli_costs import cost, memory
 from npmobilenet.cli_shared import (
     DEFAULT_MODEL,
     Alpha,
     AsJson,
+    Backend,
     Force,
     Minimalistic,
     ModelName,
@@ -29,14 +31,14 @@ from npmobilenet.cli_shared import (
     Resize,
     ResizeOption,
     Resolution,
-    architecture,
+    load_and_say,
     reported,
+    say_notes,
 )
 from npmobilenet.cli_verification import bounds, trace, verify
 from npmobilenet.compare.command import compare
 from npmobilenet.errors import ImageError, KernelError, NpMobileNetError
 from npmobilenet.images import file_suffixes, prepare
-from npmobilenet.loading import load
 from npmobilenet.model import RAW, SYMMETRIC, UNIT, Model
 from npmobilenet.registry import KNOWN_MODELS, KnownModel, converted_path
 from npmobilenet.terminal import print_json, print_table, progress_bar, waiting
@@ -53,14 +55,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-class Backend(StrEnum):
-    """What computes the network."""
-
-    auto = "auto"
-    compiled = "compiled"
-    reference = "reference"
 
 
 class Range(StrEnum):
@@ -89,9 +83,7 @@ def classify(
     """Name what is on pictures."""
     with reported(as_json):
         sources = list(_pictures(images))
-        network = load(model)
-        if "notes" in network.source:
-            print(f"npmobilenet: {model}: {network.source['notes']}", file=sys.stderr)
+        network = load_and_say(model)
         answers = []
         found = _classified(network, sources, top, resize, backend, threads)
         if as_json or not sys.stdout.isatty():  # on a terminal the answers show the progress
@@ -119,6 +111,12 @@ def convert(
     classes: Annotated[int | None, typer.Option(help="With --arch: outputs of the classifier.")] = None,
     minimalistic: Minimalistic = False,
     no_top: NoTop = False,
+    activation: Annotated[
+        ClassifierActivation | None, typer.Option(help="With --arch: activation after the classifier.")
+    ] = None,
+    hidden_activation: Annotated[
+        HiddenActivation | None, typer.Option(help="With --arch: activation of every other layer of V1 and V2.")
+    ] = None,
     pixels: Annotated[
         Range | None, typer.Option("--range", help="What the network takes for pixels, where the file does not say.")
     ] = None,
@@ -127,9 +125,7 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Turn a Keras file into a .safetensors file that explains and checks itself."""
-    if arch is None and (alpha, resolution, classes, minimalistic, no_top) != (None, None, None, False, False):
-        raise typer.BadParameter("--alpha, --resolution, --classes, --minimalistic and --no-top describe an --arch")
-    graph = None if arch is None else architecture(arch, alpha, resolution, minimalistic, no_top, classes)
+    graph = described_network(arch, alpha, resolution, minimalistic, no_top, classes, activation, hidden_activation)
     with reported(as_json):
         from npmobilenet_weights_convert import convert_file
 
@@ -139,10 +135,12 @@ def convert(
         model = convert_file(
             source,
             destination,
+            engine_check=True,
             graph=graph,
             scaling=None if pixels is None else SCALINGS[pixels],
             labels=None if labels is None else labels.read_text(encoding="utf-8").splitlines(),
         )
+        say_notes(str(source), model)
         document = {
             "output": str(destination),
             "model": model.graph.name,

@@ -1,6 +1,7 @@
 """What the commands of the command line have in common: options, networks, and how they report failures."""
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -9,9 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from npmobilenet.architectures import ARCHITECTURES
-from npmobilenet.errors import NpMobileNetError
+from npmobilenet.errors import AssumptionWarning, NpMobileNetError
 from npmobilenet.graph import Graph
 from npmobilenet.loading import load, names_a_file
+from npmobilenet.model import Model
 from npmobilenet.registry import find_model
 from npmobilenet.terminal import print_json
 
@@ -25,12 +27,21 @@ class Resize(StrEnum):
     keras = "keras"
 
 
+class Backend(StrEnum):
+    """What computes the network."""
+
+    auto = "auto"
+    compiled = "compiled"
+    reference = "reference"
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 ModelName = Annotated[
     str, typer.Option("--model", "-m", metavar="M", help="A known name, a file (.safetensors, .h5, .keras), digits.")
 ]
 ResizeOption = Annotated[
-    Resize, typer.Option("--resize", help="crop: keep proportions, cut the centre; keras: stretch.")
+    Resize,
+    typer.Option("--resize", help="crop: keep proportions, cut the center (not if the size fits); keras: stretch."),
 ]
 Alpha = Annotated[float | None, typer.Option(help="Width multiplier of an architecture.")]
 Resolution = Annotated[str | None, typer.Option(help="Side of the picture in pixels, or HxW.")]
@@ -51,6 +62,22 @@ def reported(as_json: bool, exit_code: int = 1) -> Iterator[None]:
         raise typer.Exit(exit_code) from None
 
 
+def load_and_say(model: str) -> Model:
+    """Open a model, and say on standard error what has to be known about it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AssumptionWarning)
+        network = load(model)
+    say_notes(model, network)
+    return network
+
+
+def say_notes(name: str, network: Model) -> None:
+    """Say on standard error what a model's file does not tell and was assumed, and what else to know about it."""
+    for key in ("assumed", "notes"):
+        if text := network.source.get(key):
+            print(f"npmobilenet: {name}: {text}", file=sys.stderr)
+
+
 def graph_of(model: str, alpha: float | None, resolution: str | None, minimalistic: bool, no_top: bool) -> Graph:
     """The graph of an architecture, of a known model (which is not fetched for it), or of a file."""
     if model in ARCHITECTURES:
@@ -59,7 +86,7 @@ def graph_of(model: str, alpha: float | None, resolution: str | None, minimalist
         raise typer.BadParameter(
             f"{model} is what it is; only an architecture ({', '.join(ARCHITECTURES)}) has options"
         )
-    return load(model).graph if names_a_file(model) else find_model(model).graph()
+    return load_and_say(model).graph if names_a_file(model) else find_model(model).graph()
 
 
 def architecture(
@@ -69,10 +96,13 @@ def architecture(
     minimalistic: bool,
     no_top: bool,
     classes: int | None = None,
+    activation: str | None = None,
 ) -> Graph:
     """The graph of an architecture with its options as they were typed; wrong use where they do not fit."""
     given: dict[str, Any] = {"alpha": alpha, "minimalistic": minimalistic or None, "classes": classes}
     options = {name: value for name, value in given.items() if value is not None}
+    if activation is not None:
+        options["classifier_activation"] = None if activation == "linear" else activation
     if arch not in ARCHITECTURES:
         raise typer.BadParameter(f"{arch} is not an architecture; there are {', '.join(ARCHITECTURES)}")
     try:

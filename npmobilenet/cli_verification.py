@@ -3,16 +3,29 @@
 Exit code 0: done, or the same. 1: different. 2: nothing could be done or compared.
 """
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from npmobilenet.cli_shared import DEFAULT_MODEL, AsJson, Force, ModelName, Resize, ResizeOption, reported
-from npmobilenet.errors import NpMobileNetError
+from npmobilenet.cli_shared import (
+    DEFAULT_MODEL,
+    AsJson,
+    Backend,
+    Force,
+    ModelName,
+    Resize,
+    ResizeOption,
+    load_and_say,
+    reported,
+    say_notes,
+)
+from npmobilenet.engine_check import EngineCheck, check_engine
+from npmobilenet.errors import AssumptionWarning, NpMobileNetError
 from npmobilenet.growth import LayerError, draw_growth, error_growth
 from npmobilenet.images import prepare
-from npmobilenet.loading import load
+from npmobilenet.model import Model
 from npmobilenet.pack_formats import FORMATS
 from npmobilenet.packs import LAYOUTS, chosen_layers, write_pack
 from npmobilenet.terminal import print_json, print_table, progress_bar
@@ -46,7 +59,7 @@ def trace(
     """Write a golden pack: every tensor that a network computes from a picture, with its tolerance."""
     with reported(as_json, NOTHING_DONE):
         pack = write_pack(
-            load(model),
+            load_and_say(model),
             image,
             output,
             formats=[name.strip() for name in formats.split(",")],
@@ -84,7 +97,7 @@ def bounds(
 ) -> None:
     """Show how rounding errors grow through a network: measured, and bounded."""
     with reported(as_json, NOTHING_DONE):
-        network = load(model)
+        network = load_and_say(model)
         chosen = set(chosen_layers(network.graph, layers))
         H, W, _ = network.graph.input_shape
         x = network.scale(prepare(image, H, W, resize)[None])
@@ -107,27 +120,49 @@ def verify(
         tuple[str, Path] | None,
         typer.Option("--against", metavar="keras SOURCE", help="Compare every layer with Keras's, from its own file."),
     ] = None,
+    backend: Annotated[
+        Backend, typer.Option(help="compiled: also check every step of the engine; auto: if it is available.")
+    ] = Backend.reference,
     as_json: AsJson = False,
 ) -> None:
-    """Run a file's self-check again, and compare its layers with Keras's."""
+    """Run a file's self-check again, and compare its layers with the engine's and with Keras's."""
     with reported(as_json, NOTHING_DONE):
         if against is not None and against[0] != "keras":
             raise NpMobileNetError(f"--against takes the word keras and a Keras file; got {against[0]!r}")
-        model, check = open_and_check(file)
-        if check is None and against is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AssumptionWarning)
+            model, check = open_and_check(file)
+        say_notes(file, model)
+        engine = _engine_check(model, backend)
+        if check is None and against is None and engine is None:
             raise NpMobileNetError(f"{file}: there is no self-check in it; convert it, or compare it --against keras")
         if not as_json and check is not None:
             _print_check(file, check)
+        if not as_json and engine is not None:
+            print(f"{file}: compiled backend: {engine}")
         verdicts = None if against is None else compare_with_keras(model, against[1])
         if not as_json and against is not None and verdicts is not None:
             _print_verdicts(against[1], verdicts)
     compared = [verdict for verdict in verdicts or () if verdict.compared]
     nothing = verdicts is not None and not compared
-    different = (check is not None and not check.passed) or not all(verdict.same for verdict in compared)
+    passed = all(result.passed for result in (check, engine) if result is not None)
+    different = not passed or not all(verdict.same for verdict in compared)
     if as_json:
-        print_json(_document(file, check, against, verdicts) | {"same": None if nothing else not different})
+        document = _document(file, check, against, verdicts) | {"engine": None if engine is None else engine.to_json()}
+        print_json(document | {"same": None if nothing else not different})
     if different or nothing:
         raise typer.Exit(DIFFERENT if different else NOTHING_DONE)
+
+
+def _engine_check(model: Model, backend: Backend) -> EngineCheck | None:
+    if backend is Backend.reference:
+        return None
+    try:
+        return check_engine(model)
+    except NpMobileNetError:
+        if backend is Backend.compiled:
+            raise
+        return None
 
 
 def _error_row(error: LayerError) -> tuple[str, ...]:

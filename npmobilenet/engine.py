@@ -8,7 +8,7 @@ kernel covers are run by the functions of `ops`, in their place, and the plan sa
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from time import perf_counter
@@ -220,8 +220,28 @@ class Plan:
                 self._run_reference(self.steps[begin], arena, x)
             else:
                 self._run_native(begin, end, arena, x, members)
-        y[...] = self._value(self.ops[-1].name, arena)
+        output = self.ops[-1].name
+        y[...] = x.reshape(y.shape) if self._root(output) == self.ops[0].name else self._value(output, arena)
         self._arenas.append(arena)
+
+    def step_outputs(self, x: Array) -> Iterator[dict[str, Array]]:
+        """Compute one image step by step, on this thread alone.
+
+        Args:
+            x: (H, W, C) scaled image.
+
+        Yields:
+            For each step what it has made, one array or two by name, without a batch axis. A name is that of the last
+            layer covered; that of a layer's sums, before an activation with a kernel of its own, is no layer's.
+        """
+        x = np.ascontiguousarray(x, np.float32)
+        arena = _Arena(self.arena_bytes, self.scratch_bytes)
+        for number, step in enumerate(self.steps):
+            if step.kind is None:
+                self._run_reference(step, arena, x)
+            else:
+                self._run_native(number, number + 1, arena, x, None)
+            yield {name: self._value(name, arena) for name in (step.target, step.average) if name}
 
     def _free_arena(self) -> "_Arena":
         try:

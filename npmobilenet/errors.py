@@ -37,6 +37,10 @@ class KernelError(NpMobileNetError, RuntimeError):
     """Compiled kernels that cannot be had: no Numba, no process to compile in, code that LLVM refuses."""
 
 
+class AssumptionWarning(UserWarning):
+    """Something about a network that its file does not tell, and that was assumed."""
+
+
 class ModelNotFoundError(NpMobileNetError, LookupError):
     """A model name that is neither known nor a file."""
 

@@ -72,6 +72,9 @@ def decode(source: Source) -> Pixels:
 def resize_crop(image: Pixels, height: int, width: int) -> Pixels:
     """Scale the short side to the target / 0.875 and cut the target out of the middle. Keeps the proportions.
 
+    An image that has the target's size already is taken as it is: somebody has cut it, and would not expect it cut
+    again.
+
     Bilinear; where the picture shrinks, the filter grows with it (Pillow's, antialiased). The scaled picture is never
     made: the output samples the central box of the input that it covers, which is the same, needs no rounding of the
     scaled size and no memory for it.
@@ -94,6 +97,8 @@ def resize_crop(image: Pixels, height: int, width: int) -> Pixels:
     from PIL import Image
 
     picture = _checked_picture("resize_crop", image, height, width)
+    if image.shape[:2] == (height, width):
+        return image.copy()
     scale = CROP * min(picture.height / height, picture.width / width)  # pixels of the input for one of the output
     top, left = (picture.height - scale * height) / 2, (picture.width - scale * width) / 2
     box = (left, top, left + scale * width, top + scale * height)

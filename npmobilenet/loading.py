@@ -1,11 +1,12 @@
 """From whatever names a model to the model."""
 
+import warnings
 from dataclasses import replace
 from importlib.resources import as_file, files
 from os import PathLike, fspath
 from pathlib import Path
 
-from npmobilenet.errors import ModelNotFoundError
+from npmobilenet.errors import AssumptionWarning, ModelNotFoundError
 from npmobilenet.model import Model, check_backend
 from npmobilenet.registry import locate
 
@@ -21,6 +22,9 @@ def load(model: str | PathLike[str], *, backend: str = "auto") -> Model:
             Keras's (`.h5`, `.weights.h5`, `.keras`), converted in memory; or the name of a known model, which is
             fetched from where Keras publishes it, once, converted and cached.
         backend: what computes it where a call does not say: "auto", "compiled" or "reference"; see `Model.predict`.
+
+    Warns:
+        AssumptionWarning: the file does not tell everything about its network; `source["assumed"]` is what was assumed.
 
     Raises:
         ModelNotFoundError: it is neither.
@@ -42,7 +46,10 @@ def _load(model: str | PathLike[str]) -> Model:
         return Model.open(locate(name), intact=False)  # its bytes have just been checked
     if not Path(name).is_file():
         raise ModelNotFoundError(f"{name}: {'this is a folder' if Path(name).is_dir() else 'there is no such file'}")
-    return _open_file(Path(name))
+    opened = _open_file(Path(name))
+    if assumed := opened.source.get("assumed"):
+        warnings.warn(f"{name}: {assumed}", AssumptionWarning, stacklevel=2)
+    return opened
 
 
 def names_a_file(model: str) -> bool:

@@ -121,6 +121,7 @@ class Model:
             images: pixels (N, H, W, 3) or (H, W, 3), RGB, uint8 or float in 0..255; or a path, the bytes of a file, a
                 Pillow image; or a sequence of any of these. Pictures of another size than the network's are resized.
             resize: "crop" (short side to the network's / 0.875, then the centre) or "keras" (to the size, stretched).
+                An image of the network's own size is taken as it is, whether it is a path, bytes or an array.
             backend: "compiled" (the engine), "reference" (NumPy), "auto" or None (the model's own). With "auto" the
                 engine computes as soon as its kernels are ready, or kept by an earlier process. Until then the
                 reference does; after its first answer another process compiles the kernels. The two round differently,

@@ -219,7 +219,7 @@ class Place:
 
     @property
     def pixels(self) -> int:
-        """H * W; 1 for a vector."""
+        """H * W; of any other value the product of all axes but the last, 1 for a vector."""
         return prod(self.shape[:-1])
 
 

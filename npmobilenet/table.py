@@ -5,6 +5,7 @@ One row of int64 a step; `npmobilenet_kernels.steps` names the columns.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 from npmobilenet_kernels import layout
@@ -110,7 +111,7 @@ class Table:
         }  # fmt: skip
         assert step.kind is not None
         *sides, _ = self._shapes[step.ops[0].inputs[0] if step.kind == Kind.POOL else step.target]
-        height, width = sides if len(sides) == 2 else (1, 1)
+        height, width = sides if len(sides) == 2 else (1, prod(sides))  # a value that is no map: one row of its vectors
         row: Row = {
             Field.KIND: step.kind, Field.VECTOR: self._vector, Field.PANEL: self._lanes.panel, Field.ZEROS: self._zeros,
             Field.HEIGHT: height, Field.WIDTH: width, Field.ONE_OVER_PIXELS: self._packing.add(1 / (height * width)),

@@ -525,3 +525,21 @@ def test_wrong_use_is_refused(pack):
     code, _, err = run("-m", "digits", pack / "npz")
     assert code == 2
     assert "--image" in err
+
+
+@pytest.mark.parametrize("dumped", ["every layer", "activations"])
+def test_v1_padded_as_tf_slim_does_on_maps_of_odd_side_is_named(dumped):
+    """At 112 x 112 Keras's V1 ends in 3 x 3 pixels and TF-Slim's, which pads by SAME, in 4 x 4."""
+    graph = mobilenet_v1(0.25, 112, classes=3)
+    model = Model(graph, random_params(graph, 5))
+    slim = altered(model, **{"conv_pad_12": {"padding": ((1, 1), (1, 1))}})
+    x = random_images(graph, 6)
+    assert graph.shapes["conv_dw_12"][:2] == (3, 3)
+    assert slim.graph.shapes["conv_dw_12"][:2] == (4, 4)
+    dump = {name: y for name, y in slim.trace(x) if dumped == "every layer" or name.endswith("relu")}
+    first = compare(model, x, {name: y for name, y in dump.items() if name != "conv_pad_12"}).first
+    assert first.layer == {"every layer": "conv_dw_12", "activations": "conv_dw_12_relu"}[dumped]
+    best = first.explanations[0]
+    assert best.cause == "same-padding"
+    assert best.fits
+    assert "TF-Slim" in best.what

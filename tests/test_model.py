@@ -64,6 +64,23 @@ def test_predict_takes_one_picture_in_any_form(kind: str, tmp_path: Path) -> Non
     np.testing.assert_array_equal(model.predict(forms[kind], resize="keras"), model.predict([pixels]))
 
 
+@pytest.mark.parametrize("resize", ["crop", "keras"])
+@pytest.mark.parametrize("size", [(48, 32), (60, 90)])
+def test_an_image_is_resized_by_one_rule_wherever_it_comes_from(
+    size: tuple[int, int], resize: str, tmp_path: Path
+) -> None:
+    """An image of the network's own size was cropped as a path and taken as it is as an array."""
+    pixels = some_pixels(*size, 3)
+    path = tmp_path / "image.png"
+    Image.fromarray(pixels).save(path)
+    model = some_model()
+    as_array = model.predict(pixels, resize=resize)
+    for image in (path, str(path), path.read_bytes(), Image.fromarray(pixels), [pixels], pixels[None]):
+        np.testing.assert_array_equal(model.predict(image, resize=resize), as_array)
+    if size == (48, 32):
+        np.testing.assert_array_equal(as_array, model.forward(model.scale(pixels[None])))
+
+
 def test_predict_gives_each_of_many_pictures_its_own_row() -> None:
     model = some_model()
     pixels = some_pixels(19, 48, 32, 3)  # more than one batch

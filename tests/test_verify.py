@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from npmobilenet import architectures
 from npmobilenet.cli import app
+from npmobilenet.errors import AssumptionWarning
 from npmobilenet.graph import BatchNormalization
 from npmobilenet.loading import load
 from npmobilenet.model import Model
@@ -163,7 +164,8 @@ def v3(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, dic
     path = twin(application(keras, "v3", input_shape=(224, 224, 3)), pixels=True).save(
         tmp_path_factory.mktemp("v3"), ".weights.h5"
     )
-    model = load(path)
+    with pytest.warns(AssumptionWarning, match="softmax is assumed"):
+        model = load(path)
     x = random_images(model.graph, seed=3)
     return model, {"input_layer": x} | layer_outputs(open_in_keras(path, model.graph), x)
 

@@ -19,10 +19,10 @@ from npmobilenet.cli_shared import (
     NoTop,
     Resolution,
     graph_of,
+    load_and_say,
     reported,
 )
 from npmobilenet.errors import DownloadError, NpMobileNetError
-from npmobilenet.loading import load
 from npmobilenet.model import Model
 from npmobilenet.terminal import print_json, print_table
 
@@ -86,7 +86,7 @@ def _network(
     if random or model in ARCHITECTURES or (alpha, resolution, minimalistic, no_top) != (None, None, False, False):
         return random_model(graph_of(model, alpha, resolution, minimalistic, no_top))
     try:
-        return load(model)
+        return load_and_say(model)
     except DownloadError as error:
         raise DownloadError(f"{error}\n--random measures this network without its weights") from error
 

@@ -57,6 +57,9 @@ class Variant:
     steps: Mapping[str, tuple[Step, ...]]
 
 
+SLIM = "TensorFlow's SAME, as TF-Slim has it; Keras's V1 pads at the end alone, another thing on maps of odd side"
+
+
 @dataclass(frozen=True, eq=False)
 class Altered:
     """A segment with a mistake: which, in words, and in which layers."""
@@ -112,6 +115,7 @@ def paddings(segment: Segment, step: Step) -> Iterator[Variant]:
     same = same_padding(size[0], K[0], stride), same_padding(size[1], K[1], stride)
     phase = "stride-phase" if stride > 1 else "padding"
     named = (
+        *([("same-padding", same, SLIM)] if source not in layer.inputs else []),
         ("symmetric-padding", symmetric, f"symmetric, as PyTorch's padding={K[0] // 2}"),
         ("padding", same, "TensorFlow's SAME"),
         ("padding", (ours[0][::-1], ours[1][::-1]), "the odd zero at the start"),

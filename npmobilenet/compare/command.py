@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from npmobilenet.cli_shared import AsJson, Resize, ResizeOption, reported
+from npmobilenet.cli_shared import AsJson, Resize, ResizeOption, load_and_say, reported
 from npmobilenet.compare import comparing
 from npmobilenet.compare.comparing import Comparison, Finding
 from npmobilenet.compare.dumps import RUNNABLE, read_dump
@@ -15,7 +15,6 @@ from npmobilenet.compare.matching import Matched, match, read_mapping
 from npmobilenet.compare.pictures import Picture
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.images import RESIZES, decode
-from npmobilenet.loading import load
 from npmobilenet.model import Model, made_up_pixels
 from npmobilenet.ops import Array
 from npmobilenet.terminal import print_json, print_table, progress_bar
@@ -91,7 +90,7 @@ def _from_pack(folder: str) -> tuple[Model, Array, Picture]:
 
 def _from_image(name: str, image: str | None, resize: str, other: Path) -> tuple[Model, Array, Picture]:
     """The network and its input; without a picture the made-up one of the self-check, for a model that is run."""
-    network = load(name)
+    network = load_and_say(name)
     if image is None:
         if other.suffix.lower() not in RUNNABLE:
             raise NpMobileNetError(f"{other} is not run here: which picture was it computed from? --image IMAGE")

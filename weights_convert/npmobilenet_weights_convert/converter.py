@@ -9,11 +9,33 @@ from typing import Any
 import numpy as np
 
 from npmobilenet.architectures import ARCHITECTURES
-from npmobilenet.errors import ShapeError, WeightsError
-from npmobilenet.graph import BatchNormalization, GlobalMaxPooling2D, Graph, Params, Rescaling
+from npmobilenet.engine_check import check_engine
+from npmobilenet.errors import NpMobileNetError, ShapeError, WeightsError
+from npmobilenet.graph import (
+    Activation,
+    AveragePooling2D,
+    BatchNormalization,
+    Concatenate,
+    Dropout,
+    Flatten,
+    GlobalMaxPooling2D,
+    Graph,
+    MaxPooling2D,
+    Params,
+    Rescaling,
+    Reshape,
+    ZeroPadding2D,
+)
 from npmobilenet.labels import Label, imagenet_labels
 from npmobilenet.model import RAW, SYMMETRIC, Model, Scaling
 from npmobilenet.ops import Array, rescale
+from npmobilenet_weights_convert.assumptions import (
+    assumed_of,
+    check_classifier,
+    check_left_over,
+    ends_in_certainty,
+    facts,
+)
 from npmobilenet_weights_convert.configs import import_config
 from npmobilenet_weights_convert.matching import (
     Pairs,
@@ -33,18 +55,28 @@ from npmobilenet_weights_convert.recognition import (
 )
 from npmobilenet_weights_convert.storage import Contents, is_safetensors, open_contents, read_bytes
 
+HANDS_ON = (AveragePooling2D, Concatenate, Dropout, Flatten, MaxPooling2D, Reshape, ZeroPadding2D)  # pixels stay pixels
 SAME_FUNCTION = 1e-3  # of the largest value: float32 rounding stays below, another stride or activation does not
 
 
 @dataclass(frozen=True)
 class _Network:
-    """A graph with the arrays of a file beside it. `known` is true for a network of keras.applications."""
+    """A graph with the arrays of a file beside it.
+
+    Attributes:
+        matched_by: which of the ways of `matching` it was.
+        known: whether it is a network of keras.applications.
+        notes: what to know about it. assumed: what the file does not tell and nobody has confirmed.
+        given: what the file does not tell, as somebody gave it.
+    """
 
     graph: Graph
     params: dict[str, Array]
     matched_by: str
     known: bool
     notes: tuple[str, ...]
+    assumed: tuple[str, ...] = ()
+    given: str = ""
 
 
 def read_model(
@@ -68,7 +100,9 @@ def read_model(
             keras.applications with 1000 outputs.
 
     Returns:
-        The model. `source["matched_by"]` says how names were matched, `source["notes"]` what was assumed.
+        The model. `source["matched_by"]` says how names were matched, `source["notes"]` what to know about it;
+        `source["assumed"]` what the file does not tell and was assumed, until it is confirmed by giving the graph;
+        `source["given"]` what the file does not tell, as the graph that was given has it.
 
     Raises:
         WeightsError: the file cannot be read, or does not fit; the message lists every array or layer that is wrong.
@@ -95,8 +129,8 @@ def read_model(
             "keras_version": contents.keras_version,
             "matched_by": network.matched_by,
         }
-        if notes:
-            origin["notes"] = "; ".join(notes)
+        sentences = {"notes": notes, "assumed": network.assumed, "given": filter(None, [network.given])}
+        origin |= {name: text for name, lines in sentences.items() if (text := "; ".join(lines))}
         return Model(network.graph, network.params, scaling, labels, background, origin)
 
 
@@ -107,42 +141,86 @@ def convert_file(
     graph: Graph | None = None,
     scaling: Scaling | None = None,
     labels: Sequence[str | Label] | None = None,
+    engine_check: bool = False,
 ) -> Model:
     """Read a Keras file and write it as a `.safetensors` with its self-check: the whole file or none.
 
     Args:
         source, graph, scaling, labels: as for `read_model`.
         destination: the file to write.
+        engine_check: also judge the compiled engine by the reference, on the picture of the self-check, and record the
+            result as `source["engine"]`; an engine that differs becomes one of the notes.
 
     Raises:
         WeightsError: the source cannot be read, or does not fit; nothing is written.
         OSError: the destination cannot be written.
     """
     model = read_model(source, graph=graph, scaling=scaling, labels=labels)
+    if engine_check:
+        model = replace(model, source=_with_engine_check(model))
     model.save(destination)
     return model
+
+
+def _with_engine_check(model: Model) -> dict[str, str]:
+    """The model's source with the result of its engine check."""
+    try:
+        check = check_engine(model)
+    except NpMobileNetError as error:
+        return {**model.source, "engine": f"not checked: {error}"}
+    source = {**model.source, "engine": str(check)}
+    if not check.passed:
+        notes = (model.source.get("notes"), f"compiled backend: {check}; use the reference backend")
+        source["notes"] = "; ".join(filter(None, notes))
+    return source
 
 
 def choose_scaling(graph: Graph) -> Scaling:
     """From pixels in 0..255 to what a network takes, where nobody said.
 
-    A network that begins with a Rescaling takes pixels as they are. Any other is taken for a MobileNet, which wants
-    [-1, 1].
+    A network that rescales its pixels before it computes anything with them takes them as they are, wherever the
+    Rescaling stands: padding, pooling, joining and reshaping before it hand pixels on. Any other is taken for a
+    MobileNet, which wants [-1, 1].
     """
-    entrance = graph.layers[0].name
-    readers = [layer for layer in graph.layers if entrance in layer.inputs]
-    return RAW if all(isinstance(layer, Rescaling) for layer in readers) else SYMMETRIC
+    pixels, rescales = {graph.layers[0].name}, False
+    for layer in graph.layers[1:]:
+        if not pixels.intersection(layer.inputs):
+            continue
+        if isinstance(layer, Rescaling):
+            rescales = True
+        elif isinstance(layer, HANDS_ON) or (isinstance(layer, Activation) and layer.activation == "linear"):
+            pixels.add(layer.name)
+        else:
+            return SYMMETRIC
+    return RAW if rescales else SYMMETRIC
 
 
 def _network(contents: Contents, graph: Graph | None) -> _Network:
     if graph is not None:
-        matched_by, pairs = _fit(contents, graph, places_of(graph))
-        families = {build().name.partition("_")[0] for build in ARCHITECTURES.values()}
-        return _filled(graph, pairs, matched_by, graph.name.partition("_")[0] in families)
+        return _from_graph(contents, graph)
     if contents.config is None:
         return _from_arrays(contents)
     own = _from_config(contents, contents.config)
     return _from_architecture(contents, own) or own
+
+
+def _from_graph(contents: Contents, graph: Graph) -> _Network:
+    """The network that somebody says the weights are for."""
+    check_classifier(graph)
+    matched_by, pairs = _fit(contents, graph, places_of(graph))
+    check_left_over(contents.left_over)
+    families = {build().name.partition("_")[0] for build in ARCHITECTURES.values()}
+    filled = _filled(graph, pairs, matched_by, graph.name.partition("_")[0] in families)
+    if contents.config is None:
+        return replace(filled, given=facts(graph))
+    try:
+        own = _from_config(contents, contents.config)
+    except WeightsError:
+        return replace(filled, given=facts(graph), notes=(*filled.notes, "the file's own config was left aside"))
+    if _same_function(own, filled):
+        return filled
+    note = f"the file's own config describes another network ({facts(own.graph)}) than was given ({facts(graph)})"
+    return replace(filled, given=facts(graph), notes=(*filled.notes, note))
 
 
 def _from_arrays(contents: Contents) -> _Network:
@@ -164,9 +242,9 @@ def _from_arrays(contents: Contents) -> _Network:
             f"stands for none of the classes, give the graph with classes={IMAGENET_CLASSES + 1}"
         )
     notes = [] if size else [f"the file does not say the input size; {DEFAULT_RESOLUTION} is assumed"]
-    if found.arguments.get("classes", IMAGENET_CLASSES) != IMAGENET_CLASSES:
-        notes.append("the file does not say what follows the classifier; softmax is assumed")
-    return _filled(graph, found.pairs, found.matched_by, True, notes)
+    check_left_over(contents.left_over)
+    assumed = assumed_of(contents, graph, found)
+    return replace(_filled(graph, found.pairs, found.matched_by, True, notes), assumed=tuple(assumed))
 
 
 def _from_config(contents: Contents, config: dict[str, Any]) -> _Network:
@@ -174,7 +252,8 @@ def _from_config(contents: Contents, config: dict[str, Any]) -> _Network:
     size = resolution_in(contents.file)
     imported = import_config(config, contents.keras_major, (size, size) if size else None)
     matched_by, pairs = _fit(contents, imported.graph, imported.places)
-    return _filled(imported.graph, pairs, matched_by, False, imported.notes)
+    certain = ["it ends in a softmax over one class, which is 1 for every image"] * ends_in_certainty(imported.graph)
+    return _filled(imported.graph, pairs, matched_by, False, (*imported.notes, *certain))
 
 
 def _from_architecture(contents: Contents, own: _Network) -> _Network | None:

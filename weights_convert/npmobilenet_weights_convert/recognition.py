@@ -66,7 +66,7 @@ class Recognised:
         if self.arguments["include_top"]:
             classes = self.arguments["classes"]
             background = " (ImageNet and a background class)" if classes == IMAGENET_CLASSES + 1 else ""
-            top = f"{classes} outputs{background}"
+            top = f"{classes} output{'' if classes == 1 else 's'}{background}"
         extra = [name for name in ("minimalistic", "shallow") if self.arguments.get(name)]
         return ", ".join([self.arch, *extra, f"alpha {self.arguments['alpha']:g}", top])
 

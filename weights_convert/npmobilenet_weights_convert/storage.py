@@ -46,12 +46,21 @@ DAMAGE = (
 """What the libraries below raise on a damaged file."""
 
 SEEDS = ("seed_generator", "random_generator", "_random_generator")  # state of random layers, which do nothing here
+TRAINING_STATE = frozenset({"optimizer", "optimizer_weights", "metrics", *SEEDS})  # groups that inference does not use
 
 
 @dataclass(frozen=True)
 class StoredArray:
-    """One array in a file. `leaf` is its own name, such as "kernel", or "" where the file only numbers arrays."""
+    """One array in a file.
 
+    Attributes:
+        path: where it is in the HDF5 file.
+        leaf: its own name, such as "kernel", or "" where the file only numbers arrays.
+        shape, dtype: as they are stored.
+        read: its values, floating point.
+    """
+
+    path: str
     leaf: str
     shape: Shape
     dtype: np.dtype[Any]
@@ -79,7 +88,16 @@ class StoredLayer:
 
 @dataclass(frozen=True)
 class Contents:
-    """A Keras file, opened. `numbered` is true where layers are stored by class and number, not in their order."""
+    """A Keras file, opened.
+
+    Attributes:
+        file: for messages. sha256: of the whole file.
+        keras_version: as the file says, or "".
+        config: of the model, None in a file of weights.
+        layers: with the arrays of each.
+        numbered: whether layers are stored by class and number, not in their order.
+        left_over: path and shape of every array that is of none of the layers, training state left out.
+    """
 
     file: str
     sha256: str
@@ -87,6 +105,7 @@ class Contents:
     config: dict[str, Any] | None
     layers: tuple[StoredLayer, ...]
     numbered: bool
+    left_over: tuple[str, ...] = ()
 
     @property
     def is_nested(self) -> bool:
@@ -168,7 +187,7 @@ def open_contents(path: Path, data: bytes) -> Iterator[Contents]:
                 raise WeightsError(
                     f"{where}: no weights of Keras are in this file; it has neither `layer_names` nor `layers/`"
                 )
-            yield Contents(where, digest, version, config, layers, numbered)
+            yield Contents(where, digest, version, config, layers, numbered, _left_over(root, layers))
 
 
 @contextmanager
@@ -257,6 +276,34 @@ def _numbered_layers(file: Any) -> Iterator[StoredLayer]:
             return
 
 
+def _left_over(root: Any, layers: tuple[StoredLayer, ...]) -> tuple[str, ...]:
+    """Path and shape of every array below a group that is of none of the layers and is no training state."""
+    taken = {array.path for layer in layers for array in layer.arrays}
+    found = []
+    for count, dataset in enumerate(_datasets(root, 0)):
+        if count > MAX_LAYERS:
+            raise WeightsError(f"more than {MAX_LAYERS:,} arrays are too many for a MobileNet")
+        if dataset.name not in taken:
+            found.append(f"{dataset.name.strip('/')} {tuple(map(int, dataset.shape or ()))}")
+    return tuple(found)
+
+
+def _datasets(group: Any, depth: int) -> Iterator[Any]:
+    """The datasets below a group, along hard links only."""
+    import h5py
+
+    if depth > 2 * MAX_DEPTH:
+        raise WeightsError(f"groups are nested deeper than {2 * MAX_DEPTH} levels at {group.name}")
+    for key in group:
+        if key in TRAINING_STATE or not isinstance(group.get(key, getlink=True), h5py.HardLink):
+            continue
+        child = group[key]
+        if isinstance(child, h5py.Dataset):
+            yield child
+        elif isinstance(child, h5py.Group):
+            yield from _datasets(child, depth + 1)
+
+
 def _walk(group: Any, path: str, outer: str | None, depth: int) -> Iterator[StoredLayer]:
     if depth > MAX_DEPTH:
         raise WeightsError(f"models are nested deeper than {MAX_DEPTH} levels at {path}")
@@ -317,7 +364,7 @@ def _array(dataset: Any, leaf: str) -> StoredArray:
             raise WeightsError(f"{dataset.name}: floating-point weights are needed, these are {dataset.dtype}")
         return np.asarray(dataset[()])
 
-    return StoredArray(leaf, shape, np.dtype(dataset.dtype), read)
+    return StoredArray(dataset.name, leaf, shape, np.dtype(dataset.dtype), read)
 
 
 def _check_sizes(layers: tuple[StoredLayer, ...]) -> None:
