@@ -5,9 +5,14 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Item = TypeVar("Item")
+
+_shown: "Console | None" = None  # with a bar at its bottom: what is printed meanwhile goes above it
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
@@ -31,17 +36,36 @@ def print_json(document: object) -> None:
     print(json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def progress_bar(items: Iterable[Item], total: int | None, label: str) -> Iterator[Item]:
-    """Hand items on; show a bar on standard error while that takes, if a person is there to see it."""
+def progress_bar(items: Iterable[Item], total: int | None, label: str, unit: str = "") -> Iterator[Item]:
+    """Hand items on; show a bar while that takes, if a person is there to see it.
+
+    Args:
+        items: what takes a while to come.
+        total: how many there are, if that is known.
+        label: what is being done.
+        unit: what the items are, to show how many of them come in a second; "" shows no rate.
+    """
     if not sys.stderr.isatty():
         yield from items
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TextColumn
 
-    bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
-    with bar:
-        yield from bar.track(items, total, description=label)
+    global _shown
+    _shown = Console(stderr=not sys.stdout.isatty())
+    columns = list(Progress.get_default_columns())  # label, bar, percentage, time left
+    if unit:
+        columns.insert(-1, TextColumn("{task.fields[rate]}"))
+    bar = Progress(*columns, console=_shown, transient=True, redirect_stdout=False, redirect_stderr=False)
+    try:
+        with bar:
+            task = bar.add_task(label, total=total, rate="")
+            for item in items:
+                yield item
+                speed = bar.tasks[task].speed
+                bar.update(task, advance=1, rate="" if speed is None else f"{speed:,.0f} {unit}/s")
+    finally:
+        _shown = None
 
 
 @contextmanager
@@ -68,7 +92,7 @@ def _print_drawn(header: Sequence[str], cells: list[tuple[str, ...]], right: lis
         table.add_column(name, justify="right" if is_right else "left", no_wrap=column == 0, overflow="fold")
     for row in cells:
         table.add_row(*map(Text, row))
-    console = Console()
+    console = _shown or Console()
     if title:
         console.print(Text(title, style="bold"), soft_wrap=True)
     console.print(table)

@@ -9,20 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import Result, run
 from conftest import ROOT, real_file
 from networks import random_params
-from typer.testing import CliRunner, Result
 
 from npmobilenet import architectures
-from npmobilenet.cli import app
 from npmobilenet.model import Model
 
 DIGITS = ROOT / "examples" / "digits"
-WIDE = {"COLUMNS": "200", "NO_COLOR": "1"}
-
-
-def run(*arguments: object, stdin: bytes = b"") -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin, env=WIDE)
 
 
 def document(result: Result) -> Any:
@@ -145,7 +139,7 @@ def test_what_could_not_be_done_has_exit_code_1_and_one_json_document(
     assert result.exit_code == 1
     assert set(document(result)) == {"error"}
     assert document(result)["error"] in result.stderr
-    assert "Traceback" not in result.output
+    assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
