@@ -19,7 +19,10 @@ INTERRUPTED = 130  # as shells count: 128 and the number of the signal
 COMMANDS = {
     "classify": ("npmobilenet.cli", "Name what is on pictures."),
     "convert": ("npmobilenet.cli", "Turn a Keras file into a .safetensors file that explains and checks itself."),
-    "models": ("npmobilenet.cli", "List the known models: what they cost, how good they are, whether they are here."),
+    "models": (
+        "npmobilenet.cli",
+        "List the known models: what they cost, how good they are, whether they are here already.",
+    ),
     "cost": ("npmobilenet.cli_costs", "Count parameters, multiply-adds, FLOPs and bytes."),
     "memory": (
         "npmobilenet.cli_costs",

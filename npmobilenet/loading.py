@@ -1,6 +1,5 @@
 """From whatever names a model to the model."""
 
-from importlib.resources import as_file, files
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -27,6 +26,8 @@ def load(model: str | PathLike[str]) -> Model:
     """
     name = fspath(model)
     if name == DIGITS:
+        from importlib.resources import as_file, files
+
         with as_file(files("npmobilenet") / "data" / "digits.safetensors") as path:
             return Model.open(path)
     if not names_a_file(name):

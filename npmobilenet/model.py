@@ -202,8 +202,7 @@ class Model:
 
     def decode(self, probabilities: Array, top: int = 5) -> list[list[tuple[str, str, float]]]:
         """Name the `top` classes of every row (N, classes) with this model's labels, or numbers if it has none."""
-        outputs = self.graph.output_shape[-1] - self.background
-        labels = self.labels or [str(output) for output in range(outputs)]
+        labels = self.labels or _numbers(self.graph.output_shape[-1] - self.background)
         return decode_predictions(probabilities, top, labels, background=self.background)
 
     def forward(self, x: Array, *, backend: str = "auto", threads: int | None = None) -> Array:
@@ -458,6 +457,12 @@ def _without_error(found: Array | NpMobileNetError) -> Array:
     if isinstance(found, NpMobileNetError):
         raise found
     return found
+
+
+@cache
+def _numbers(count: int) -> tuple[str, ...]:
+    """The names of classes that have none."""
+    return tuple(map(str, range(count)))
 
 
 @cache
