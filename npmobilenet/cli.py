@@ -28,7 +28,7 @@ from npmobilenet.loading import load
 from npmobilenet.model import RAW, SYMMETRIC, UNIT, Model
 from npmobilenet.options import Argument, Exit, Option, UsageError
 from npmobilenet.registry import KNOWN_MODELS, KnownModel, converted_path
-from npmobilenet.terminal import print_json, print_table, progress_bar, waiting
+from npmobilenet.terminal import json_text, print_json, print_json_list, print_table, progress_bar, waiting
 
 BAR = 24  # length of a probability of 1, in characters
 
@@ -75,16 +75,16 @@ def classify(
         if backend is not Backend.reference:
             _compile_kernels_once()
         found = _classified(network, sources, top, resize, draft, backend, threads)
-        answers = []  # with --json, which is one document
+        answers = []  # as JSON, which is one document
         failed = False
         for answer in progress_bar(found, len(sources), "classifying", "images") if len(sources) > 1 else found:
             failed |= "error" in answer
             if as_json:
-                answers.append(answer)
+                answers.append(json_text(answer))
             else:
                 _print_answer(answer)
         if as_json:
-            print_json(answers)
+            print_json_list(answers)
     if failed:
         raise Exit(1)
 

@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import indent
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -33,7 +34,18 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: 
 
 def print_json(document: object) -> None:
     """Print one JSON document; NaN and infinity, which JSON has not, become null."""
-    print(json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False))
+    print(json_text(document))
+
+
+def json_text(document: object) -> str:
+    """What `print_json` prints; of a large document that comes in parts it is lighter to keep the text of each."""
+    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def print_json_list(texts: Sequence[str]) -> None:
+    """Print what `json_text` gave for the parts of a list, as `print_json` prints the list."""
+    parts = ",".join(f"\n{indent(text, '  ')}" for text in texts)
+    print(f"[{parts}\n]" if texts else "[]")
 
 
 def progress_bar(items: Iterable[Item], total: int | None, label: str, unit: str = "") -> Iterator[Item]:

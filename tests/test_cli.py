@@ -17,6 +17,7 @@ from PIL import Image
 
 from npmobilenet import architectures
 from npmobilenet.model import Model
+from npmobilenet.terminal import json_text, print_json, print_json_list
 
 DIGITS = ROOT / "examples" / "digits"
 
@@ -278,6 +279,14 @@ def test_warmup_compiles_what_classify_then_finds(tmp_path: Path, monkeypatch: p
         [*command, "classify", DIGITS / "5.png", "-m", "digits"], capture_output=True, text=True, check=True
     )
     assert classify.stderr == ""
+
+
+def test_a_list_that_is_printed_in_parts_is_the_same_document(capsys: pytest.CaptureFixture[str]) -> None:
+    for document in ([], [{"image": "a\nb", "predictions": [{"label": "ü", "probability": 0.5}]}, {"error": "é"}, 3]):
+        print_json(document)
+        whole = capsys.readouterr().out
+        print_json_list([json_text(part) for part in document])
+        assert capsys.readouterr().out == whole
 
 
 def test_a_draft_names_what_the_exact_resize_names_and_goes_with_crop_alone(tmp_path: Path) -> None:
