@@ -20,7 +20,7 @@ import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from os import PathLike, fspath
 from pathlib import Path
@@ -170,7 +170,8 @@ class Model:
         self._check_classifier()
         check_resize(resize, draft)
         check_threads(threads)
-        return predict_each(self, sources, resize=resize, draft=draft, backend=backend, threads=threads)
+        compute = partial(self.forward, backend=backend, threads=threads)
+        return predict_each(self, sources, compute, resize=resize, draft=draft, threads=threads)
 
     def features(
         self, images: "Images", *, resize: str = "crop", backend: str = "auto", threads: int | None = None

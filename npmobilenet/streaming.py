@@ -31,12 +31,23 @@ AHEAD = 4  # pictures per thread that are in work, or ready for the network
 
 
 def predict_each(
-    model: "Model", sources: "Iterable[Picture]", *, resize: str, draft: bool, backend: str, threads: int | None
+    model: "Model",
+    sources: "Iterable[Picture]",
+    compute: Callable[[Array], Array],
+    *,
+    resize: str,
+    draft: bool,
+    threads: int | None,
 ) -> "Iterator[Prepared]":
-    """Yield (source, (classes,) answer or error) in order; arguments as `Model.predict_each`."""
+    """Yield (source, (classes,) answer or error) in order.
+
+    Args:
+        compute: from scaled images (N, H, W, C) to answers (N, classes); called where a picture could be read.
+        model, sources, resize, draft, threads: as `Model.predict_each`.
+    """
     for batch in prepared_batches(model, sources, resize=resize, draft=draft, threads=threads):
         pixels = [found for _, found in batch if not isinstance(found, NpMobileNetError)]
-        answers = iter(model.forward(model.scale(np.stack(pixels)), backend=backend, threads=threads) if pixels else ())
+        answers = iter(compute(model.scale(np.stack(pixels))) if pixels else ())
         for source, found in batch:
             yield source, found if isinstance(found, NpMobileNetError) else next(answers)
 
