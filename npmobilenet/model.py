@@ -129,7 +129,7 @@ class Model:
             ShapeError: the pixels do not fit, or the network has no classifier.
             NpMobileNetError: `backend` or `threads`, or what NPMOBILENET_THREADS says, is none of these.
         """
-        self._check_classifier()
+        self.check_classifier()
         batches = self._input_batches(images, resize, threads)
         return np.concatenate([self.forward(x, backend=backend, threads=threads) for x in batches])  # (N, classes)
 
@@ -164,12 +164,8 @@ class Model:
             ShapeError: the network has no classifier.
             NpMobileNetError: as `predict`.
         """
-        from npmobilenet.images import check_resize
         from npmobilenet.streaming import predict_each
 
-        self._check_classifier()
-        check_resize(resize, draft)
-        check_threads(threads)
         compute = partial(self.forward, backend=backend, threads=threads)
         return predict_each(self, sources, compute, resize=resize, draft=draft, threads=threads)
 
@@ -372,7 +368,12 @@ class Model:
             _say_once(f"computing with the NumPy reference, which is slower: no compiled kernels ({error})")
             return None
 
-    def _check_classifier(self) -> None:
+    def check_classifier(self) -> None:
+        """See that the network names classes.
+
+        Raises:
+            ShapeError: it does not.
+        """
         if len(self.graph.output_shape) != 1:
             raise ShapeError(
                 f"{self.graph.name} has no classifier, its output is {self.graph.output_shape}; use model.features"

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from npmobilenet.errors import NpMobileNetError
+from npmobilenet.images import check_resize
+from npmobilenet.model import check_threads
 from npmobilenet.ops import Array
 
 if TYPE_CHECKING:
@@ -43,8 +45,22 @@ def predict_each(
 
     Args:
         compute: from scaled images (N, H, W, C) to answers (N, classes); called where a picture could be read.
-        model, sources, resize, draft, threads: as `Model.predict_each`.
+        model, sources, resize, draft, threads: as `Model.predict_each`; errors too, before a source is read.
     """
+    model.check_classifier()
+    check_resize(resize, draft)
+    check_threads(threads)
+    return _predict_each(model, sources, compute, resize, draft, threads)
+
+
+def _predict_each(
+    model: "Model",
+    sources: "Iterable[Picture]",
+    compute: Callable[[Array], Array],
+    resize: str,
+    draft: bool,
+    threads: int | None,
+) -> "Iterator[Prepared]":
     for batch in prepared_batches(model, sources, resize=resize, draft=draft, threads=threads):
         pixels = [found for _, found in batch if not isinstance(found, NpMobileNetError)]
         answers = iter(compute(model.scale(np.stack(pixels))) if pixels else ())

@@ -87,6 +87,10 @@ def waiting(message: str) -> Iterator[None]:
         print(message, file=sys.stderr)
         yield
         return
+    if _shown is not None:  # a bar moves already
+        _shown.print(message)
+        yield
+        return
     from rich.console import Console
 
     with Console(stderr=True).status(message):
