@@ -1,9 +1,4 @@
-"""The command line: classify, convert, models, and those of `cli_costs`, `cli_verification`, `compare` and `bench`.
-
-Answers go to standard output, as a table where people look at it, as plain text otherwise, as one JSON document with
-`--json`; progress and complaints go to standard error. Exit code 0: done. 1: could not, or not everything. 2: wrong
-use.
-"""
+"""The commands about models: classify, convert, models, warmup."""
 
 import sys
 from collections.abc import Iterator
@@ -12,13 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import typer
-
 from npmobilenet.architectures import ARCHITECTURES
-from npmobilenet.bench.command import bench
 from npmobilenet.cli_convert import ClassifierActivation, HiddenActivation, described_network
-from npmobilenet.cli_costs import cost, memory
 from npmobilenet.cli_shared import (
     DEFAULT_MODEL,
     Alpha,
@@ -35,26 +25,16 @@ from npmobilenet.cli_shared import (
     reported,
     say_notes,
 )
-from npmobilenet.cli_verification import bounds, trace, verify
-from npmobilenet.compare.command import compare
 from npmobilenet.errors import ImageError, KernelError, NpMobileNetError
-from npmobilenet.images import file_suffixes, prepare
+from npmobilenet.images import file_suffixes
 from npmobilenet.model import RAW, SYMMETRIC, UNIT, Model
+from npmobilenet.ops import Array
+from npmobilenet.options import Argument, Exit, Option
 from npmobilenet.registry import KNOWN_MODELS, KnownModel, converted_path
-from npmobilenet.terminal import print_json, print_table, progress_bar, waiting
+from npmobilenet.terminal import json_text, print_json, print_json_list, print_table, progress_bar, waiting
 
 COMPILING = "compiling the kernels for this CPU"
 BAR = 24  # length of a probability of 1, in characters
-BATCH = 8  # pictures classified together; answers appear this many at a time
-
-app = typer.Typer(
-    name="npmobilenet",
-    help="MobileNet V1, V2 and V3 from scratch in NumPy, with Keras's own weights.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
 
 
 class Range(StrEnum):
@@ -68,15 +48,17 @@ class Range(StrEnum):
 SCALINGS = {Range.symmetric: SYMMETRIC, Range.unit: UNIT, Range.raw: RAW}
 
 
-@app.command()
 def classify(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures, folders of pictures, or - .")],
+    images: Annotated[list[str], Argument(metavar="IMAGE...", help="Pictures, folders of pictures, or - .")],
     model: ModelName = DEFAULT_MODEL,
-    top: Annotated[int, typer.Option(min=1, help="How many classes to name for each picture.")] = 5,
+    top: Annotated[int, Option(min=1, help="How many classes to name for each picture.")] = 5,
     resize: ResizeOption = Resize.crop,
-    backend: Annotated[Backend, typer.Option(help="What computes the network.")] = Backend.auto,
+    draft: Annotated[
+        bool, Option("--draft", help="Let large JPEG files be scaled down as they are decoded: faster, other bits.")
+    ] = False,
+    backend: Annotated[Backend, Option(help="What computes the network.")] = Backend.auto,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="At most so many compute; by default NPMOBILENET_THREADS, or all cores.")
+        int | None, Option(min=1, help="At most so many compute; by default NPMOBILENET_THREADS, or all cores.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -84,43 +66,43 @@ def classify(
     with reported(as_json):
         sources = list(_pictures(images))
         network = load_and_say(model)
-        answers = []
-        found = _classified(network, sources, top, resize, backend, threads)
-        if as_json or not sys.stdout.isatty():  # on a terminal the answers show the progress
-            found = progress_bar(found, len(sources), "classifying")
-        for answer in found:
-            answers.append(answer)
-            if not as_json:
+        found = _classified(network, sources, top, resize, draft, backend, threads)
+        answers = []  # as JSON, which is one document
+        failed = False
+        for answer in progress_bar(found, len(sources), "classifying", "images") if len(sources) > 1 else found:
+            failed |= "error" in answer
+            if as_json:
+                answers.append(json_text(answer))
+            else:
                 _print_answer(answer)
         if as_json:
-            print_json(answers)
+            print_json_list(answers)
         _let_compilation_end()
-    if any("error" in answer for answer in answers):
-        raise typer.Exit(1)
+    if failed:
+        raise Exit(1)
 
 
-@app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A Keras file: .h5, .weights.h5 or .keras.")],
+    source: Annotated[Path, Argument(metavar="SOURCE", help="A Keras file: .h5, .weights.h5 or .keras.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to; by default the source's name, in this folder.")
+        Path | None, Option("--output", "-o", help="Where to; by default the source's name, in this folder.")
     ] = None,
-    arch: Annotated[str | None, typer.Option(help=f"What the weights are for: {', '.join(ARCHITECTURES)}.")] = None,
+    arch: Annotated[str | None, Option(help=f"What the weights are for: {', '.join(ARCHITECTURES)}.")] = None,
     alpha: Alpha = None,
     resolution: Resolution = None,
-    classes: Annotated[int | None, typer.Option(help="With --arch: outputs of the classifier.")] = None,
+    classes: Annotated[int | None, Option(help="With --arch: outputs of the classifier.")] = None,
     minimalistic: Minimalistic = False,
     no_top: NoTop = False,
     activation: Annotated[
-        ClassifierActivation | None, typer.Option(help="With --arch: activation after the classifier.")
+        ClassifierActivation | None, Option(help="With --arch: activation after the classifier.")
     ] = None,
     hidden_activation: Annotated[
-        HiddenActivation | None, typer.Option(help="With --arch: activation of every other layer of V1 and V2.")
+        HiddenActivation | None, Option(help="With --arch: activation of every other layer of V1 and V2.")
     ] = None,
     pixels: Annotated[
-        Range | None, typer.Option("--range", help="What the network takes for pixels, where the file does not say.")
+        Range | None, Option("--range", help="What the network takes for pixels, where the file does not say.")
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="A text file with the name of one class a line.")] = None,
+    labels: Annotated[Path | None, Option(help="A text file with the name of one class a line.")] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -154,7 +136,6 @@ def convert(
             print_table(("", ""), [(name.replace("_", " "), value) for name, value in document.items()])
 
 
-@app.command()
 def models(as_json: AsJson = False) -> None:
     """List the known models: what they cost, how good they are, whether they are here already."""
     with reported(as_json):
@@ -171,11 +152,6 @@ def models(as_json: AsJson = False) -> None:
         print("each also with _no_top; --json gives addresses and where the accuracies come from")
 
 
-for command in (cost, memory, trace, bounds, compare, verify, bench):
-    app.command()(command)
-
-
-@app.command()
 def warmup() -> None:
     """Compile the kernels for this CPU ahead of their first use."""
     with reported(as_json=False):
@@ -188,11 +164,6 @@ def warmup() -> None:
         if not kernels_are_kept():
             raise NpMobileNetError(f"the kernels compile, but cannot be kept in {folder}; NPMOBILENET_CACHE may help")
         print(f"kernels: {folder}")
-
-
-def main() -> None:
-    """Run the command line; this is what the `npmobilenet` command calls."""
-    app(prog_name="npmobilenet")
 
 
 def _compile_first(network: Model) -> None:
@@ -231,29 +202,25 @@ def _pictures(images: list[str]) -> Iterator[str]:
 
 
 def _classified(
-    network: Model, sources: list[str], top: int, resize: Resize, backend: Backend, threads: int | None
+    network: Model, names: list[str], top: int, resize: Resize, draft: bool, backend: Backend, threads: int | None
 ) -> Iterator[dict[str, Any]]:
     """An answer for every picture, in order; one that cannot be read gets its error and does not stop the others."""
-    H, W, _ = network.graph.input_shape
-    for names in (sources[start : start + BATCH] for start in range(0, len(sources), BATCH)):
-        answers: list[dict[str, Any]] = []
-        pixels = []
-        for name in names:
-            try:
-                pixels.append(prepare(sys.stdin.buffer if name == "-" else name, H, W, resize))
-                answers.append({"image": name})
-            except ImageError as error:
-                answers.append({"image": name, "error": str(error)})
-        if pixels and backend is Backend.compiled:
+    from npmobilenet.streaming import predict_each
+
+    def compute(x: Array) -> Array:
+        if backend is Backend.compiled:
             _compile_first(network)
-        named = iter(network.classify(np.stack(pixels), top=top, backend=backend, threads=threads) if pixels else [])
-        for answer in answers:
-            if "error" not in answer:
-                answer["predictions"] = [
-                    {"wnid": wnid, "label": label, "probability": probability}
-                    for wnid, label, probability in next(named)
-                ]
-            yield answer
+        return network.forward(x, backend=backend, threads=threads)
+
+    sources: Iterator[Any] = (sys.stdin.buffer if name == "-" else name for name in names)
+    found = predict_each(network, sources, compute, resize=resize, draft=draft, threads=threads)
+    for name, (_, answer) in zip(names, found, strict=True):
+        if isinstance(answer, NpMobileNetError):
+            yield {"image": name, "error": str(answer)}
+            continue
+        (named,) = network.decode(answer[None], top)
+        predictions = [{"wnid": wnid, "label": label, "probability": probability} for wnid, label, probability in named]
+        yield {"image": name, "predictions": predictions}
 
 
 def _print_answer(answer: dict[str, Any]) -> None:

@@ -2,11 +2,10 @@
 
 from enum import StrEnum
 
-import typer
-
 from npmobilenet.cli_shared import architecture
 from npmobilenet.errors import ShapeError
 from npmobilenet.graph import Graph
+from npmobilenet.options import UsageError
 
 PUBLISHED_CLASSES = (None, 1000, 1001)  # ImageNet's, also with a background class: a softmax follows
 
@@ -39,20 +38,20 @@ def described_network(
     """The graph of an architecture with its options as they were typed, None without --arch.
 
     Raises:
-        BadParameter: options do not fit, or a head of one's own comes without its activation.
+        UsageError: options do not fit, or a head of one's own comes without its activation.
     """
     options = (alpha, resolution, classes, activation, hidden_activation, minimalistic or None, no_top or None)
     if arch is None:
         if options != (None,) * len(options):
-            raise typer.BadParameter(
+            raise UsageError(
                 "--alpha, --resolution, --classes, --activation, --hidden-activation, --minimalistic and --no-top "
                 "describe an --arch"
             )
         return None
     if no_top and (classes, activation) != (None, None):
-        raise typer.BadParameter("--classes and --activation describe a classifier; --no-top leaves it out")
+        raise UsageError("--classes and --activation describe a classifier; --no-top leaves it out")
     if not no_top and classes not in PUBLISHED_CLASSES and activation is None:
-        raise typer.BadParameter(
+        raise UsageError(
             f"--classes {classes} is a classifier of its own, and weights do not tell what follows it: give "
             f"--activation {', '.join(ClassifierActivation)}"
         )
@@ -64,4 +63,4 @@ def described_network(
     try:
         return with_hidden_activation(graph, hidden_activation)
     except ShapeError as error:
-        raise typer.BadParameter(f"--hidden-activation: {error}") from None
+        raise UsageError(f"--hidden-activation: {error}") from None

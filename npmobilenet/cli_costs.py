@@ -4,8 +4,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from npmobilenet.cli_shared import Alpha, AsJson, Minimalistic, NoTop, Resolution, graph_of, reported
 from npmobilenet.cost import CostTable, conventions_table, cost_table
 from npmobilenet.cost import to_json as cost_to_json
@@ -14,36 +12,37 @@ from npmobilenet.graph import Graph
 from npmobilenet.memory import POLICIES, Plan, memory_table, plan
 from npmobilenet.memory_views import draw, schedule, to_header
 from npmobilenet.memory_views import to_json as plan_to_json
+from npmobilenet.options import Argument, Option, UsageError
 from npmobilenet.published import paper_tables
 from npmobilenet.terminal import print_json, print_table
 
-Network = Annotated[str, typer.Argument(metavar="ARCH|M", help="An architecture, a known name, a file or digits.")]
-Itemsize = Annotated[int, typer.Option(min=1, help="Bytes of one value: 4 for float32, 2 for float16, 1 for int8.")]
+Network = Annotated[str, Argument(metavar="ARCH|M", help="An architecture, a known name, a file or digits.")]
+Itemsize = Annotated[int, Option(min=1, help="Bytes of one value: 4 for float32, 2 for float16, 1 for int8.")]
 
 
 def cost(
     model: Annotated[
-        str | None, typer.Argument(metavar="ARCH|M", help="An architecture, a known name, a file or digits.")
+        str | None, Argument(metavar="ARCH|M", help="An architecture, a known name, a file or digits.")
     ] = None,
     alpha: Alpha = None,
     resolution: Resolution = None,
     minimalistic: Minimalistic = False,
     no_top: NoTop = False,
-    per_layer: Annotated[bool, typer.Option("--per-layer", help="A row for every layer.")] = False,
-    traffic: Annotated[bool, typer.Option("--traffic", help="Activations, bytes and FLOPs instead.")] = False,
-    kinds: Annotated[bool, typer.Option("--kinds", help="Shares by kind of layer, as in the V1 paper.")] = False,
-    convention: Annotated[bool, typer.Option("--convention", help="The same network, counted in every way.")] = False,
-    tables: Annotated[bool, typer.Option("--tables", help="The papers' tables, recounted. Takes no model.")] = False,
+    per_layer: Annotated[bool, Option("--per-layer", help="A row for every layer.")] = False,
+    traffic: Annotated[bool, Option("--traffic", help="Activations, bytes and FLOPs instead.")] = False,
+    kinds: Annotated[bool, Option("--kinds", help="Shares by kind of layer, as in the V1 paper.")] = False,
+    convention: Annotated[bool, Option("--convention", help="The same network, counted in every way.")] = False,
+    tables: Annotated[bool, Option("--tables", help="The papers' tables, recounted. Takes no model.")] = False,
     itemsize: Itemsize = 4,
     as_json: AsJson = False,
 ) -> None:
     """Count parameters, multiply-adds, FLOPs and bytes."""
     if (model is None) != tables:
-        raise typer.BadParameter("a network to count, or --tables for the papers' tables, is needed, and not both")
+        raise UsageError("a network to count, or --tables for the papers' tables, is needed, and not both")
     if sum((per_layer or traffic, kinds, convention, tables)) > 1:
-        raise typer.BadParameter("--per-layer with --traffic, --kinds, --convention and --tables are different answers")
+        raise UsageError("--per-layer with --traffic, --kinds, --convention and --tables are different answers")
     if tables and (alpha, resolution, minimalistic, no_top) != (None, None, False, False):
-        raise typer.BadParameter("--tables is about the papers' networks, which have no options")
+        raise UsageError("--tables is about the papers' networks, which have no options")
     with reported(as_json):
         if model is None:
             _print_paper_tables(as_json)
@@ -73,19 +72,19 @@ def memory(
     resolution: Resolution = None,
     minimalistic: Minimalistic = False,
     no_top: NoTop = False,
-    policy: Annotated[str | None, typer.Option(help=f"{', '.join(POLICIES)}. Default: compare all.")] = None,
-    parts: Annotated[int, typer.Option(min=1, help="Parts of an inverted residual: t of the V2 paper.")] = 4,
-    stripes: Annotated[int, typer.Option(min=1, help="Stripes of the first layers.")] = 4,
+    policy: Annotated[str | None, Option(help=f"{', '.join(POLICIES)}. Default: compare all.")] = None,
+    parts: Annotated[int, Option(min=1, help="Parts of an inverted residual: t of the V2 paper.")] = 4,
+    stripes: Annotated[int, Option(min=1, help="Stripes of the first layers.")] = 4,
     itemsize: Itemsize = 4,
-    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the plan (.png, .svg, .pdf).")] = None,
-    header: Annotated[Path | None, typer.Option(metavar="FILE", help="Write offsets as a C header.")] = None,
+    picture: Annotated[Path | None, Option(metavar="FILE", help="Draw the plan (.png, .svg, .pdf).")] = None,
+    header: Annotated[Path | None, Option(metavar="FILE", help="Write offsets as a C header.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Plan the memory that activations need: its peak, and where every tensor goes."""
     if policy is not None and policy not in POLICIES:
-        raise typer.BadParameter(f"{policy} is not a policy; there are {', '.join(POLICIES)}")
+        raise UsageError(f"{policy} is not a policy; there are {', '.join(POLICIES)}")
     if policy is None and (picture, header) != (None, None):
-        raise typer.BadParameter(f"a picture or header is of one plan; choose it by --policy ({', '.join(POLICIES)})")
+        raise UsageError(f"a picture or header is of one plan; choose it by --policy ({', '.join(POLICIES)})")
     with reported(as_json):
         graph = graph_of(model, alpha, resolution, minimalistic, no_top)
         if policy is None:

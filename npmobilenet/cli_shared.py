@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated, Any
 
-import typer
-
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.errors import AssumptionWarning, NpMobileNetError
 from npmobilenet.graph import Graph
 from npmobilenet.loading import load, names_a_file
 from npmobilenet.model import Model
+from npmobilenet.options import Exit, Option, UsageError
 from npmobilenet.registry import find_model
 from npmobilenet.terminal import print_json
 
@@ -35,19 +34,18 @@ class Backend(StrEnum):
     reference = "reference"
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+AsJson = Annotated[bool, Option("--json", help="Print one JSON document and nothing else.")]
 ModelName = Annotated[
-    str, typer.Option("--model", "-m", metavar="M", help="A known name, a file (.safetensors, .h5, .keras), digits.")
+    str, Option("--model", "-m", metavar="M", help="A known name, a file (.safetensors, .h5, .keras), digits.")
 ]
 ResizeOption = Annotated[
-    Resize,
-    typer.Option("--resize", help="crop: keep proportions, cut the center (not if the size fits); keras: stretch."),
+    Resize, Option("--resize", help="crop: keep proportions, cut the center (not if the size fits); keras: stretch.")
 ]
-Alpha = Annotated[float | None, typer.Option(help="Width multiplier of an architecture.")]
-Resolution = Annotated[str | None, typer.Option(help="Side of the picture in pixels, or HxW.")]
-Minimalistic = Annotated[bool, typer.Option("--minimalistic", help="The minimalistic variant of V3.")]
-NoTop = Annotated[bool, typer.Option("--no-top", help="Without the classifier.")]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output if it is there.")]
+Alpha = Annotated[float | None, Option(help="Width multiplier of an architecture.")]
+Resolution = Annotated[str | None, Option(help="Side of the picture in pixels, or HxW.")]
+Minimalistic = Annotated[bool, Option("--minimalistic", help="The minimalistic variant of V3.")]
+NoTop = Annotated[bool, Option("--no-top", help="Without the classifier.")]
+Force = Annotated[bool, Option("--force", "-f", help="Overwrite the output if it is there.")]
 
 
 @contextmanager
@@ -55,11 +53,13 @@ def reported(as_json: bool, exit_code: int = 1) -> Iterator[None]:
     """Turn what could not be done into one line on standard error (with --json, also a document) and an exit code."""
     try:
         yield
+    except BrokenPipeError:
+        raise
     except (NpMobileNetError, OSError, UnicodeDecodeError) as error:
         if as_json:
             print_json({"error": str(error)})
         print(f"npmobilenet: {error}", file=sys.stderr)
-        raise typer.Exit(exit_code) from None
+        raise Exit(exit_code) from None
 
 
 def load_and_say(model: str) -> Model:
@@ -83,9 +83,7 @@ def graph_of(model: str, alpha: float | None, resolution: str | None, minimalist
     if model in ARCHITECTURES:
         return architecture(model, alpha, resolution, minimalistic, no_top)
     if (alpha, resolution, minimalistic, no_top) != (None, None, False, False):
-        raise typer.BadParameter(
-            f"{model} is what it is; only an architecture ({', '.join(ARCHITECTURES)}) has options"
-        )
+        raise UsageError(f"{model} is what it is; only an architecture ({', '.join(ARCHITECTURES)}) has options")
     return load_and_say(model).graph if names_a_file(model) else find_model(model).graph()
 
 
@@ -104,9 +102,9 @@ def architecture(
     if activation is not None:
         options["classifier_activation"] = None if activation == "linear" else activation
     if arch not in ARCHITECTURES:
-        raise typer.BadParameter(f"{arch} is not an architecture; there are {', '.join(ARCHITECTURES)}")
+        raise UsageError(f"{arch} is not an architecture; there are {', '.join(ARCHITECTURES)}")
     try:
         sides = [int(side) for side in (resolution or "224").split("x")]
         return ARCHITECTURES[arch](resolution=(sides[0], sides[-1]), include_top=not no_top, **options)
     except (ValueError, TypeError) as error:
-        raise typer.BadParameter(f"{arch}: {error}") from None
+        raise UsageError(f"{arch}: {error}") from None

@@ -7,8 +7,6 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from npmobilenet.cli_shared import (
     DEFAULT_MODEL,
     AsJson,
@@ -26,6 +24,7 @@ from npmobilenet.errors import AssumptionWarning, NpMobileNetError
 from npmobilenet.growth import LayerError, draw_growth, error_growth
 from npmobilenet.images import prepare
 from npmobilenet.model import Model
+from npmobilenet.options import Argument, Exit, Option
 from npmobilenet.pack_formats import FORMATS
 from npmobilenet.packs import LAYOUTS, chosen_layers, write_pack
 from npmobilenet.terminal import print_json, print_table, progress_bar
@@ -36,22 +35,20 @@ DIFFERENT = 1
 
 Layers = Annotated[
     list[str] | None,
-    typer.Option(
-        "--layers", metavar="PATTERN", help="A layer, or a pattern with * and ?; again for more. Default: all."
-    ),
+    Option("--layers", metavar="PATTERN", help="A layer, or a pattern with * and ?; again for more. Default: all."),
 ]
-Picture = Annotated[str, typer.Argument(metavar="IMAGE", help="A picture.")]
+Picture = Annotated[str, Argument(metavar="IMAGE", help="A picture.")]
 
 
 def trace(
     image: Picture,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="PACK", help="The folder to write.")],
+    output: Annotated[Path, Option("--output", "-o", metavar="PACK", help="The folder to write.")],
     model: ModelName = DEFAULT_MODEL,
     formats: Annotated[
-        str, typer.Option("--format", help=f"One or several of {','.join(FORMATS)}, with commas between.")
+        str, Option("--format", help=f"One or several of {','.join(FORMATS)}, with commas between.")
     ] = "npz",
     layers: Layers = None,
-    layout: Annotated[str, typer.Option(help=f"{' or '.join(LAYOUTS)}, for maps and kernels.")] = LAYOUTS[0],
+    layout: Annotated[str, Option(help=f"{' or '.join(LAYOUTS)}, for maps and kernels.")] = LAYOUTS[0],
     resize: ResizeOption = Resize.crop,
     force: Force = False,
     as_json: AsJson = False,
@@ -90,7 +87,7 @@ def bounds(
     model: ModelName = DEFAULT_MODEL,
     layers: Layers = None,
     picture: Annotated[
-        Path | None, typer.Option("--picture", help="Draw it: a .png, .svg or .pdf file. Needs matplotlib.")
+        Path | None, Option("--picture", help="Draw it: a .png, .svg or .pdf file. Needs matplotlib.")
     ] = None,
     resize: ResizeOption = Resize.crop,
     as_json: AsJson = False,
@@ -115,13 +112,13 @@ def bounds(
 
 
 def verify(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A converted file, .safetensors.")],
+    file: Annotated[str, Argument(metavar="FILE", help="A converted file, .safetensors.")],
     against: Annotated[
         tuple[str, Path] | None,
-        typer.Option("--against", metavar="keras SOURCE", help="Compare every layer with Keras's, from its own file."),
+        Option("--against", metavar="keras SOURCE", help="Compare every layer with Keras's, from its own file."),
     ] = None,
     backend: Annotated[
-        Backend, typer.Option(help="compiled: also check every step of the engine; auto: if it is available.")
+        Backend, Option(help="compiled: also check every step of the engine; auto: if it is available.")
     ] = Backend.reference,
     as_json: AsJson = False,
 ) -> None:
@@ -151,7 +148,7 @@ def verify(
         document = _document(file, check, against, verdicts) | {"engine": None if engine is None else engine.to_json()}
         print_json(document | {"same": None if nothing else not different})
     if different or nothing:
-        raise typer.Exit(DIFFERENT if different else NOTHING_DONE)
+        raise Exit(DIFFERENT if different else NOTHING_DONE)
 
 
 def _engine_check(model: Model, backend: Backend) -> EngineCheck | None:

@@ -4,9 +4,8 @@ A label is a pair (wnid, text), as in Keras: the WordNet id of the class and its
 Networks with classes of their own have no WordNet ids; theirs is "".
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.resources import files
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,6 +26,8 @@ def imagenet_labels() -> tuple[Label, ...]:
 
     Source: equal to Keras's imagenet_class_index.json; made by scripts/make_imagenet_classes.py.
     """
+    from importlib.resources import files
+
     text = (files("npmobilenet") / "data" / "imagenet_classes.txt").read_text(encoding="utf-8")
     return tuple((wnid, label) for wnid, label in (line.split() for line in text.splitlines()))
 
@@ -37,7 +38,11 @@ def label_pairs(labels: Sequence[str | Label]) -> tuple[Label, ...]:
     Args:
         labels: one a class, each a name or a (wnid, name) pair.
     """
-    return tuple(("", label) if isinstance(label, str) else (label[0], label[1]) for label in labels)
+    return tuple(map(_pair, labels))
+
+
+def _pair(label: str | Label) -> Label:
+    return ("", label) if isinstance(label, str) else (label[0], label[1])
 
 
 def decode_predictions(
@@ -72,24 +77,30 @@ def decode_predictions(
         )
     if top < 1:
         raise ShapeError(f"decode_predictions: top is {top}; at least 1 class has to be asked for")
-    names = _names_of_outputs(p.shape[1], labels, background)
+    name = _names_of_outputs(p.shape[1], labels, background)
     best = np.argsort(-p.astype(np.float64), axis=1, kind="stable")[:, :top]  # (N, top)
-    return [[(*names[output], float(row[output])) for output in outputs] for row, outputs in zip(p, best, strict=True)]
+    return [[(*name(output), float(row[output])) for output in outputs] for row, outputs in zip(p, best, strict=True)]
 
 
-def _names_of_outputs(classes: int, labels: Sequence[str | Label] | None, background: bool) -> tuple[Label, ...]:
-    names = imagenet_labels() if labels is None else label_pairs(labels)
-    if background:
-        names = (BACKGROUND, *names)
-    if len(names) != classes:
+def _names_of_outputs(classes: int, labels: Sequence[str | Label] | None, background: bool) -> Callable[[int], Label]:
+    """The label of an output by its number."""
+    names = imagenet_labels() if labels is None else labels
+    known = len(names) + background
+    if known != classes:
         whose = "ImageNet has" if labels is None else "labels has"
         plus = " with the background" if background else ""
         raise ShapeError(
-            f"decode_predictions: probabilities have {classes} classes, {whose} {len(names)}{plus}; "
+            f"decode_predictions: probabilities have {classes} classes, {whose} {known}{plus}; "
             + (
                 "a network with a class for the background needs background=True"
-                if classes == len(names) + 1 and not background
+                if classes == known + 1 and not background
                 else "give labels=[...], one name a class"
             )
         )
-    return names
+
+    def name(output: int) -> Label:
+        if background and output == 0:
+            return BACKGROUND
+        return _pair(names[output - background])
+
+    return name

@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import replace
-from importlib.resources import as_file, files
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -40,6 +39,8 @@ def load(model: str | PathLike[str], *, backend: str = "auto") -> Model:
 def _load(model: str | PathLike[str]) -> Model:
     name = fspath(model)
     if name == DIGITS:
+        from importlib.resources import as_file, files
+
         with as_file(files("npmobilenet") / "data" / "digits.safetensors") as path:
             return Model.open(path)
     if not names_a_file(name):

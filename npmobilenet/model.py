@@ -18,9 +18,9 @@ of the graph, so that damage anywhere is noticed. Reading the file runs no code.
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from os import PathLike, fspath
 from pathlib import Path
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 BACKENDS = ("auto", "compiled", "reference")
-BATCH = 16  # images computed at a time, which bounds the memory of `predict`
 SELF_CHECK_TOLERANCE = 1e-9  # float64 rounding (1e-16) through some hundred layers, far below any wrong weight
 
 
@@ -140,12 +139,45 @@ class Model:
             NpMobileNetError: `backend` or `threads`, or what NPMOBILENET_THREADS says, is none of these.
             KernelError: "compiled" was asked for, and the kernels cannot be had.
         """
-        if len(self.graph.output_shape) != 1:
-            raise ShapeError(
-                f"{self.graph.name} has no classifier, its output is {self.graph.output_shape}; use model.features"
-            )
-        batches = self._input_batches(images, resize)
+        self.check_classifier()
+        batches = self._input_batches(images, resize, threads)
         return np.concatenate([self.forward(x, backend=backend, threads=threads) for x in batches])  # (N, classes)
+
+    def predict_each(
+        self,
+        sources: "Iterable[Picture]",
+        *,
+        resize: str = "crop",
+        draft: bool = False,
+        backend: str | None = None,
+        threads: int | None = None,
+    ) -> "Iterator[tuple[Picture, Array | NpMobileNetError]]":
+        """Classify any number of pictures, one bad one losing nothing, in memory that does not grow.
+
+        While the network computes, `threads` threads decode and resize the next pictures. Sources are read a few dozen
+        ahead, in the caller's thread.
+
+        Args:
+            sources: whatever yields paths, contents of files, Pillow images or arrays (H, W, 3), as for `predict`.
+            resize: as `predict`.
+            draft: let JPEG files that are much larger than the network's input be scaled down as they are decoded,
+                with `Image.draft`: many times as fast, but not the same to the bit as the exact "crop".
+            backend: as `predict`.
+            threads: how many compute, and how many decode; otherwise as `predict`.
+
+        Yields:
+            (source, answer) in the order of the sources. The answer is (classes,), the row that `predict` returns; or,
+            for a picture that cannot be read or does not fit, the error that `predict` raises.
+
+        Raises:
+            ImageError: there is no such resize, or it has no draft.
+            ShapeError: the network has no classifier.
+            NpMobileNetError: as `predict`.
+        """
+        from npmobilenet.streaming import predict_each
+
+        compute = partial(self.forward, backend=backend, threads=threads)
+        return predict_each(self, sources, compute, resize=resize, draft=draft, threads=threads)
 
     def features(
         self, images: "Images", *, resize: str = "crop", backend: str | None = None, threads: int | None = None
@@ -157,7 +189,7 @@ class Model:
         Returns:
             (N, C) float32.
         """
-        return np.concatenate([self._embed(x, backend, threads) for x in self._input_batches(images, resize)])
+        return np.concatenate([self._embed(x, backend, threads) for x in self._input_batches(images, resize, threads)])
 
     def classify(
         self,
@@ -177,8 +209,7 @@ class Model:
 
     def decode(self, probabilities: Array, top: int = 5) -> list[list[tuple[str, str, float]]]:
         """Name the `top` classes of every row (N, classes) with this model's labels, or numbers if it has none."""
-        outputs = self.graph.output_shape[-1] - self.background
-        labels = self.labels or [str(output) for output in range(outputs)]
+        labels = self.labels or _numbers(self.graph.output_shape[-1] - self.background)
         return decode_predictions(probabilities, top, labels, background=self.background)
 
     def forward(self, x: Array, *, backend: str | None = None, threads: int | None = None) -> Array:
@@ -373,23 +404,37 @@ class Model:
             self._engines[name] = Engine(until(self.graph, name), self._params_as(np.dtype(np.float32)))
         return self._engines[name]
 
-    def _input_batches(self, images: "Images", resize: str) -> Iterator[Array]:
-        """Scaled batches (at most BATCH, H, W, C) of whatever `predict` was given."""
+    def check_classifier(self) -> None:
+        """See that the network names classes.
+
+        Raises:
+            ShapeError: it does not.
+        """
+        if len(self.graph.output_shape) != 1:
+            raise ShapeError(
+                f"{self.graph.name} has no classifier, its output is {self.graph.output_shape}; use model.features"
+            )
+
+    def _input_batches(self, images: "Images", resize: str, threads: int | None) -> Iterator[Array]:
+        """Scaled batches (N, H, W, C) of whatever `predict` was given."""
+        from npmobilenet.streaming import prepared_batches
+
+        check_threads(threads)
         pictures = _as_sequence(images)
         if len(pictures) == 0:
             yield np.zeros((0, *self.graph.input_shape), np.float32)
-        for start in range(0, len(pictures), BATCH):
-            yield self.scale(np.stack([self._pixels(picture, resize) for picture in pictures[start : start + BATCH]]))
+        for batch in prepared_batches(self, pictures, resize=resize, threads=threads):
+            yield self.scale(np.stack([_without_error(pixels) for _, pixels in batch]))
 
-    def _pixels(self, image: "Picture", resize: str) -> Array:
-        """One picture as (H, W, C) pixels in 0..255, in the network's size."""
+    def pixels(self, image: "Picture", resize: str = "crop", draft: bool = False) -> Array:
+        """One picture as (H, W, C) pixels in 0..255, in the network's size; arguments and errors as `predict_each`."""
         from npmobilenet.images import RESIZES, prepare
 
         H, W, C = self.graph.input_shape
         if not isinstance(image, np.ndarray):
             if C != 3:
                 raise ShapeError(f"{self.graph.name} takes {C} channels, a picture has 3; give it arrays")
-            return prepare(image, H, W, resize)
+            return prepare(image, H, W, resize, draft=draft)
         if image.ndim != 3 or image.shape[2] != C:
             raise ShapeError(f"{self.graph.name}: pixels (N, H, W, {C}) or (H, W, {C}) are needed; got {image.shape}")
         if image.dtype != np.uint8:
@@ -458,6 +503,18 @@ def _as_sequence(images: "Images") -> "Sequence[Picture]":
     if isinstance(images, Sequence) and not isinstance(images, str | bytes):
         return images
     return [images]
+
+
+def _without_error(found: Array | NpMobileNetError) -> Array:
+    if isinstance(found, NpMobileNetError):
+        raise found
+    return found
+
+
+@cache
+def _numbers(count: int) -> tuple[str, ...]:
+    """The names of classes that have none."""
+    return tuple(map(str, range(count)))
 
 
 @cache

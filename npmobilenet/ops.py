@@ -17,8 +17,6 @@ NaN goes through every function, max and min included, as it does in NumPy.
 """
 
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
-from fractions import Fraction
 from functools import reduce
 from math import isqrt
 from operator import add
@@ -382,7 +380,11 @@ def _add_bias(y: Array, b: Array | None) -> Array:
 
 def _constant(value: float, like: Array) -> Any:
     """`value` in the arithmetic of `like`: exact decimal fractions beside objects, else left to NumPy's weak typing."""
-    return Fraction(Decimal(str(value))) if like.dtype == object else value
+    if like.dtype != object:
+        return value
+    from fractions import Fraction
+
+    return Fraction(str(value))
 
 
 def _sqrt(x: Array) -> Array:
@@ -392,7 +394,9 @@ def _sqrt(x: Array) -> Array:
     return np.array([_rational_sqrt(value) for value in x.ravel()], object).reshape(x.shape)
 
 
-def _rational_sqrt(value: Any) -> Fraction:
+def _rational_sqrt(value: Any) -> Any:
+    from fractions import Fraction
+
     exact = Fraction(value)
     root = Fraction(isqrt(exact.numerator), isqrt(exact.denominator))
     if root * root != exact:

@@ -5,9 +5,15 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from textwrap import indent
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Item = TypeVar("Item")
+
+_shown: "Console | None" = None  # with a bar at its bottom: what is printed meanwhile goes above it
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
@@ -28,20 +34,50 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: 
 
 def print_json(document: object) -> None:
     """Print one JSON document; NaN and infinity, which JSON has not, become null."""
-    print(json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False))
+    print(json_text(document))
 
 
-def progress_bar(items: Iterable[Item], total: int | None, label: str) -> Iterator[Item]:
-    """Hand items on; show a bar on standard error while that takes, if a person is there to see it."""
+def json_text(document: object) -> str:
+    """What `print_json` prints; of a large document that comes in parts it is lighter to keep the text of each."""
+    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def print_json_list(texts: Sequence[str]) -> None:
+    """Print what `json_text` gave for the parts of a list, as `print_json` prints the list."""
+    parts = ",".join(f"\n{indent(text, '  ')}" for text in texts)
+    print(f"[{parts}\n]" if texts else "[]")
+
+
+def progress_bar(items: Iterable[Item], total: int | None, label: str, unit: str = "") -> Iterator[Item]:
+    """Hand items on; show a bar while that takes, if a person is there to see it.
+
+    Args:
+        items: what takes a while to come.
+        total: how many there are, if that is known.
+        label: what is being done.
+        unit: what the items are, to show how many of them come in a second; "" shows no rate.
+    """
     if not sys.stderr.isatty():
         yield from items
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TextColumn
 
-    bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
-    with bar:
-        yield from bar.track(items, total, description=label)
+    global _shown
+    _shown = Console(stderr=not sys.stdout.isatty())
+    columns = list(Progress.get_default_columns())  # label, bar, percentage, time left
+    if unit:
+        columns.insert(-1, TextColumn("{task.fields[rate]}"))
+    bar = Progress(*columns, console=_shown, transient=True, redirect_stdout=False, redirect_stderr=False)
+    try:
+        with bar:
+            task = bar.add_task(label, total=total, rate="")
+            for item in items:
+                yield item
+                speed = bar.tasks[task].speed
+                bar.update(task, advance=1, rate="" if speed is None else f"{speed:,.0f} {unit}/s")
+    finally:
+        _shown = None
 
 
 @contextmanager
@@ -49,6 +85,10 @@ def waiting(message: str) -> Iterator[None]:
     """Say on standard error what takes a while, with something that moves if a person is there to see it."""
     if not sys.stderr.isatty():
         print(message, file=sys.stderr)
+        yield
+        return
+    if _shown is not None:  # a bar moves already
+        _shown.print(message)
         yield
         return
     from rich.console import Console
@@ -68,7 +108,7 @@ def _print_drawn(header: Sequence[str], cells: list[tuple[str, ...]], right: lis
         table.add_column(name, justify="right" if is_right else "left", no_wrap=column == 0, overflow="fold")
     for row in cells:
         table.add_row(*map(Text, row))
-    console = Console()
+    console = _shown or Console()
     if title:
         console.print(Text(title, style="bold"), soft_wrap=True)
     console.print(table)

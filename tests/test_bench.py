@@ -8,19 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import command_line
 import numpy as np
 import pytest
+from command_line import Result
 from npmobilenet_kernels import native, peak
 from npmobilenet_kernels.lanes import host_lanes, lanes
 from npmobilenet_kernels.threads import available_cores
-from typer.testing import CliRunner, Result
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.bench import measuring, peers
 from npmobilenet.bench.networks import expected, pictures, random_model
 from npmobilenet.bench.peers import PEERS, Peer
 from npmobilenet.bench.rounds import workers
-from npmobilenet.cli import app
 from npmobilenet.engine import Plan
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.fusion import fuse
@@ -41,11 +41,11 @@ NETWORKS = {
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["bench", *map(str, arguments)])
+    return command_line.run("bench", *arguments)
 
 
 def document(result: Result) -> Any:
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
 
 

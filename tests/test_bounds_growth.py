@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import run
 from conftest import ROOT
 from networks import random_images, random_params
-from typer.testing import CliRunner
 
 from npmobilenet import architectures
 from npmobilenet.bounds import layer_bound
-from npmobilenet.cli import app
 from npmobilenet.errors import NpMobileNetError, ShapeError
 from npmobilenet.graph import (
     Activation,
@@ -165,11 +164,6 @@ def test_without_matplotlib_the_advice_is_what_to_install(tmp_path: Path, monkey
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(NpMobileNetError, match=r"npmobilenet\[plot\]"):
         draw_growth(some_errors(), tmp_path / "growth.png")
-
-
-def run(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, list(map(str, arguments)))
-    return result.exit_code, result.stdout, result.stderr
 
 
 def test_the_command_gives_every_number_as_json_and_draws(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,24 +10,33 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import Result, run
 from conftest import ROOT, real_file
 from networks import random_params
-from typer.testing import CliRunner, Result
+from PIL import Image
 
 from npmobilenet import architectures
-from npmobilenet.cli import app
 from npmobilenet.model import Model
+from npmobilenet.terminal import json_text, print_json, print_json_list
 
 DIGITS = ROOT / "examples" / "digits"
-WIDE = {"COLUMNS": "200", "NO_COLOR": "1"}
-
-
-def run(*arguments: object, stdin: bytes = b"") -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin, env=WIDE)
 
 
 def document(result: Result) -> Any:
     return json.loads(result.stdout)
+
+
+def on_a_terminal(*arguments: str) -> str:
+    """What a person sees, without its colors."""
+    pytest.importorskip("pty", reason="pseudo-terminals are a thing of Unix")
+    command = [sys.executable, "-m", "npmobilenet", *arguments]
+    program = f"import pty, sys\nsys.exit(pty.spawn({command!r}))"  # a person's terminal, seen from outside
+    environment = os.environ | {"COLUMNS": "100", "TERM": "xterm"}
+    shown = subprocess.run(
+        [sys.executable, "-c", program],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, env=environment,
+    ).stdout  # fmt: skip
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
 
 
 def refuses_numbers(name: str) -> Any:
@@ -147,7 +157,7 @@ def test_what_could_not_be_done_has_exit_code_1_and_one_json_document(
     assert result.exit_code == 1
     assert set(document(result)) == {"error"}
     assert document(result)["error"] in result.stderr
-    assert "Traceback" not in result.output
+    assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -273,23 +283,34 @@ def test_warmup_compiles_what_classify_then_finds(tmp_path: Path, monkeypatch: p
     assert classify.stderr == ""
 
 
+def test_a_list_that_is_printed_in_parts_is_the_same_document(capsys: pytest.CaptureFixture[str]) -> None:
+    for document in ([], [{"image": "a\nb", "predictions": [{"label": "ü", "probability": 0.5}]}, {"error": "é"}, 3]):
+        print_json(document)
+        whole = capsys.readouterr().out
+        print_json_list([json_text(part) for part in document])
+        assert capsys.readouterr().out == whole
+
+
+def test_a_draft_names_what_the_exact_resize_names_and_goes_with_crop_alone(tmp_path: Path) -> None:
+    for digit in (2, 7):
+        large = Image.open(DIGITS / f"{digit}.png").convert("RGB").resize((640, 640), Image.Resampling.BICUBIC)
+        large.save(tmp_path / f"{digit}.jpg")
+    exact, draft = (document(run("classify", tmp_path, "-m", "digits", "--json", *more)) for more in ((), ["--draft"]))
+    assert [answer["predictions"][0]["label"] for answer in draft] == ["2", "7"]
+    assert exact != draft
+    refused = run("classify", tmp_path, "-m", "digits", "--draft", "--resize", "keras", "--json")
+    assert refused.exit_code == 1
+    assert "it goes with 'crop'" in document(refused)["error"]
+
+
+def test_on_a_terminal_a_folder_shows_its_rate_and_the_time_left_below_the_answers() -> None:
+    shown = on_a_terminal("classify", str(DIGITS), *[str(DIGITS / "0.png")] * 200, "--model", "digits", "--top", "1")
+    assert re.search(r"classifying .*\d images/s \d:\d\d:\d\d", shown)
+    assert shown.count("█") >= 210
+    assert re.findall(r"(\d)\.png", shown)[:11] == [*"0123456789", "0"]
+
+
 def test_on_a_terminal_the_answer_is_a_drawn_table() -> None:
-    pytest.importorskip("pty", reason="pseudo-terminals are a thing of Unix")
-    command = [
-        sys.executable,
-        "-m",
-        "npmobilenet",
-        "classify",
-        str(DIGITS / "3.png"),
-        "--model",
-        "digits",
-        "--top",
-        "1",
-    ]
-    program = f"import pty, sys\nsys.exit(pty.spawn({command!r}))"  # a person's terminal, seen from outside
-    shown = subprocess.run(
-        [sys.executable, "-c", program],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "100"},
-    ).stdout  # fmt: skip
+    shown = on_a_terminal("classify", str(DIGITS / "3.png"), "--model", "digits", "--top", "1")
     assert "█" in shown
     assert "3.png" in shown

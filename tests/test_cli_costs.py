@@ -5,19 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from command_line import Result, run
 
-from npmobilenet.cli import app
 from npmobilenet.cost import CONVENTIONS
 from npmobilenet.memory import POLICIES
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
-
-
 def document(result: Result) -> Any:
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
 
 

@@ -5,15 +5,14 @@ import json
 from dataclasses import replace
 from functools import cache
 
+import command_line
 import numpy as np
 import pytest
 from networks import random_images, random_params
-from typer.testing import CliRunner
 
 from npmobilenet import load
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_small
 from npmobilenet.bounds import layer_bound
-from npmobilenet.cli import app
 from npmobilenet.compare import compare, explaining
 from npmobilenet.compare.dumps import read_dump
 from npmobilenet.compare.formats import cut_bfloat16, round_bfloat16, round_float16
@@ -397,8 +396,7 @@ def digits_outputs(pack, model=None):
 
 
 def run(*arguments):
-    result = CliRunner().invoke(app, ["compare", *map(str, arguments)], catch_exceptions=False)
-    return result.exit_code, result.stdout, result.stderr
+    return command_line.run("compare", *arguments)
 
 
 def write_npz(path, arrays):

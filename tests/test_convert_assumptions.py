@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import run
 from conftest import real_file
 from keras_files import Twin, application, twin
 from npmobilenet_weights_convert import read_model
 from npmobilenet_weights_convert.assumptions import with_hidden_activation
 from test_convert import rounding
-from typer.testing import CliRunner
 
 from npmobilenet import AssumptionWarning, ShapeError, WeightsError, architectures
-from npmobilenet.cli import app
 from npmobilenet.loading import load
 from npmobilenet.model import RAW, SYMMETRIC
 
@@ -23,11 +22,6 @@ pytestmark = pytest.mark.usefixtures("kernels_kept")
 
 V1 = ((1, 16), (2, 32), (1, 32), (2, 64), (1, 64), (2, 128), *[(1, 128)] * 5, (2, 256), (1, 256))
 ARCH = ["--arch", "mobilenet_v1", "--alpha", "0.25", "--resolution", "32"]
-
-
-def run(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, list(map(str, arguments)))
-    return result.exit_code, result.stdout, result.stderr
 
 
 def by_hand(keras: Any, activation: str, classes: int = 5, last: str = "softmax", first: Any = None) -> Twin:

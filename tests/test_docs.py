@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run
 from conftest import ROOT
-from typer.testing import CliRunner
-
-from npmobilenet.cli import app
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(console|python|output)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -65,7 +63,7 @@ def test_every_block_prints_what_the_page_shows(page: Path, empty_folder: Path) 
     for kind, text in blocks(page):
         if kind == "console":
             for arguments, expected in commands(text):
-                result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+                result = run(*arguments)
                 assert_shows(expected, result.stdout, f"{page.name}: {shlex.join(arguments)}")
         elif kind == "python":
             stream = io.StringIO()

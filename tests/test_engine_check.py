@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run
 from keras_files import application, twin
 from networks import random_params
-from npmobilenet_kernels.lanes import LANES, host_width
+from npmobilenet_kernels.lanes import host_lanes
 from npmobilenet_kernels.steps import Field
 from npmobilenet_weights_convert import convert_file
-from typer.testing import CliRunner
 
 from npmobilenet import architectures, fusion
-from npmobilenet.cli import app
 from npmobilenet.engine import Plan
 from npmobilenet.engine_check import check_engine, check_plan
 from npmobilenet.errors import NpMobileNetError
@@ -24,12 +23,7 @@ from npmobilenet.model import Model
 
 pytestmark = pytest.mark.usefixtures("kernels_kept")
 
-WIDTHS = [width for width in sorted(LANES) if width <= host_width()]
-
-
-def run(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, list(map(str, arguments)))
-    return result.exit_code, result.stdout, result.stderr
+WIDTHS = sorted(host_lanes())
 
 
 def detector_head() -> Graph:

@@ -19,6 +19,7 @@ HEAVY = [
     "tensorflow",
     "keras",
     "npmobilenet_weights_convert",
+    "rich",
 ]
 
 
@@ -34,9 +35,10 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 def test_the_help_loads_nothing_heavy() -> None:
     program = (
-        "import contextlib, io, npmobilenet.cli as cli\n"
-        "with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):\n"
-        "    sys.argv = ['npmobilenet', '--help']; cli.main()\n"
+        "import contextlib, io\n"
+        "from npmobilenet.__main__ import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as shown:\n"
+        "    sys.argv = ['npmobilenet', '--help']; main()\n"
         "assert 'classify' in shown.getvalue()"
     )
     assert loaded_by(program) == []

@@ -13,15 +13,14 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from command_line import run
 from conftest import ROOT
 from networks import random_images, random_params
 from PIL import Image
-from typer.testing import CliRunner
 from within import assert_within
 
 from npmobilenet import architectures
 from npmobilenet.bounds import depthwise_conv2d_bound, layer_bound
-from npmobilenet.cli import app
 from npmobilenet.errors import ImageError, NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.graph import (
     Activation,
@@ -543,11 +542,6 @@ def test_the_page_shows_what_the_reader_in_c_prints(reader: Path, tmp_path: Path
     assert run("trace", ROOT / "examples/digits/7.png", "-m", "digits", "-o", folder, "--format", "raw")[0] == 0
     printed = subprocess.run([str(reader), str(folder), "conv_dw_1"], capture_output=True, text=True, check=True).stdout
     assert f"```text\n{printed}```" in (ROOT / "docs" / "trace.md").read_text(encoding="utf-8")
-
-
-def run(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, list(map(str, arguments)))
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")

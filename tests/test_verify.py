@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import run
 from conftest import ROOT, real_file
 from keras_files import PIXELS, application, fine_tuned, twin
 from networks import random_images, random_params
 from npmobilenet_weights_convert.in_keras import layer_outputs, open_in_keras
-from typer.testing import CliRunner
 
 from npmobilenet import architectures
-from npmobilenet.cli import app
 from npmobilenet.errors import AssumptionWarning
 from npmobilenet.graph import BatchNormalization
 from npmobilenet.loading import load
@@ -25,11 +24,6 @@ from npmobilenet.model import Model
 from npmobilenet.verification import compare_with_keras, judge_layers, open_and_check
 
 GRAPH = architectures.mobilenet_v1(alpha=0.25, resolution=32, classes=4)
-
-
-def run(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, list(map(str, arguments)))
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.bench.measuring import Comparison, Profile, Timing, compare_engines, profile_steps
 from npmobilenet.bench.networks import random_model
@@ -24,6 +22,7 @@ from npmobilenet.cli_shared import (
 )
 from npmobilenet.errors import DownloadError, NpMobileNetError
 from npmobilenet.model import Model
+from npmobilenet.options import Argument, Exit, Option, UsageError
 from npmobilenet.terminal import print_json, print_table
 
 ROUNDS = 7
@@ -32,29 +31,29 @@ GIGA, MILLI, MICRO, PERCENT = 1e9, 1e-3, 1e-6, 1e-2
 
 def bench(
     model: Annotated[
-        str, typer.Argument(metavar="[ARCH|M]", help="An architecture, a known name, a file or digits.")
+        str, Argument(metavar="[ARCH|M]", help="An architecture, a known name, a file or digits.")
     ] = DEFAULT_MODEL,
     alpha: Alpha = None,
     resolution: Resolution = None,
     minimalistic: Minimalistic = False,
     no_top: NoTop = False,
     random: Annotated[
-        bool, typer.Option("--random", help="Random weights; nothing is fetched. An ARCH has no others.")
+        bool, Option("--random", help="Random weights; nothing is fetched. An ARCH has no others.")
     ] = False,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of every engine, and cores that it keeps to. Default: all cores.")
+        int | None, Option(min=1, help="Threads of every engine, and cores that it keeps to. Default: all cores.")
     ] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Images at a time. Default: 1.")] = None,
+    batch: Annotated[int | None, Option(min=1, help="Images at a time. Default: 1.")] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="NAMES", help=f"{', '.join(PEERS)}. Default: those that are installed.")
+        str | None, Option(metavar="NAMES", help=f"{', '.join(PEERS)}. Default: those that are installed.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often every engine has its turn.")] = ROUNDS,
-    steps: Annotated[bool, typer.Option("--steps", help="Time the steps of our plan instead, one image.")] = False,
+    rounds: Annotated[int, Option(min=1, help="How often every engine has its turn.")] = ROUNDS,
+    steps: Annotated[bool, Option("--steps", help="Time the steps of our plan instead, one image.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Time the engine beside others and the CPU's peak, in turns; or, with --steps, its steps."""
     if steps and (batch, against) != (None, None):
-        raise typer.BadParameter("--steps times our own plan on one image; --batch and --against have no meaning there")
+        raise UsageError("--steps times our own plan on one image; --batch and --against have no meaning there")
     with reported(as_json):
         threads = _threads(threads)
         peers = [] if steps else chosen_peers(against)
@@ -77,7 +76,7 @@ def bench(
             for peer in absent:
                 print(f"{peer.name} is not installed here, and so not timed: {peer.how_to_install}")
     if any(timing.problem for timing in comparison.timings):
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def _network(
@@ -101,7 +100,7 @@ def _threads(asked: int | None) -> int:
         raise NpMobileNetError(f"the kernels need Numba: {error}") from error
     cores = available_cores()
     if asked is not None and asked > cores:
-        raise typer.BadParameter(f"--threads {asked}: this process may use {_counted(cores, 'core')}")
+        raise UsageError(f"--threads {asked}: this process may use {_counted(cores, 'core')}")
     return min(default_threads(), cores) if asked is None else asked
 
 

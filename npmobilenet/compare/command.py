@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import typer
 
 from npmobilenet.cli_shared import AsJson, Resize, ResizeOption, load_and_say, reported
 from npmobilenet.compare import comparing
@@ -17,6 +16,7 @@ from npmobilenet.errors import NpMobileNetError
 from npmobilenet.images import RESIZES, decode
 from npmobilenet.model import Model, made_up_pixels
 from npmobilenet.ops import Array
+from npmobilenet.options import Argument, Exit, Option, UsageError
 from npmobilenet.terminal import print_json, print_table, progress_bar
 
 NOTHING_COMPARED = 2
@@ -26,20 +26,16 @@ ROWS = 10  # wrong layers listed without --per-layer
 def compare(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="[PACK] OTHER", help="A golden pack (or --model and --image), and what to compare."),
+        Argument(metavar="[PACK] OTHER", help="A golden pack (or --model and --image), and what to compare."),
     ],
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="M", help="In place of a pack: the network.")
-    ] = None,
+    model: Annotated[str | None, Option("--model", "-m", metavar="M", help="In place of a pack: the network.")] = None,
     image: Annotated[
-        str | None, typer.Option("--image", "-i", metavar="IMAGE", help="In place of a pack: the picture.")
+        str | None, Option("--image", "-i", metavar="IMAGE", help="In place of a pack: the picture.")
     ] = None,
     resize: ResizeOption = Resize.crop,
-    mapping: Annotated[
-        Path | None, typer.Option("--map", metavar="FILE", help="JSON or CSV: their name, our name.")
-    ] = None,
-    dtype: Annotated[str, typer.Option(help="float16, float32 or float64: the other side's arithmetic.")] = "float32",
-    per_layer: Annotated[bool, typer.Option("--per-layer", help="A row for every layer.")] = False,
+    mapping: Annotated[Path | None, Option("--map", metavar="FILE", help="JSON or CSV: their name, our name.")] = None,
+    dtype: Annotated[str, Option(help="float16, float32 or float64: the other side's arithmetic.")] = "float32",
+    per_layer: Annotated[bool, Option("--per-layer", help="A row for every layer.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the first layer that another implementation computes wrongly, and name the mistake.
@@ -48,9 +44,9 @@ def compare(
     with onnxruntime installed, .h5 or .keras with Keras.
     """
     if len(sources) != (2 if model is None else 1):
-        raise typer.BadParameter("PACK OTHER are needed, or --model M [--image IMAGE] OTHER")
+        raise UsageError("PACK OTHER are needed, or --model M [--image IMAGE] OTHER")
     if dtype not in ("float16", "float32", "float64"):
-        raise typer.BadParameter(f"--dtype is float16, float32 or float64; got {dtype}")
+        raise UsageError(f"--dtype is float16, float32 or float64; got {dtype}")
     other = Path(sources[-1])
     with reported(as_json, NOTHING_COMPARED):
         network, x, picture = _from_pack(sources[0]) if model is None else _from_image(model, image, resize, other)
@@ -77,7 +73,7 @@ def compare(
     else:
         _print(other, comparison, matched, notes, per_layer)
     if comparison.exit_code:
-        raise typer.Exit(comparison.exit_code)
+        raise Exit(comparison.exit_code)
 
 
 def _from_pack(folder: str) -> tuple[Model, Array, Picture]:
