@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import platformdirs
 from npmobilenet_kernels import native
 from npmobilenet_kernels.building import Build, BuildError
 from npmobilenet_kernels.lanes import lanes
@@ -15,8 +14,11 @@ from npmobilenet.errors import KernelError
 
 def kernel_folder() -> Path:
     """Where compiled kernels are kept: below NPMOBILENET_CACHE, or below the system's cache folder for this user."""
-    named = os.environ.get("NPMOBILENET_CACHE")
-    return (Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("npmobilenet"))) / "kernels"
+    if named := os.environ.get("NPMOBILENET_CACHE"):
+        return Path(named).expanduser() / "kernels"
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("npmobilenet")) / "kernels"
 
 
 def compiled_kernels(symbols: Collection[str]) -> native.Native:

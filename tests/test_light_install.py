@@ -1,0 +1,50 @@
+"""What works without most dependencies, as docs/install.md says: the other packages are not found."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from npmobilenet.loading import load
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from importlib.abc import MetaPathFinder
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from npmobilenet.__main__ import main
+sys.exit(main(["classify", "examples/digits/7.png", "--model", "digits", "--top", "1", "--backend", {backend!r}]))
+"""
+ABSENT = {"numba", "h5py", "pooch", "requests", "filelock", "platformdirs", "rich"}
+
+
+def classify(absent: set[str], backend: str) -> subprocess.CompletedProcess[str]:
+    program = PROGRAM.format(absent=absent, backend=backend)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+
+
+def test_numpy_pillow_and_safetensors_classify_with_the_reference() -> None:
+    done = classify(ABSENT | {"llvmlite"}, "reference")
+    assert (done.returncode, done.stdout.split()[-1], done.stderr) == (0, "7", "")
+
+
+@pytest.mark.usefixtures("kernels_kept")
+def test_with_llvmlite_and_kept_kernels_the_engine_computes() -> None:
+    load("digits", backend="compiled").compile()
+    done = classify(ABSENT, "compiled")
+    assert (done.returncode, done.stdout.split()[-1], done.stderr) == (0, "7", "")
+
+
+def test_without_kernels_the_refusal_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NPMOBILENET_CACHE", str(tmp_path))
+    done = classify(ABSENT | {"llvmlite"}, "compiled")
+    assert done.returncode == 1
+    assert "No module named 'llvmlite'" in done.stderr
