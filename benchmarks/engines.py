@@ -2,9 +2,9 @@
 
     python benchmarks/engines.py [--threads 1] [--batch 1] [--rounds 7] [--networks v1,v2,...] [--engines litert,...]
 
-`npmobilenet bench` for each network, random weights, printed as rows of a Markdown table: milliseconds for one batch,
-the least and in brackets the median; our least over that of the best other; the share of the FMA peak that ours
-reaches. Needs the `bench` extra.
+`npmobilenet bench` for each network, random weights, printed as the Markdown table that the README holds: least
+milliseconds for one image, or images a second for a larger batch; our least over that of the best other; and the share
+of the FMA peak that ours reaches. Needs the `bench` extra.
 """
 
 import argparse
@@ -35,20 +35,22 @@ def main() -> None:
 
     peers = chosen_peers(options.engines)
     names = ["npmobilenet", *(peer.name for peer in peers)]
-    print(f"| network | threads | batch | {' | '.join(names)} | ours / best other | ours, % of peak |")
-    print(f"|---|{'---:|' * (len(names) + 4)}")
+    first = "network" if options.batch == 1 else f"network, {options.batch} images"
+    print(f"| {first} | threads | {' | '.join(names)} | ours / best other | ours, % of FMA peak |")
+    print(f"|---|{'---:|' * (len(names) + 3)}")
     for network in options.networks.split(","):
         title, graph = NETWORKS[network]
         model = random_model(graph())
         compared = compare_engines(model, peers, threads=options.threads, batch=options.batch, rounds=options.rounds)
-        cells = [title, str(options.threads), str(options.batch), *map(_cell, compared.timings), *_shares(compared)]
+        timings = (_cell(timing, options.batch) for timing in compared.timings)
+        cells = [title, str(options.threads), *timings, *_shares(compared)]
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def _cell(timing: Timing) -> str:
-    if timing.least is None or timing.median is None:
+def _cell(timing: Timing, batch: int) -> str:
+    if timing.least is None:
         return timing.problem
-    return f"{1e3 * timing.least:.2f} ({1e3 * timing.median:.2f})"
+    return f"{1e3 * timing.least:.2f}" if batch == 1 else f"{batch / timing.least:.0f}"
 
 
 def _shares(compared: Comparison) -> tuple[str, str]:
