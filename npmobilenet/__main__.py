@@ -42,7 +42,10 @@ COMMANDS = {
         "npmobilenet.compare.command",
         "Find the first layer that another implementation computes wrongly, and name the mistake.",
     ),
-    "verify": ("npmobilenet.cli_verification", "Run a file's self-check again, and compare its layers with Keras's."),
+    "verify": (
+        "npmobilenet.cli_verification",
+        "Run a file's self-check again, and compare its layers with the engine's and with Keras's.",
+    ),
     "bench": (
         "npmobilenet.bench.command",
         "Time the engine beside others and the CPU's peak, in turns; or, with --steps, its steps.",

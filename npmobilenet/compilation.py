@@ -77,7 +77,9 @@ def compile_kernels() -> Path:
     Raises:
         KernelError: they cannot be compiled.
     """
-    compiled_kernels(_all_symbols())
+    with _kernels_or_error():
+        symbols = _all_symbols()
+    compiled_kernels(symbols)
     return kernel_folder()
 
 
@@ -96,5 +98,5 @@ def _all_symbols() -> Collection[str]:
 def _kernels_or_error() -> Iterator[None]:
     try:
         yield
-    except BuildError as error:
+    except (BuildError, ImportError) as error:
         raise KernelError(f"no compiled kernels: {error}") from error

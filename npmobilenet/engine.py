@@ -51,9 +51,13 @@ class Engine:
     Args:
         graph: the network.
         params: arrays by `layer/array`.
+
+    Raises:
+        ImportError: there are no kernels for this architecture.
     """
 
     def __init__(self, graph: Graph, params: Mapping[str, Array]) -> None:
+        lanes()
         self.graph = graph
         self._params = params
         self._plans: dict[tuple[int, int], Plan] = {}

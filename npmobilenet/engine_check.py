@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npmobilenet.errors import NpMobileNetError
+from npmobilenet.errors import KernelError
 from npmobilenet.model import Model, made_up_pixels
 
 if TYPE_CHECKING:
@@ -54,14 +54,14 @@ def check_engine(model: Model) -> EngineCheck:
     """Judge the engine on a model, for this CPU, on the picture of the self-check.
 
     Raises:
-        NpMobileNetError: there is no engine: neither compiled kernels for this CPU nor Numba to make them.
+        KernelError: there are no compiled kernels for this CPU, and none can be made.
     """
     try:
         from npmobilenet.engine import Plan
 
         plan = Plan(model.graph, model.params)
     except ImportError as error:
-        raise NpMobileNetError(f"the compiled backend needs Numba: {error}") from error
+        raise KernelError(f"no compiled kernels: {error}") from error
     return check_plan(model, plan)
 
 

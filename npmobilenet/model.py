@@ -394,14 +394,15 @@ class Model:
         """The engine for the network up to the layer `name`.
 
         Raises:
-            KernelError: there is no llvmlite.
+            KernelError: there is no llvmlite, or there are no kernels for this architecture.
         """
         if name not in self._engines:
             try:
                 from npmobilenet.engine import Engine, until
+
+                self._engines[name] = Engine(until(self.graph, name), self._params_as(np.dtype(np.float32)))
             except ImportError as error:
                 raise KernelError(f"no compiled kernels: {error}") from error
-            self._engines[name] = Engine(until(self.graph, name), self._params_as(np.dtype(np.float32)))
         return self._engines[name]
 
     def check_classifier(self) -> None:

@@ -16,7 +16,7 @@ from npmobilenet_weights_convert import convert_file
 from npmobilenet import architectures, fusion
 from npmobilenet.engine import Plan
 from npmobilenet.engine_check import check_engine, check_plan
-from npmobilenet.errors import NpMobileNetError
+from npmobilenet.errors import KernelError
 from npmobilenet.graph import Activation, Add, Conv2D, Graph, Input, Reshape
 from npmobilenet.loading import load
 from npmobilenet.model import Model
@@ -124,17 +124,17 @@ def test_verify_fails_where_the_engine_differs_though_the_self_check_passes(tmp_
 
 def test_without_an_engine_the_check_is_refused_or_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: Any) -> None:
-        raise ImportError("no Numba")
+        raise KernelError("no compiled kernels: no Numba")
 
     file = tmp_path / "some.safetensors"
     some_model("v1").save(file)
-    monkeypatch.setattr("npmobilenet.engine.native", missing)
-    with pytest.raises(NpMobileNetError, match="needs Numba: no Numba"):
+    monkeypatch.setattr("npmobilenet.engine.compiled_kernels", missing)
+    with pytest.raises(KernelError, match="no compiled kernels: no Numba"):
         check_engine(load(file))
     assert run("verify", file, "--backend", "auto")[0] == 0
     code, _, err = run("verify", file, "--backend", "compiled")
     assert code == 2
-    assert "needs Numba" in err
+    assert "no Numba" in err
 
 
 def test_convert_records_the_check_once(keras: Any, tmp_path: Path) -> None:

@@ -20,14 +20,15 @@ class Absent(MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Absent())
+{before}
 from npmobilenet.__main__ import main
 sys.exit(main(["classify", "examples/digits/7.png", "--model", "digits", "--top", "1", "--backend", {backend!r}]))
 """
 ABSENT = {"numba", "h5py", "pooch", "requests", "filelock", "platformdirs", "rich"}
 
 
-def classify(absent: set[str], backend: str) -> subprocess.CompletedProcess[str]:
-    program = PROGRAM.format(absent=absent, backend=backend)
+def classify(absent: set[str], backend: str, before: str = "") -> subprocess.CompletedProcess[str]:
+    program = PROGRAM.format(absent=absent, backend=backend, before=before)
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
 
 
@@ -48,3 +49,11 @@ def test_without_kernels_the_refusal_names_what_is_missing(tmp_path: Path, monke
     done = classify(ABSENT | {"llvmlite"}, "compiled")
     assert done.returncode == 1
     assert "No module named 'llvmlite'" in done.stderr
+
+
+def test_on_another_architecture_the_reference_answers_and_one_sentence_says_why() -> None:
+    riscv = "import platform; platform.machine = lambda: 'riscv64'"
+    answered, refused = classify(set(), "auto", riscv), classify(set(), "compiled", riscv)
+    assert (answered.returncode, answered.stdout.split()[-1], refused.returncode) == (0, "7", 1)
+    for done in (answered, refused):
+        assert "for 64-bit x86 and ARM, not for riscv64" in done.stderr

@@ -144,7 +144,7 @@ def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("npmobilenet.cli.load", interrupted)
+    monkeypatch.setattr("npmobilenet.cli.load_and_say", interrupted)
     result = run("classify", "x.png", "--model", "digits")
     assert (result.exit_code, result.stdout, result.stderr) == (INTERRUPTED, "", "npmobilenet: interrupted\n")
 
