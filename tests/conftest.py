@@ -13,6 +13,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 settings.register_profile("npmobilenet", deadline=None, max_examples=40)  # no wall-clock limit on a shared machine
 settings.register_profile("ci", parent=settings.get_profile("npmobilenet"), derandomize=True)
+settings.register_profile("few", parent=settings.get_profile("ci"), max_examples=4)  # for an emulated CPU
 settings.load_profile("ci" if os.environ.get("CI") else "npmobilenet")
 
 ROOT = Path(__file__).resolve().parent.parent
