@@ -10,9 +10,9 @@ of the FMA peak that ours reaches. Needs the `bench` extra.
 import argparse
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
-from npmobilenet.bench.measuring import Comparison, Timing, compare_engines
-from npmobilenet.bench.networks import random_model
-from npmobilenet.bench.peers import chosen_peers
+from npmobilenet.bench.measure import Comparison, Timing, compare_engines
+from npmobilenet.bench.random_weights import random_model
+from npmobilenet.bench.runtimes import chosen_peers
 
 NETWORKS = {
     "v1": ("V1 1.0/224", lambda: mobilenet_v1()),

@@ -22,10 +22,10 @@ import numpy as np
 from PIL import Image
 
 from npmobilenet.architectures import mobilenet_v2
-from npmobilenet.bench.networks import random_model
-from npmobilenet.bench.onnx_file import write_onnx
-from npmobilenet.compilation import compile_kernels
-from npmobilenet.fusion import fuse
+from npmobilenet.bench.export_onnx import write_onnx
+from npmobilenet.bench.random_weights import random_model
+from npmobilenet.compiler.compilation import compile_kernels
+from npmobilenet.compiler.passes import fuse
 
 THREADS = "2"
 BASES = 8  # different photographs of each size; the others are these, shifted

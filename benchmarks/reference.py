@@ -19,9 +19,9 @@ import numpy as np
 from onnx.reference import ReferenceEvaluator
 
 from npmobilenet.architectures import mobilenet_v1
-from npmobilenet.bench.networks import pictures, random_model
-from npmobilenet.bench.onnx_file import write_onnx
-from npmobilenet.fusion import fuse
+from npmobilenet.bench.export_onnx import write_onnx
+from npmobilenet.bench.random_weights import pictures, random_model
+from npmobilenet.compiler.passes import fuse
 
 
 def main() -> None:

@@ -21,14 +21,14 @@ import numpy as np
 from PIL import Image
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2
-from npmobilenet.bench.networks import random_model
-from npmobilenet.bench.tflite_file import write_tflite
-from npmobilenet.compilation import compile_kernels
-from npmobilenet.fusion import fuse
+from npmobilenet.bench.export_tflite import write_tflite
+from npmobilenet.bench.random_weights import random_model
+from npmobilenet.compiler.compilation import compile_kernels
+from npmobilenet.compiler.passes import fuse
 
 OURS = "import numpy as np, npmobilenet as nm; nm.load({path!r}).predict(np.zeros((224, 224, 3), np.uint8))"
 COMPILE = "import npmobilenet as nm; nm.load({path!r}).compile()"
-WARMUP = "from npmobilenet.compilation import compile_kernels; compile_kernels()"
+WARMUP = "from npmobilenet.compiler.compilation import compile_kernels; compile_kernels()"
 LITERT = """
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter

@@ -19,10 +19,10 @@ from npmobilenet.errors import (
     ShapeError,
     WeightsError,
 )
-from npmobilenet.graph import Graph
-from npmobilenet.labels import decode_predictions
-from npmobilenet.loading import load
-from npmobilenet.model import Model, Scaling
+from npmobilenet.hub.load import load
+from npmobilenet.models.labels import decode_predictions
+from npmobilenet.models.model import Model, Scaling
+from npmobilenet.reference.graph import Graph
 
 __all__ = [
     "AssumptionWarning",

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from npmobilenet.options import near, print_usage_error, run_command
+from npmobilenet.cli.options import near, print_usage_error, run_command
 
 PROGRAM = "npmobilenet"
 USAGE = f"usage: {PROGRAM} COMMAND [OPTIONS] [ARGUMENTS]\n"
@@ -19,38 +19,38 @@ OBJECTS_BETWEEN_COLLECTIONS = 50_000  # Python's own number, 700, is for program
 INTERRUPTED = 130  # as shells count: 128 and the number of the signal
 
 COMMANDS = {
-    "classify": ("npmobilenet.cli", "Name what is on pictures."),
-    "convert": ("npmobilenet.cli", "Turn a Keras file into a .safetensors file that explains and checks itself."),
+    "classify": ("npmobilenet.cli.main", "Name what is on pictures."),
+    "convert": ("npmobilenet.cli.main", "Turn a Keras file into a .safetensors file that explains and checks itself."),
     "models": (
-        "npmobilenet.cli",
+        "npmobilenet.cli.main",
         "List the known models: what they cost, how good they are, whether they are here already.",
     ),
-    "cost": ("npmobilenet.cli_costs", "Count parameters, multiply-adds, FLOPs and bytes."),
+    "cost": ("npmobilenet.cli.cost_command", "Count parameters, multiply-adds, FLOPs and bytes."),
     "memory": (
-        "npmobilenet.cli_costs",
+        "npmobilenet.cli.cost_command",
         "Plan the memory that activations need: its peak, and where every tensor goes.",
     ),
     "trace": (
-        "npmobilenet.cli_verification",
+        "npmobilenet.cli.verify_command",
         "Write a golden pack: every tensor that a network computes from a picture, with its tolerance.",
     ),
     "bounds": (
-        "npmobilenet.cli_verification",
+        "npmobilenet.cli.verify_command",
         "Show how rounding errors grow through a network: measured, and bounded.",
     ),
     "compare": (
-        "npmobilenet.compare.command",
+        "npmobilenet.cli.compare_command",
         "Find the first layer that another implementation computes wrongly, and name the mistake.",
     ),
     "verify": (
-        "npmobilenet.cli_verification",
+        "npmobilenet.cli.verify_command",
         "Run a file's self-check again, and compare its layers with the engine's and with Keras's.",
     ),
     "bench": (
-        "npmobilenet.bench.command",
+        "npmobilenet.cli.bench_command",
         "Time the engine beside others and the CPU's peak, in turns; or, with --steps, its steps.",
     ),
-    "warmup": ("npmobilenet.cli", "Compile the kernels for this CPU ahead of their first use."),
+    "warmup": ("npmobilenet.cli.main", "Compile the kernels for this CPU ahead of their first use."),
 }
 """Where each command is, and the first line of what it says about itself."""
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from npmobilenet.images import RESIZES
-from npmobilenet.model import SYMMETRIC
+from npmobilenet.models.model import SYMMETRIC
+from npmobilenet.models.preprocessing import RESIZES
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 32  # pixels, what the network takes

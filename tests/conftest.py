@@ -1,8 +1,7 @@
-"""What all tests share: where the real networks and photographs are, and Keras."""
+"""Fixtures that all tests share."""
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,17 +14,6 @@ settings.register_profile("npmobilenet", deadline=None, max_examples=40)  # no w
 settings.register_profile("ci", parent=settings.get_profile("npmobilenet"), derandomize=True)
 settings.register_profile("few", parent=settings.get_profile("ci"), max_examples=4)  # for an emulated CPU
 settings.load_profile("ci" if os.environ.get("CI") else "npmobilenet")
-
-ROOT = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("NPMOBILENET_TEST_DATA", ROOT.parent / "shared"))
-
-
-def real_file(*parts: str) -> Path:
-    """A file of the test data; the test that asks for it is skipped, with the reason, where the data is not there."""
-    path = DATA.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"needs the real test data: {'/'.join(parts)} is not below NPMOBILENET_TEST_DATA")
-    return path
 
 
 @pytest.fixture(scope="session")

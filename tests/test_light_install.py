@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from tests.helpers.real_files import ROOT
 
-from npmobilenet.loading import load
+from npmobilenet.hub.load import load
 
 PROGRAM = """
 import sys

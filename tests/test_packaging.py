@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from tests.helpers.real_files import ROOT
 
 HEAVY = [
     "numba",

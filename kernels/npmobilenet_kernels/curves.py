@@ -16,7 +16,7 @@ How far it is from exact, in units of u = 2**-24, relative to exp(x):
               r = -0.3467 1.4 for 0.71: 2.0 relative
     2**n      exact down to the smallest normal number; below LOWEST exp is cut to 0
 
-in all less than EXP_ERROR = 3, of the 8 that `npmobilenet.bounds` allows.
+in all less than EXP_ERROR = 3, of the 8 that `npmobilenet.reference.rounding` allows.
 
 Source: Cody & Waite 1980, Software Manual for the Elementary Functions, chapter 6 (the split of ln 2).
 """

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npmobilenet.bench.peers import PEERS
-from npmobilenet.graph import Graph
-from npmobilenet.model import Model
-from npmobilenet.ops import Array
+from npmobilenet.bench.runtimes import PEERS
+from npmobilenet.models.model import Model
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.ops import Array
 
 if TYPE_CHECKING:
-    from npmobilenet.engine import Plan
+    from npmobilenet.compiler.engine import Plan
 
 OURS = "npmobilenet"
 PEAK, READING, STEPS = "peak", "reading", "steps"
@@ -90,7 +90,7 @@ def prepare(task: str, folder: Path, threads: int) -> Once:
 
 
 def _plan(folder: Path) -> "Plan":
-    from npmobilenet.engine import Plan
+    from npmobilenet.compiler.engine import Plan
 
     graph = Graph.from_json(json.loads((folder / NETWORK).read_text(encoding="utf-8")))
     with np.load(folder / WEIGHTS) as weights:
@@ -103,7 +103,7 @@ def _plan_run(folder: Path, x: Array, threads: int) -> Callable[[], Array]:
 
 
 def _facts(plan: "Plan", number: int) -> dict[str, Any]:
-    from npmobilenet.schedule import FLOAT_BYTES
+    from npmobilenet.compiler.scheduling import FLOAT_BYTES
 
     step = plan.steps[number]
     shapes = {op.name: op.shape for op in plan.ops}

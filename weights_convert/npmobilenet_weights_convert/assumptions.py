@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from npmobilenet.errors import ShapeError, WeightsError
-from npmobilenet.graph import Activation, BatchNormalization, Dense, Graph, Window, ZeroPadding2D
-from npmobilenet_weights_convert.matching import ORDER
-from npmobilenet_weights_convert.recognition import DEFAULT_RESOLUTION, IMAGENET_CLASSES, Recognised
-from npmobilenet_weights_convert.storage import Contents
+from npmobilenet.reference.graph import Activation, BatchNormalization, Dense, Graph, Window, ZeroPadding2D
+from npmobilenet_weights_convert.keras_file import Contents
+from npmobilenet_weights_convert.name_matching import ORDER
+from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES, Recognised
 
 HIDDEN_ACTIVATIONS = ("relu6", "relu")
 NO_OPTION = {

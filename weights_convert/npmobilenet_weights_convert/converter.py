@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from npmobilenet.analysis.engine_check import check_engine
 from npmobilenet.architectures import ARCHITECTURES
-from npmobilenet.engine_check import check_engine
 from npmobilenet.errors import NpMobileNetError, ShapeError, WeightsError
-from npmobilenet.graph import (
+from npmobilenet.models.labels import Label, imagenet_labels
+from npmobilenet.models.model import RAW, SYMMETRIC, Model, Scaling
+from npmobilenet.reference.graph import (
     Activation,
     AveragePooling2D,
     BatchNormalization,
@@ -26,9 +28,7 @@ from npmobilenet.graph import (
     Reshape,
     ZeroPadding2D,
 )
-from npmobilenet.labels import Label, imagenet_labels
-from npmobilenet.model import RAW, SYMMETRIC, Model, Scaling
-from npmobilenet.ops import Array, rescale
+from npmobilenet.reference.ops import Array, rescale
 from npmobilenet_weights_convert.assumptions import (
     assumed_of,
     check_classifier,
@@ -36,8 +36,9 @@ from npmobilenet_weights_convert.assumptions import (
     ends_in_certainty,
     facts,
 )
-from npmobilenet_weights_convert.configs import import_config
-from npmobilenet_weights_convert.matching import (
+from npmobilenet_weights_convert.keras_config import import_config
+from npmobilenet_weights_convert.keras_file import Contents, is_safetensors, open_contents, read_bytes
+from npmobilenet_weights_convert.name_matching import (
     Pairs,
     Place,
     assignment,
@@ -46,14 +47,13 @@ from npmobilenet_weights_convert.matching import (
     places_of,
     problems,
 )
-from npmobilenet_weights_convert.recognition import (
+from npmobilenet_weights_convert.recognize import (
     DEFAULT_RESOLUTION,
     IMAGENET_CLASSES,
     Recognised,
     recognise,
     resolution_in,
 )
-from npmobilenet_weights_convert.storage import Contents, is_safetensors, open_contents, read_bytes
 
 HANDS_ON = (AveragePooling2D, Concatenate, Dropout, Flatten, MaxPooling2D, Reshape, ZeroPadding2D)  # pixels stay pixels
 SAME_FUNCTION = 1e-3  # of the largest value: float32 rounding stays below, another stride or activation does not

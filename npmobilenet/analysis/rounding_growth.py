@@ -1,0 +1,162 @@
+"""How rounding errors grow through a network: what really happens, beside what could at worst.
+
+Of every layer four things are known here, from the same scaled image on:
+
+    computed     by the reference in float32
+    exact        by the reference in float64, whose own rounding is 2**-29 of float32's and is left out
+    bound        on |computed - exact|, with the errors of all layers before it at their worst
+    own_bound    on the layer's own rounding: on its distance from the exact answer to the very inputs it was given
+
+`bound` is a proof and says little behind some ten layers: real errors are as often up as down, and mostly cancel.
+`own_bound` stays sharp at any depth, which is why ports are judged layer by layer, on the layer's own inputs.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from npmobilenet.errors import NpMobileNetError
+from npmobilenet.reference.graph import Graph, Input, Layer, Params
+from npmobilenet.reference.ops import Array
+from npmobilenet.reference.rounding import layer_bound, network_bounds
+from npmobilenet.reference.shapes import Shape
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class TracedLayer:
+    """One layer's output, (N, ...) each: see the top of this module."""
+
+    layer: Layer
+    computed: Array
+    exact: Array
+    bound: Array
+    own_bound: Array
+
+    def error(self) -> "LayerError":
+        """The largest of each, over all values."""
+        return LayerError(
+            name=self.layer.name,
+            type=self.layer.type,
+            shape=self.exact.shape[1:],
+            largest=_largest(self.exact),
+            measured=_largest(self.computed - self.exact),
+            own_bound=_largest(self.own_bound),
+            bound=_largest(self.bound),
+        )
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """How large the values of a layer are and how far they are and can be off, absolutely.
+
+    Attributes:
+        name, type, shape: of the layer; the shape is that of its output without the batch axis.
+        largest: absolute value in the exact output.
+        measured: |float32 - exact|, what happened.
+        own_bound: on what the layer itself can add.
+        bound: on what has come together since the image.
+    """
+
+    name: str
+    type: str
+    shape: Shape
+    largest: float
+    measured: float
+    own_bound: float
+    bound: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Its attributes as plain values for a JSON document."""
+        return asdict(self)
+
+
+def traced_layers(graph: Graph, params: Params, x: Array) -> Iterator[TracedLayer]:
+    """Compute every layer in float32 and float64, with its bounds.
+
+    Args:
+        graph: the network.
+        params: float32 arrays by `layer/array`.
+        x: (N, H, W, C) scaled images; in float32, since that is where the two computations begin.
+
+    Yields:
+        One `TracedLayer` a layer, in order; arrays are dropped once no later layer reads them.
+
+    Raises:
+        ShapeError: x does not fit.
+    """
+    x = np.asarray(x, np.float32)
+    alive: dict[str, Array] = {}
+    computed = graph.run({name: values.astype(np.float32, copy=False) for name, values in params.items()}, x)
+    for (name, y), (_, exact, bound) in zip(computed, network_bounds(graph, params, x), strict=True):
+        layer = graph[name]
+        alive[name] = y
+        yield TracedLayer(layer, y, exact, bound, _own_bound(graph, params, layer, alive))
+        for source in layer.inputs:
+            if graph.last_reader[source] == name:
+                alive.pop(source, None)
+
+
+def error_growth(graph: Graph, params: Params, x: Array) -> Iterator[LayerError]:
+    """How large the error of every layer is and can be; arguments and errors as `traced_layers`."""
+    return (traced.error() for traced in traced_layers(graph, params, x))
+
+
+def draw_growth(errors: Iterable[LayerError], path: str | PathLike[str], title: str = "") -> None:
+    """Draw errors and bounds over the layers, on a logarithmic scale, relative to the largest value of each layer.
+
+    Args:
+        errors: of the layers, in order.
+        path: file to write; its suffix (.png, .svg, .pdf) is the format.
+        title: line above.
+
+    Raises:
+        NpMobileNetError: matplotlib is not installed, or does not know the format.
+    """
+    figure = _figure(list(errors), title)
+    try:
+        figure.savefig(Path(path), dpi=150)
+    except ValueError as error:
+        raise NpMobileNetError(f"{path}: cannot be drawn: {error}") from error
+
+
+def _own_bound(graph: Graph, params: Params, layer: Layer, alive: Params) -> Array:
+    if isinstance(layer, Input):
+        return np.zeros(alive[layer.name].shape)
+    arrays = {array: params[f"{layer.name}/{array}"] for array in graph.params_of(layer)}
+    return layer_bound(layer, arrays, *(alive[source] for source in layer.inputs))
+
+
+def _largest(values: Array) -> float:
+    return float(np.abs(values).max(initial=0.0))
+
+
+def _figure(errors: list[LayerError], title: str) -> "Figure":
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise NpMobileNetError("drawing needs matplotlib: pip install 'npmobilenet[plot]'") from error
+
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    axes = figure.subplots()
+    curves = {
+        "bound, from the image on": [error.bound for error in errors],
+        "bound, the layer alone": [error.own_bound for error in errors],
+        "measured, float32 against float64": [error.measured for error in errors],
+    }
+    largest = np.maximum([error.largest for error in errors], np.finfo(np.float32).tiny)
+    for label, values in curves.items():
+        relative = np.asarray(values) / largest
+        axes.plot(
+            np.where(relative > 0, relative, np.nan), label=label, marker=".", linewidth=1
+        )  # no zeros on a log scale
+    axes.set(yscale="log", title=title, xlabel="layer", ylabel="error / largest value of the layer")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure

@@ -1,0 +1,198 @@
+"""SSD and SSDLite on MobileNet, as graphs, so that the papers' detection tables can be counted.
+
+A detector takes two maps of a classifier, at 1/16 and 1/32 of the image, adds four smaller ones, and puts on each of
+the six maps two predictors: 4 numbers for the box and one score for each class, for every anchor. SSDLite is SSD with
+every 3 x 3 convolution behind the classifier made depthwise separable. The graph's output is (anchors, 4 + slots).
+
+Sources: Liu et al. 2016 (arXiv:1512.02325); Sandler et al. 2018 (arXiv:1801.04381), section 6.2; Howard et al. 2019
+(arXiv:1905.02244), section 6.3; the configurations of TensorFlow's Object Detection API and of torchvision.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from npmobilenet.architectures.builder import Builder
+from npmobilenet.architectures.mobilenets import (
+    V2_LAST,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3_large,
+    mobilenet_v3_small,
+)
+from npmobilenet.reference.graph import Concatenate, Conv2D, DepthwiseConv2D, Graph, Layer, Reshape, ZeroPadding2D
+from npmobilenet.reference.shapes import make_divisible
+
+EXTRA_MAPS = (512, 256, 256, 128)  # channels; each map has half the side of the one before
+COCO_80 = 81  # score slots: 80 classes and background
+COCO_90 = 91  # the same for the 90 class numbers that COCO hands out, of which it uses 80
+
+TAPS = {  # the layer at 1/16 of the image; the one at 1/32 is the last of the classifier's body
+    "mobilenet_v1": "conv_pw_11_relu",
+    "mobilenet_v2": "block_13_expand_relu",
+    "mobilenet_v3_large": "expanded_conv_12_expand_bn",  # and the activation behind it
+    "mobilenet_v3_small": "expanded_conv_8_expand_bn",
+}
+
+REDUCED_TAIL = {
+    "mobilenet_v3_large": {
+        "expanded_conv_12_project": 80,
+        "expanded_conv_13_expand": 480,
+        "expanded_conv_13_squeeze_excite_conv": 120,
+        "expanded_conv_13_squeeze_excite_conv_1": 480,
+        "expanded_conv_13_project": 80,
+        "expanded_conv_14_expand": 480,
+        "expanded_conv_14_squeeze_excite_conv": 120,
+        "expanded_conv_14_squeeze_excite_conv_1": 480,
+        "expanded_conv_14_project": 80,
+        "conv_1": 480,
+    },
+    "mobilenet_v3_small": {
+        "expanded_conv_8_project": 48,
+        "expanded_conv_9_expand": 288,
+        "expanded_conv_9_squeeze_excite_conv": 72,
+        "expanded_conv_9_squeeze_excite_conv_1": 288,
+        "expanded_conv_9_project": 48,
+        "expanded_conv_10_expand": 288,
+        "expanded_conv_10_squeeze_excite_conv": 72,
+        "expanded_conv_10_squeeze_excite_conv_1": 288,
+        "expanded_conv_10_project": 48,
+        "conv_1": 288,
+    },
+}
+"""Half the channels from the 1/32 map on (Howard et al. 2019, section 6.3), as filters of each convolution."""
+
+
+def with_filters(graph: Graph, filters: Mapping[str, int]) -> Graph:
+    """The same network with other channel counts in some of its convolutions.
+
+    Args:
+        graph: any graph.
+        filters: new number of filters by the name of the convolution.
+
+    Raises:
+        ShapeError: the layers behind do not fit any more.
+    """
+    layers = (
+        replace(layer, filters=filters[layer.name]) if isinstance(layer, Conv2D) and layer.name in filters else layer
+        for layer in graph.layers
+    )
+    return Graph(graph.name, tuple(layers))
+
+
+def backbone(arch: str, alpha: float, resolution: int, *, reduced_tail: bool = False) -> Graph:
+    """The body of a classifier as a detector uses it, up to its map at 1/32 of the image.
+
+    Args:
+        arch: "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large" or "mobilenet_v3_small".
+        alpha: width multiplier; here it also narrows the last convolution of V2.
+        resolution: side of the image in pixels.
+        reduced_tail: V3 with half the channels from the 1/32 map on.
+
+    Source: TensorFlow's Object Detection API, `ssd_mobilenet_v*_feature_extractor.py`.
+    """
+    if arch == "mobilenet_v1":
+        return _same_padded(mobilenet_v1(alpha, resolution, include_top=False))
+    if arch == "mobilenet_v2":
+        graph = mobilenet_v2(alpha, resolution, include_top=False)
+        return with_filters(graph, {"Conv_1": make_divisible(V2_LAST * alpha)})
+    build = mobilenet_v3_large if arch == "mobilenet_v3_large" else mobilenet_v3_small
+    graph = build(alpha, resolution, include_top=False)
+    return with_filters(graph, REDUCED_TAIL[arch]) if reduced_tail else graph
+
+
+def ssd(
+    arch: str,
+    alpha: float = 1.0,
+    resolution: int = 320,
+    *,
+    lite: bool = True,
+    slots: int = COCO_90,
+    predictor_kernel: int = 3,
+    first_anchors: int = 3,
+    reduced_tail: bool = False,
+) -> Graph:
+    """SSD or SSDLite on a MobileNet.
+
+    Args:
+        arch, alpha, resolution, reduced_tail: see `backbone`.
+        lite: depthwise separable convolutions behind the backbone.
+        slots: scores for each anchor, background included.
+        predictor_kernel: side of the predictors' kernel where they are plain convolutions.
+        first_anchors: anchors for each pixel of the first map; the others have 6. TensorFlow has 3, torchvision 6.
+
+    Returns:
+        A graph with output (anchors, 4 + slots); anchors run over maps, rows, columns, then shapes.
+    """
+    body = backbone(arch, alpha, resolution, reduced_tail=reduced_tail)
+    net = Builder(f"ssd{'lite' if lite else ''}_{body.name}", body.input_shape)  # type: ignore[arg-type]
+    net.extend(body.layers[1:])
+    maps = [_tap(body, TAPS[arch]), net.last]
+    for number, depth in enumerate(EXTRA_MAPS, start=1):
+        maps.append(_extra_map(net, f"extra_{number}_", max(16, int(depth * alpha)), lite))
+    joined = []
+    for number, source in enumerate(maps, start=1):
+        anchors = first_anchors if number == 1 else 6
+        predictors = (
+            _predictor(net, f"box_{number}_", source, anchors, 4, lite, predictor_kernel),
+            _predictor(net, f"class_{number}_", source, anchors, slots, lite, predictor_kernel),
+        )
+        joined.append(net.add(Concatenate, f"anchors_{number}", inputs=predictors))
+    net.add(Concatenate, "anchors", inputs=tuple(joined), axis=1)
+    return net.graph()
+
+
+def head_of(detector: Graph, body: Graph) -> frozenset[str]:
+    """Names of the layers that a detector adds to its backbone."""
+    return frozenset(layer.name for layer in detector.layers) - {layer.name for layer in body.layers}
+
+
+def _same_padded(graph: Graph) -> Graph:
+    """V1 as TensorFlow's detectors have it: SAME, where Keras puts zeros at the end whether the side is even or odd."""
+    zeros = {layer.name: layer.inputs for layer in graph.layers if isinstance(layer, ZeroPadding2D)}
+    layers: list[Layer] = []
+    for layer in graph.layers:
+        if isinstance(layer, DepthwiseConv2D) and layer.inputs[0] in zeros:
+            layer = replace(layer, inputs=zeros[layer.inputs[0]], padding="same")
+        if layer.name not in zeros:
+            layers.append(layer)
+    return Graph(graph.name, tuple(layers))
+
+
+def _tap(body: Graph, name: str) -> str:
+    """The layer itself where it is an activation, else the activation that reads it."""
+    if name.endswith("relu"):
+        return name
+    return next(layer.name for layer in body.layers if layer.inputs == (name,))
+
+
+def _extra_map(net: Builder, prefix: str, depth: int, lite: bool) -> str:
+    _conv(net, f"{prefix}reduce", max(16, depth // 2), K=1)
+    if lite:
+        _depthwise(net, f"{prefix}depthwise", stride=2)
+        return _conv(net, f"{prefix}pointwise", depth, K=1)
+    return _conv(net, f"{prefix}conv", depth, K=3, stride=2)
+
+
+def _predictor(net: Builder, prefix: str, source: str, anchors: int, values: int, lite: bool, K: int) -> str:
+    if lite:
+        source = _depthwise(net, f"{prefix}depthwise", source=source)
+    size = 1 if lite else K
+    net.add(
+        Conv2D, f"{prefix}conv", inputs=(source,), filters=anchors * values, kernel_size=(size, size), padding="same"
+    )
+    return net.add(Reshape, f"{prefix}reshape", target_shape=(-1, values))
+
+
+def _conv(net: Builder, name: str, filters: int, K: int, stride: int = 1) -> str:
+    net.conv(name, filters, K, stride)
+    net.bn(f"{name}_bn")
+    return net.activation("relu6", f"{name}_relu")
+
+
+def _depthwise(net: Builder, name: str, stride: int = 1, source: str = "") -> str:
+    net.add(
+        DepthwiseConv2D, name, inputs=(source,) if source else (), kernel_size=(3, 3), stride=stride, padding="same",
+        use_bias=False,
+    )  # fmt: skip
+    net.bn(f"{name}_bn")
+    return net.activation("relu6", f"{name}_relu")

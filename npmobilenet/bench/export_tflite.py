@@ -1,0 +1,196 @@
+"""The fused network as a TensorFlow Lite file, for LiteRT: float32, NHWC, without TensorFlow.
+
+A .tflite is a FlatBuffer: tables of tensors, their bytes, and operators that name tensors by number. What TensorFlow's
+converter would write for the same network is written here: activations fused into convolutions where the format can,
+hard swish as one operator, zeros beside a map as the SAME padding where they are that.
+"""
+
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.schema_py_generated import ActivationFunctionType, BuiltinOperator, BuiltinOptions
+
+from npmobilenet.compiler.passes import Op, Ops
+from npmobilenet.errors import NpMobileNetError
+from npmobilenet.reference.graph import Activation
+from npmobilenet.reference.ops import Array
+from npmobilenet.reference.shapes import Shape, resolve_padding
+
+VERSION = 3  # of the format
+IDENTIFIER = b"TFL3"
+ALIGNMENT = 16  # bytes, of every tensor's values
+FUSED = {
+    "linear": ActivationFunctionType.NONE,
+    "relu": ActivationFunctionType.RELU,
+    "relu6": ActivationFunctionType.RELU6,
+}
+TYPES = {np.dtype(np.float32): schema.TensorType.FLOAT32, np.dtype(np.int32): schema.TensorType.INT32}
+
+
+def write_tflite(ops: Ops, batch: int, path: Path) -> None:
+    """Write a network as TensorFlow Lite: images (batch, H, W, C) in, result (batch, ...) out.
+
+    Raises:
+        NpMobileNetError: an operation has no operator here.
+    """
+    writer = _Writer(batch, ops)
+    for op in ops[1:]:
+        writer.operation(op)
+    graph = schema.SubGraphT()
+    graph.tensors, graph.operators, graph.name = writer.tensors, writer.operators, "network"
+    graph.inputs, graph.outputs = [writer.values[ops[0].name]], [writer.values[ops[-1].name]]
+    model = schema.ModelT()
+    model.version, model.subgraphs, model.buffers = VERSION, [graph], writer.buffers
+    model.operatorCodes, model.description = writer.codes, "npmobilenet"
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    path.write_bytes(builder.Output())
+
+
+class _Buffer(schema.BufferT):  # type: ignore[misc]
+    """Bytes of a tensor, aligned as the format asks; the generated class does not see to it."""
+
+    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802
+        if self.data is not None:
+            builder.Prep(ALIGNMENT, len(self.data))
+        return int(super().Pack(builder))
+
+
+class _Writer:
+    """Tensors and operators; `values` is the number of the tensor that every operation makes."""
+
+    def __init__(self, batch: int, ops: Ops) -> None:
+        self.batch = batch
+        self.buffers = [_Buffer()]  # the first is empty, and that of every tensor without values of its own
+        self.tensors: list[schema.TensorT] = []
+        self.operators: list[schema.OperatorT] = []
+        self.codes: list[schema.OperatorCodeT] = []
+        self._shapes = {op.name: op.shape for op in ops}
+        self.values = {ops[0].name: self._tensor(ops[0].name, (batch, *ops[0].shape))}
+
+    def operation(self, op: Op) -> None:
+        """Add the operators of one operation."""
+        self.values[op.name] = self._operation(op)
+
+    def _operation(self, op: Op) -> int:
+        inputs = [self.values[name] for name in op.inputs]
+        if op.kind in ("conv", "depthwise"):
+            return self._convolution(op)
+        if op.kind == "dense":
+            assert op.kernel is not None
+            options = schema.FullyConnectedOptionsT()
+            weights = [self._constant(f"{op.name}/w", op.kernel.T), self._constant(f"{op.name}/b", _bias(op))]
+            return self._activated(op, "FULLY_CONNECTED", [*inputs, *weights], options)
+        if op.kind == "pool":
+            averaging = schema.ReducerOptionsT()
+            averaging.keepDims = len(op.shape) == 3
+            return self._operator("MEAN", [*inputs, self._integers(f"{op.name}/axes", (1, 2))], op, averaging)
+        if op.kind == "view":
+            shape = self._integers(f"{op.name}/shape", (self.batch, *op.shape))
+            return self._operator("RESHAPE", [*inputs, shape], op, schema.ReshapeOptionsT())
+        if op.kind == "add" and len(inputs) == 2:
+            return self._operator("ADD", inputs, op, schema.AddOptionsT())
+        if op.kind == "multiply" and len(inputs) == 2:
+            return self._operator("MUL", inputs, op, schema.MulOptionsT())
+        if isinstance(op.layer, Activation) and op.layer.activation == "softmax":
+            softmax = schema.SoftmaxOptionsT()
+            softmax.beta = 1.0
+            return self._operator("SOFTMAX", inputs, op, softmax)
+        raise NpMobileNetError(
+            f"{op.name}: {op.layer.type if op.layer else op.kind} is not exported to TensorFlow Lite"
+        )
+
+    def _convolution(self, op: Op) -> int:
+        assert op.kernel is not None
+        x, shape = self.values[op.inputs[0]], self._shapes[op.inputs[0]]
+        if op.rescale != (1.0, 0.0):
+            x = self._rescaled(op, x, shape)
+        if op.gate:
+            x = self._operator("MUL", [x, self.values[op.gate]], op, schema.MulOptionsT(), "gated", shape)
+        depthwise = op.kind == "depthwise"
+        options = schema.DepthwiseConv2DOptionsT() if depthwise else schema.Conv2DOptionsT()
+        options.strideH = options.strideW = op.stride
+        options.padding = schema.Padding.SAME
+        if op.zeros != resolve_padding("same", shape[:2], op.kernel.shape[:2], op.stride):
+            options.padding = schema.Padding.VALID
+            x = self._padded(op, x, shape)
+        kernel = op.kernel[None] if depthwise else op.kernel.transpose(3, 0, 1, 2)  # (1, K, K, C), (c_out, K, K, c_in)
+        if depthwise:
+            options.depthMultiplier = 1
+        weights = [self._constant(f"{op.name}/w", kernel), self._constant(f"{op.name}/b", _bias(op))]
+        y = self._activated(op, "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", [x, *weights], options)
+        return self._operator("ADD", [y, self.values[op.residual]], op, schema.AddOptionsT()) if op.residual else y
+
+    def _rescaled(self, op: Op, x: int, shape: Shape) -> int:
+        scale, offset = (self._constant(f"{op.name}/rescale{i}", np.array(value)) for i, value in enumerate(op.rescale))
+        x = self._operator("MUL", [x, scale], op, schema.MulOptionsT(), "scaled", shape)
+        return self._operator("ADD", [x, offset], op, schema.AddOptionsT(), "rescaled", shape)
+
+    def _padded(self, op: Op, x: int, shape: Shape) -> int:
+        (H, W, C), zeros = shape, op.zeros
+        if not np.any(zeros):
+            return x
+        amounts = self._integers(f"{op.name}/zeros", ((0, 0), *zeros, (0, 0)))
+        padded = H + sum(zeros[0]), W + sum(zeros[1]), C
+        return self._operator("PAD", [x, amounts], op, schema.PadOptionsT(), "padded", padded)
+
+    def _activated(self, op: Op, code: str, inputs: list[int], options: object) -> int:
+        """An operator that sums, and its activation: inside where the format has it, else behind."""
+        if op.activation in FUSED:
+            options.fusedActivationFunction = FUSED[op.activation]  # type: ignore[attr-defined]
+            return self._operator(code, inputs, op, options, "sums")
+        y = self._operator(code, inputs, op, options, "sums")
+        if op.activation == "hard_swish":
+            return self._operator("HARD_SWISH", [y], op, schema.HardSwishOptionsT())
+        shift = schema.AddOptionsT()  # hard sigmoid: relu6(y + 3) / 6
+        shift.fusedActivationFunction = ActivationFunctionType.RELU6
+        y = self._operator("ADD", [y, self._constant(f"{op.name}/3", np.array(3.0))], op, shift, "shifted")
+        return self._operator("MUL", [y, self._constant(f"{op.name}/6", np.array(1 / 6))], op, schema.MulOptionsT())
+
+    def _operator(
+        self, code: str, inputs: list[int], op: Op, options: object, part: str = "", shape: Shape | None = None
+    ) -> int:
+        """Add an operator; the number of its output, which has the shape of op's unless another is given."""
+        output = self._tensor(f"{op.name}/{part}", (self.batch, *(op.shape if shape is None else shape)))
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._code(getattr(BuiltinOperator, code))
+        operator.inputs, operator.outputs = inputs, [output]
+        operator.builtinOptions = options
+        operator.builtinOptionsType = getattr(BuiltinOptions, type(options).__name__.removesuffix("T"))
+        self.operators.append(operator)
+        return output
+
+    def _code(self, builtin: int) -> int:
+        """Number of an operator's kind in the file's list of kinds."""
+        for number, known in enumerate(self.codes):
+            if known.builtinCode == builtin:
+                return number
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = builtin
+        self.codes.append(code)
+        return len(self.codes) - 1
+
+    def _constant(self, name: str, values: Array) -> int:
+        return self._stored(name, np.ascontiguousarray(values, np.float32).reshape(values.shape))
+
+    def _integers(self, name: str, values: tuple[object, ...]) -> int:
+        return self._stored(name, np.array(values, np.int32))
+
+    def _stored(self, name: str, values: Array) -> int:
+        buffer = _Buffer()
+        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        self.buffers.append(buffer)
+        return self._tensor(name, values.shape, TYPES[values.dtype], len(self.buffers) - 1)
+
+    def _tensor(self, name: str, shape: Shape, dtype: int = schema.TensorType.FLOAT32, buffer: int = 0) -> int:
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(shape), dtype, buffer
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+
+def _bias(op: Op) -> Array:
+    assert op.bias is not None
+    return op.bias

@@ -1,0 +1,148 @@
+"""The other engines: what each needs, the file that it reads, and how it is run.
+
+    onnxruntime    ONNX Runtime, its CPU provider
+    litert         LiteRT (TensorFlow Lite), which computes float32 by XNNPACK
+    openvino       OpenVINO, told to compute in float32: its own choice is bfloat16 where the CPU has it
+
+All compute the same fused operations with the same weights, as many images at a time as ours.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from npmobilenet.compiler.passes import Ops
+from npmobilenet.errors import NpMobileNetError
+from npmobilenet.reference.ops import Array
+
+Run = Callable[[], Array]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another engine.
+
+    Attributes:
+        name: as the command line spells it.
+        packages: name of each package at the registry -> what is imported from it; the engine's own first.
+        file: name of the file that it reads.
+        export: (operations, batch, path) -> that file.
+        open: (path, images (N, H, W, C), threads) -> a function that computes them once, (N, ...) as ours.
+    """
+
+    name: str
+    packages: dict[str, str]
+    file: str
+    export: Callable[[Ops, int, Path], None]
+    open: Callable[[Path, Array, int], Run]
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether everything is there that it needs."""
+        return all(find_spec(module) for module in self.packages.values())
+
+    @property
+    def version(self) -> str:
+        """Of the engine itself."""
+        try:
+            return version(next(iter(self.packages)))
+        except PackageNotFoundError:  # built from source, or under another name, as openvino-nightly
+            return ""
+
+    @property
+    def how_to_install(self) -> str:
+        """What to type."""
+        return f"pip install {' '.join(self.packages)}"
+
+
+def chosen_peers(names: str | None) -> list[Peer]:
+    """The engines that are asked for, by names with commas between them; None: all that are installed.
+
+    Raises:
+        NpMobileNetError: a name is not known, or its engine not installed.
+    """
+    if names is None:
+        return [peer for peer in PEERS.values() if peer.is_installed]
+    wanted = list(dict.fromkeys(name.strip() for name in names.split(",")))
+    for name in wanted:
+        if name not in PEERS:
+            raise NpMobileNetError(f"{name!r} is not an engine to measure against; there are {', '.join(PEERS)}")
+        if not PEERS[name].is_installed:
+            raise NpMobileNetError(f"{name} is not installed here: {PEERS[name].how_to_install}")
+    return [PEERS[name] for name in wanted]
+
+
+def _write_onnx(ops: Ops, batch: int, path: Path) -> None:
+    from npmobilenet.bench.export_onnx import write_onnx
+
+    write_onnx(ops, batch, path)
+
+
+def _write_tflite(ops: Ops, batch: int, path: Path) -> None:
+    from npmobilenet.bench.export_tflite import write_tflite
+
+    write_tflite(ops, batch, path)
+
+
+def _open_onnxruntime(path: Path, x: Array, threads: int) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    planes = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    return lambda: _channels_last(session.run(None, {"x": planes})[0])
+
+
+def _open_litert(path: Path, x: Array, threads: int) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=threads)
+    interpreter.allocate_tensors()
+    entry, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def run() -> Array:
+        interpreter.set_tensor(entry, x)
+        interpreter.invoke()
+        return np.asarray(interpreter.get_tensor(result))
+
+    return run
+
+
+def _open_openvino(path: Path, x: Array, threads: int) -> Run:
+    import openvino
+
+    core = openvino.Core()
+    model = core.compile_model(
+        core.read_model(path), "CPU",
+        {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"},
+    )  # fmt: skip
+    request = model.create_infer_request()
+    planes = openvino.Tensor(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+
+    def run() -> Array:
+        request.set_input_tensor(planes)
+        request.infer()
+        return _channels_last(np.asarray(request.get_output_tensor().data))
+
+    return run
+
+
+def _channels_last(y: Array) -> Array:
+    return y.transpose(0, 2, 3, 1) if y.ndim == 4 else y
+
+
+_ONNX, _TFLITE = "network.onnx", "network.tflite"
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("onnxruntime", {"onnxruntime": "onnxruntime", "onnx": "onnx"}, _ONNX, _write_onnx, _open_onnxruntime),
+        Peer("litert", {"ai-edge-litert": "ai_edge_litert"}, _TFLITE, _write_tflite, _open_litert),
+        Peer("openvino", {"openvino": "openvino", "onnx": "onnx"}, _ONNX, _write_onnx, _open_openvino),
+    )
+}

@@ -1,0 +1,216 @@
+"""`npmobilenet bench`: exit code 0 all measured, 1 not all, or not at all."""
+
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from npmobilenet.architectures import ARCHITECTURES
+from npmobilenet.bench.measure import Comparison, Profile, Timing, compare_engines, profile_steps
+from npmobilenet.bench.random_weights import random_model
+from npmobilenet.bench.runtimes import PEERS, chosen_peers
+from npmobilenet.cli.options import Argument, Exit, Option, UsageError
+from npmobilenet.cli.shared import (
+    DEFAULT_MODEL,
+    Alpha,
+    AsJson,
+    Minimalistic,
+    NoTop,
+    Resolution,
+    graph_of,
+    load_and_say,
+    reported,
+)
+from npmobilenet.errors import DownloadError, NpMobileNetError
+from npmobilenet.models.model import Model
+from npmobilenet.output import print_json, print_table
+
+ROUNDS = 7
+GIGA, MILLI, MICRO, PERCENT = 1e9, 1e-3, 1e-6, 1e-2
+
+
+def bench(
+    model: Annotated[
+        str, Argument(metavar="[ARCH|M]", help="An architecture, a known name, a file or digits.")
+    ] = DEFAULT_MODEL,
+    alpha: Alpha = None,
+    resolution: Resolution = None,
+    minimalistic: Minimalistic = False,
+    no_top: NoTop = False,
+    random: Annotated[
+        bool, Option("--random", help="Random weights; nothing is fetched. An ARCH has no others.")
+    ] = False,
+    threads: Annotated[
+        int | None, Option(min=1, help="Threads of every engine, and cores that it keeps to. Default: all cores.")
+    ] = None,
+    batch: Annotated[int | None, Option(min=1, help="Images at a time. Default: 1.")] = None,
+    against: Annotated[
+        str | None, Option(metavar="NAMES", help=f"{', '.join(PEERS)}. Default: those that are installed.")
+    ] = None,
+    rounds: Annotated[int, Option(min=1, help="How often every engine has its turn.")] = ROUNDS,
+    steps: Annotated[bool, Option("--steps", help="Time the steps of our plan instead, one image.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Time the engine beside others and the CPU's peak, in turns; or, with --steps, its steps."""
+    if steps and (batch, against) != (None, None):
+        raise UsageError("--steps times our own plan on one image; --batch and --against have no meaning there")
+    with reported(as_json):
+        threads = _threads(threads)
+        peers = [] if steps else chosen_peers(against)
+        network = _network(model, alpha, resolution, minimalistic, no_top, random)
+        facts = {"model": model, "random_weights": random or model in ARCHITECTURES, "cpu": _cpu()}
+        if steps:
+            profile = profile_steps(network, threads=threads, rounds=rounds)
+            if as_json:
+                print_json(facts | _profile_document(profile))
+            else:
+                _print_profile(model, profile)
+            return
+        comparison = compare_engines(network, peers, threads=threads, batch=batch or 1, rounds=rounds)
+        absent = [] if against else [peer for peer in PEERS.values() if peer not in peers]
+        if as_json:
+            missing = [{"engine": peer.name, "install": peer.how_to_install} for peer in absent]
+            print_json(facts | _comparison_document(comparison) | {"not_installed": missing})
+        else:
+            _print_comparison(model, comparison)
+            for peer in absent:
+                print(f"{peer.name} is not installed here, and so not timed: {peer.how_to_install}")
+    if any(timing.problem for timing in comparison.timings):
+        raise Exit(1)
+
+
+def _network(
+    model: str, alpha: float | None, resolution: str | None, minimalistic: bool, no_top: bool, random: bool
+) -> Model:
+    if random or model in ARCHITECTURES or (alpha, resolution, minimalistic, no_top) != (None, None, False, False):
+        return random_model(graph_of(model, alpha, resolution, minimalistic, no_top))
+    try:
+        return load_and_say(model)
+    except DownloadError as error:
+        raise DownloadError(f"{error}\n--random measures this network without its weights") from error
+
+
+def _threads(asked: int | None) -> int:
+    """As many as are asked for, or as the engine takes by itself; at most one a core."""
+    from npmobilenet_kernels.threads import available_cores
+
+    try:
+        from npmobilenet.compiler.engine import default_threads
+    except ImportError as error:
+        raise NpMobileNetError(f"the kernels need Numba: {error}") from error
+    cores = available_cores()
+    if asked is not None and asked > cores:
+        raise UsageError(f"--threads {asked}: this process may use {_counted(cores, 'core')}")
+    return min(default_threads(), cores) if asked is None else asked
+
+
+def _cpu() -> str:
+    """What the CPU calls itself."""
+    name = platform.processor() or platform.machine()
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        lines = listing.read_text(encoding="utf-8").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return name
+
+
+def _print_comparison(model: str, comparison: Comparison) -> None:
+    threads = _counted(comparison.threads, "thread")
+    print_table(
+        ("engine", "version", "least ms", "median ms", "images/s", "GFLOP/s", "% of peak", ""),
+        [_row(comparison, timing) for timing in comparison.timings],
+        title=f"{model}: {comparison.macs:,} multiply-adds, batch {comparison.batch}, {threads}, "
+        f"{_counted(comparison.rounds, 'round')}",
+    )
+    print(f"FMA peak of {threads}, measured in the same rounds: {comparison.peak / GIGA:.1f} GFLOP/s on {_cpu()}")
+    best = comparison.best_other
+    if best and comparison.ratio:
+        print(f"npmobilenet takes {comparison.ratio:.2f} times as long as {best.engine}, the fastest of the others")
+
+
+def _row(comparison: Comparison, timing: Timing) -> tuple[object, ...]:
+    return (
+        timing.engine, timing.version, _scaled(timing.least, MILLI, 3), _scaled(timing.median, MILLI, 3),
+        _scaled(comparison.images(timing)), _scaled(comparison.flops(timing), GIGA),
+        _scaled(comparison.share_of_peak(timing), PERCENT), timing.problem,
+    )  # fmt: skip
+
+
+def _scaled(number: float | None, unit: float = 1, places: int = 1) -> str | None:
+    return None if number is None else f"{number / unit:,.{places}f}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _comparison_document(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "macs": comparison.macs,
+        "batch": comparison.batch,
+        "threads": comparison.threads,
+        "rounds": comparison.rounds,
+        "peak_flops": comparison.peak,
+        "engines": [
+            {
+                "engine": timing.engine,
+                "version": timing.version,
+                "difference": timing.difference,
+                "least_seconds": timing.least,
+                "median_seconds": timing.median,
+                "images_per_second": comparison.images(timing),
+                "flops": comparison.flops(timing),
+                "share_of_peak": comparison.share_of_peak(timing),
+                "problem": timing.problem or None,
+            }
+            for timing in comparison.timings
+        ],
+        "best_other": comparison.best_other.engine if comparison.best_other else None,
+        "ratio": comparison.ratio,
+    }
+
+
+def _print_profile(model: str, profile: Profile) -> None:
+    rows = [
+        (
+            step.step, step.kernel, tuple(step.input), tuple(step.output), _scaled(step.seconds, MICRO),
+            _scaled(step.flops, GIGA), _scaled(step.share_of_peak, PERCENT), step.bytes,
+            f"{step.macs / step.bytes:.2f}", step.bound, _scaled(step.share_of_bound, PERCENT),
+            step.layers[0] if len(step.layers) == 1 else f"{step.layers[0]} ... {step.layers[-1]}",
+        )
+        for step in profile.steps
+    ]  # fmt: skip
+    print_table(
+        ("step", "kernel", "input", "output", "us", "GFLOP/s", "% of peak", "bytes", "macs/byte", "bound by",
+         "% of bound", "layers"),
+        rows,
+        title=f"{model}: {_counted(profile.threads, 'thread')}, {_counted(profile.rounds, 'round')}",
+    )  # fmt: skip
+    total = sum(step.seconds or 0 for step in profile.steps)
+    print(f"all steps: {total / MILLI:.3f} ms; the network in one call: {profile.whole / MILLI:.3f} ms")
+    print(f"FMA peak: {profile.peak / GIGA:.1f} GFLOP/s on {_cpu()}")
+    print(f"weights and activations: {profile.working_set:,} bytes\n")
+    print_table(("bytes read over and over", "GB/s"), [(size, _scaled(rate, GIGA)) for size, rate in profile.reading])
+
+
+def _profile_document(profile: Profile) -> dict[str, Any]:
+    return {
+        "threads": profile.threads,
+        "rounds": profile.rounds,
+        "peak_flops": profile.peak,
+        "reading": [{"size": size, "bytes_per_second": speed} for size, speed in profile.reading],
+        "working_set": profile.working_set,
+        "whole_seconds": profile.whole,
+        "steps": [
+            asdict(step)
+            | {
+                "bytes": step.bytes,
+                "flops": step.flops,
+                "share_of_peak": step.share_of_peak,
+                "macs_per_byte": step.macs / step.bytes,
+                "bound": step.bound,
+                "share_of_bound": step.share_of_bound,
+            }
+            for step in profile.steps
+        ],
+    }

@@ -1,0 +1,177 @@
+"""`npmobilenet compare`: exit code 0 the same, 1 different, 2 nothing could be compared."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+
+from npmobilenet.cli.options import Argument, Exit, Option, UsageError
+from npmobilenet.cli.shared import AsJson, Resize, ResizeOption, load_and_say, reported
+from npmobilenet.errors import NpMobileNetError
+from npmobilenet.models.model import Model, made_up_pixels
+from npmobilenet.models.preprocessing import RESIZES, decode
+from npmobilenet.output import print_json, print_table, progress_bar
+from npmobilenet.porting.diagnose import walk
+from npmobilenet.porting.diagnose.dump_matching import Matched, match, read_mapping
+from npmobilenet.porting.diagnose.dumps import RUNNABLE, read_dump
+from npmobilenet.porting.diagnose.mistakes.input_mistakes import Picture
+from npmobilenet.porting.diagnose.walk import Comparison, Finding
+from npmobilenet.reference.ops import Array
+
+NOTHING_COMPARED = 2
+ROWS = 10  # wrong layers listed without --per-layer
+
+
+def compare(
+    sources: Annotated[
+        list[str],
+        Argument(metavar="[PACK] OTHER", help="A golden pack (or --model and --image), and what to compare."),
+    ],
+    model: Annotated[str | None, Option("--model", "-m", metavar="M", help="In place of a pack: the network.")] = None,
+    image: Annotated[
+        str | None, Option("--image", "-i", metavar="IMAGE", help="In place of a pack: the picture.")
+    ] = None,
+    resize: ResizeOption = Resize.crop,
+    mapping: Annotated[Path | None, Option("--map", metavar="FILE", help="JSON or CSV: their name, our name.")] = None,
+    dtype: Annotated[str, Option(help="float16, float32 or float64: the other side's arithmetic.")] = "float32",
+    per_layer: Annotated[bool, Option("--per-layer", help="A row for every layer.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the first layer that another implementation computes wrongly, and name the mistake.
+
+    OTHER is a dump of its layers (.npz, .safetensors, a folder of .npy), a golden pack, or a model that is run: .onnx
+    with onnxruntime installed, .h5 or .keras with Keras.
+    """
+    if len(sources) != (2 if model is None else 1):
+        raise UsageError("PACK OTHER are needed, or --model M [--image IMAGE] OTHER")
+    if dtype not in ("float16", "float32", "float64"):
+        raise UsageError(f"--dtype is float16, float32 or float64; got {dtype}")
+    other = Path(sources[-1])
+    with reported(as_json, NOTHING_COMPARED):
+        network, x, picture = _from_pack(sources[0]) if model is None else _from_image(model, image, resize, other)
+        dump = read_dump(other, network, x)
+        matched = match(
+            dict(network.trace(x.astype(np.float64))), dump.arrays, None if mapping is None else read_mapping(mapping)
+        )
+        if not matched.arrays:
+            raise NpMobileNetError(
+                f"{other}: none of its {len(dump.arrays)} arrays has the name or the shape of a layer of "
+                f"{network.graph.name}; {_examples(dump.arrays)}; --map FILE says whose is whose"
+            )
+        comparison = walk.compare(
+            network,
+            x,
+            matched.arrays,
+            picture=picture,
+            dtype=np.dtype(dtype),
+            watch=lambda names: progress_bar(names, len(names), "comparing"),
+        )
+    notes = (*dump.notes, *comparison.notes)
+    if as_json:
+        print_json(_document(comparison, matched, notes))
+    else:
+        _print(other, comparison, matched, notes, per_layer)
+    if comparison.exit_code:
+        raise Exit(comparison.exit_code)
+
+
+def _from_pack(folder: str) -> tuple[Model, Array, Picture]:
+    from npmobilenet.porting.golden import Pack
+
+    pack = Pack.open(folder)
+    decoded = pack.input("decoded") if "decoded" in pack.stages else None
+    return pack.model(), pack.input("scaled"), Picture(pack.scaling, decoded)
+
+
+def _from_image(name: str, image: str | None, resize: str, other: Path) -> tuple[Model, Array, Picture]:
+    """The network and its input; without a picture the made-up one of the self-check, for a model that is run."""
+    network = load_and_say(name)
+    if image is None:
+        if other.suffix.lower() not in RUNNABLE:
+            raise NpMobileNetError(f"{other} is not run here: which picture was it computed from? --image IMAGE")
+        return network, network.scale(made_up_pixels(network.graph.input_shape)[None]), Picture(network.scaling)
+    H, W, _ = network.graph.input_shape
+    decoded = decode(image)
+    x = network.scale(RESIZES[resize](decoded, H, W)[None])
+    return network, x, Picture(network.scaling, decoded)
+
+
+def _examples(arrays: Any) -> str:
+    shown = [f"{name} {array.shape}" for name, array in list(arrays.items())[:3]]
+    return f"they are {', '.join(shown)}{', ...' if len(arrays) > 3 else ''}"
+
+
+def _print(other: Path, comparison: Comparison, matched: Matched, notes: tuple[str, ...], per_layer: bool) -> None:
+    rows = [finding for finding in comparison.findings if finding.status != "missing"]
+    print(
+        f"{other}: {len(comparison.compared)} of {len(comparison.findings)} layers of {comparison.model} compared, "
+        f"matched {matched.how}"
+    )
+    for note in (*notes, *_left_over(matched)):
+        print(f"note: {note}")
+    first = comparison.first
+    if first is not None:
+        _print_first(first)
+    shown = rows if per_layer else list(comparison.wrong)[:ROWS]
+    if shown:
+        print_table(
+            ("layer", "type", "", "difference", "times tolerance", "cause"),
+            [
+                (f.layer, f.type, f.status, _short(f.difference), _short(f.times_tolerance), _cause(f) or f.note)
+                for f in shown
+            ],
+        )
+    if not per_layer and len(comparison.wrong) > ROWS:
+        print(f"and {len(comparison.wrong) - ROWS} more wrong layers; --per-layer lists all")
+    if first is None and comparison.compared:
+        print("the same: every layer is within its tolerance")
+
+
+def _print_first(first: Finding) -> None:
+    print(f"first wrong layer: {first.layer} ({first.type}){f'; {first.note}' if first.note else ''}")
+    if len(first.covers) > 1:
+        print(f"it was computed from the nearest arrays before it, through {', '.join(first.covers)}")
+    for explanation in first.explanations:
+        rest = "what is left is rounding" if explanation.fits else "more than rounding is left"
+        print(f"  {explanation.cause}: {explanation.what}")
+        print(f"    in {_some(explanation.layers)}; leaves {explanation.left:.2g} of the difference: {rest}")
+    if not first.explanations:
+        print("  none of the mistakes that were tried explains it")
+    if first.untried:
+        print(f"  {first.untried} more were not tried, to save time; a dump with more layers makes it quick")
+
+
+def _some(layers: tuple[str, ...]) -> str:
+    return ", ".join(layers) if len(layers) <= 3 else f"{layers[0]} and {len(layers) - 1} more layers"
+
+
+def _cause(finding: Finding) -> str:
+    return finding.explanations[0].cause if finding.explained else ""
+
+
+def _short(number: float | None) -> str | None:
+    return None if number is None else f"{number:.2g}"
+
+
+def _left_over(matched: Matched) -> list[str]:
+    if not matched.left_over:
+        return []
+    names = ", ".join(matched.left_over[:3]) + (", ..." if len(matched.left_over) > 3 else "")
+    return [f"{len(matched.left_over)} arrays are no layer's and were passed over: {names}"]
+
+
+def _document(comparison: Comparison, matched: Matched, notes: tuple[str, ...]) -> dict[str, Any]:
+    layers = [asdict(finding) | {"name_in_dump": matched.names.get(finding.layer)} for finding in comparison.findings]
+    first = comparison.first
+    return {
+        "model": comparison.model,
+        "same": {0: True, 1: False, 2: None}[comparison.exit_code],
+        "compared": len(comparison.compared),
+        "matched": matched.how,
+        "notes": list(notes),
+        "left_over": list(matched.left_over),
+        "first_wrong": first.layer if first is not None else None,
+        "cause": _cause(first) or None if first is not None else None,
+        "layers": layers,
+    }

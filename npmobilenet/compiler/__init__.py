@@ -1,0 +1,1 @@
+"""From a graph with its weights to a plan that the kernels run."""

@@ -1,0 +1,1 @@
+"""For those who implement MobileNet elsewhere: test vectors, verification, diagnosis."""

@@ -1,0 +1,1 @@
+"""The mistakes that `compare` tries on a wrong layer."""

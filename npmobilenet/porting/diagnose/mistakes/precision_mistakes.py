@@ -1,0 +1,121 @@
+"""Half precision: weights or activations rounded to float16 or bfloat16."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from npmobilenet.analysis.segments import Segment, Step, Storage, identity
+from npmobilenet.porting.diagnose.mistakes.layer_mistakes import Altered
+from npmobilenet.reference.graph import BatchNormalization, Conv2D, Dense, DepthwiseConv2D
+from npmobilenet.reference.ops import Array
+
+
+def round_float16(x: Array) -> Array:
+    """The nearest float16 numbers, as float64."""
+    with np.errstate(over="ignore"):
+        return x.astype(np.float16).astype(np.float64)
+
+
+def round_bfloat16(x: Array) -> Array:
+    """The nearest bfloat16 numbers, ties to even, as float64: a float32 whose lower 16 bits are 0."""
+    bits = x.astype(np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    return np.where(np.isfinite(x), rounded.view(np.float32), x).astype(np.float64)
+
+
+def cut_bfloat16(x: Array) -> Array:
+    """The lower 16 bits of a float32 cut off, which is how many ports make a bfloat16."""
+    bits = x.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
+    return np.where(np.isfinite(x), bits.view(np.float32), x).astype(np.float64)
+
+
+FLOAT16 = Storage("float16", 2.0**-11, 2.0**-25, round_float16)
+BFLOAT16 = Storage("bfloat16", 2.0**-8, 2.0**-134, round_bfloat16)
+CUT_BFLOAT16 = Storage("bfloat16, cut off", 2.0**-7, 2.0**-133, cut_bfloat16)
+CUT = replace(BFLOAT16, unit=2.0**-7, round=cut_bfloat16)
+
+
+def stored_as(theirs: Array) -> tuple[Storage, ...]:
+    """The ways of rounding to the narrowest format that holds every value exactly, if the array is not trivial."""
+    if np.unique(theirs).size < 8:
+        return ()
+    if np.array_equal(round_bfloat16(theirs), theirs, equal_nan=True):
+        return BFLOAT16, CUT
+    return (FLOAT16,) if np.array_equal(round_float16(theirs), theirs, equal_nan=True) else ()
+
+
+def roundings(segment: Segment, theirs: Array) -> Iterator[Altered]:
+    """Weights rounded; activations rounded, if the other side's values fit into the format; or both."""
+    stored = stored_as(theirs)
+    layers = segment.layers or (segment.output,)
+    for storage in stored:
+        cause = f"{storage.name}-activations"
+        inside = replace(segment, storage=storage, parent=None)
+        yield Altered(
+            cause, f"output rounded to {storage.name}", (segment.output,), replace(inside, stored_inside=False)
+        )
+        if len(segment.steps) > 1:
+            yield Altered(cause, f"activations rounded to {storage.name}", layers, inside)
+    for storage, how in ((FLOAT16, "rounded to"), (BFLOAT16, "rounded to"), (CUT, "cut to")):
+        for where, touched, weights in _with_rounded_weights(segment, storage):
+            what = f"{where} {how} {storage.name}"
+            yield Altered(f"{storage.name}-weights", what, touched, weights)
+            if storage in stored:
+                both = replace(weights, storage=storage, parent=None)
+                yield Altered(f"{storage.name}-weights", f"{what}, activations too", layers, both)
+
+
+def _with_rounded_weights(segment: Segment, storage: Storage) -> Iterator[tuple[str, tuple[str, ...], Segment]]:
+    """Kernels alone, at every layer and at each; all arrays; all arrays after batch norms were folded."""
+    kernels = {
+        step.layer.name: [_rounded(step, storage, ("kernel",))] for step in segment.steps if "kernel" in step.params
+    }
+    if kernels:
+        yield "kernels", tuple(kernels), segment.altered(kernels)
+    if len(kernels) > 1:
+        yield from (("kernel", (name,), segment.altered({name: new})) for name, new in kernels.items())
+    if any(name != "kernel" for step in segment.steps for name in step.params):
+        layers = tuple(step.layer.name for step in segment.steps if step.params)
+        yield "weights", layers, _all_rounded(segment, storage)
+    folds = _folds(segment)
+    if folds:
+        folded = segment.altered(folds)
+        yield "folded weights", tuple(folds), replace(_all_rounded(folded, storage), parent=segment)
+
+
+def _all_rounded(segment: Segment, storage: Storage) -> Segment:
+    steps = {step.layer.name: [_rounded(step, storage, tuple(step.params))] for step in segment.steps if step.params}
+    return segment.altered(steps)
+
+
+def _rounded(step: Step, storage: Storage, names: tuple[str, ...]) -> Step:
+    rounded = {name: storage.round(step.params[name]) for name in names}
+    return Step(step.layer, {**step.params, **rounded}, step.before)
+
+
+def _folds(segment: Segment) -> dict[str, list[Step]]:
+    """Every convolution and batch norm that can become one, as the steps that take their places."""
+    steps: dict[str, list[Step]] = {}
+    for norm in segment.steps:
+        source = norm.layer.inputs[0]
+        conv = (
+            _folded(segment[source], norm) if isinstance(norm.layer, BatchNormalization) and source in segment else None
+        )
+        if conv is not None:
+            steps |= {source: [conv], norm.layer.name: [identity(norm.layer)]}
+    return steps
+
+
+def _folded(conv: Step, norm: Step) -> Step | None:
+    """Convolution and batch normalisation in one: kernel * s, (bias - mean) * s + beta, s = gamma / sqrt(var + eps)."""
+    layer, p = conv.layer, norm.params
+    assert isinstance(norm.layer, BatchNormalization)
+    if not isinstance(layer, Conv2D | DepthwiseConv2D | Dense) or layer.activation != "linear":
+        return None
+    with np.errstate(invalid="ignore", divide="ignore"):
+        s = p.get("gamma", np.ones(1)) / np.sqrt(p["moving_variance"] + norm.layer.epsilon)  # (C,)
+    bias = (conv.params.get("bias", np.zeros(1)) - p["moving_mean"]) * s + p.get("beta", np.zeros(1))
+    w = conv.params["kernel"]
+    kernel = w * s.reshape(w.shape[2:]) if isinstance(layer, DepthwiseConv2D) else w * s
+    return Step(replace(layer, use_bias=True), {"kernel": kernel, "bias": bias}, conv.before)

@@ -1,0 +1,185 @@
+"""The five ways in which the tensors of a golden pack lie on disk, written and read back.
+
+    npz          one .npz a kind of tensor, entries by name: np.load("npz/outputs.npz")["conv1"]
+    safetensors  the same as .safetensors
+    raw          one file a tensor, nothing but little-endian numbers, and index.tsv for programs without JSON
+    c            one .c a tensor and pack.h, decimals that give back the same bits
+    readmemh     one .hex a tensor for Verilog's $readmemh: one IEEE-754 word a line, in hexadecimal
+
+Every format holds every tensor, in the same order of axes, so any one of them is enough.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count, groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import ZipFile, ZipInfo
+
+import numpy as np
+
+from npmobilenet.reference.ops import Array
+from npmobilenet.reference.shapes import Shape
+
+DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8"), "uint8": np.dtype("u1")}
+C_TYPES = {"float32": "float", "float64": "double", "uint8": "unsigned char"}
+C_NUMBERS = {"float32": "%.8ef", "float64": "%.16e", "uint8": "%d"}  # 9 and 17 digits give back the same bits
+C_VALUES_A_LINE = 8
+SUFFIXES = {"float32": "f32", "float64": "f64", "uint8": "u8"}
+
+Location = Mapping[str, str]
+"""{"file": path inside the pack} and, where a file holds several tensors or a symbol, its "key" in there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """An array as it is stored.
+
+    Attributes:
+        kind: image, outputs, truth or weights.
+        name: of a stage, of a layer, or `layer/array`.
+        axes: what its axes are, outermost first, one letter each.
+        values: of a dtype in `DTYPES`, contiguous.
+    """
+
+    kind: str
+    name: str
+    axes: str
+    values: Array
+
+    @property
+    def dtype(self) -> str:
+        """Its name in `DTYPES`."""
+        return self.values.dtype.name
+
+
+class Format(NamedTuple):
+    """How to write all tensors below a folder, and how to get one back.
+
+    `write` makes the folder's files and yields where each tensor went, in order, when it is there; tensors of a kind
+    come one behind the other. `read` gives the numbers of one, and raises whatever its library raises where the file is
+    damaged.
+    """
+
+    write: Callable[[Path, Sequence[Tensor]], Iterator[Location]]
+    read: Callable[[Path, str, np.dtype[Any], Shape], Array]
+
+
+def _write_npz(folder: Path, tensors: Sequence[Tensor]) -> Iterator[Location]:
+    for kind, group in groupby(tensors, lambda tensor: tensor.kind):
+        with ZipFile(folder / f"{kind}.npz", "w") as archive:  # np.savez has names that no entry can have
+            for tensor in group:
+                with archive.open(ZipInfo(f"{tensor.name}.npy"), "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, tensor.values, allow_pickle=False)
+                yield {"file": f"{kind}.npz", "key": tensor.name}
+
+
+def _read_npz(file: Path, key: str, dtype: np.dtype[Any], shape: Shape) -> Array:
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        return np.asarray(archive[key])
+
+
+def _write_safetensors(folder: Path, tensors: Sequence[Tensor]) -> Iterator[Location]:
+    from safetensors.numpy import save_file
+
+    for kind, group in groupby(tensors, lambda tensor: tensor.kind):
+        arrays = {tensor.name: tensor.values for tensor in group}
+        save_file(arrays, folder / f"{kind}.safetensors")
+        yield from ({"file": f"{kind}.safetensors", "key": name} for name in arrays)
+
+
+def _read_safetensors(file: Path, key: str, dtype: np.dtype[Any], shape: Shape) -> Array:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="np") as tensors:
+        return np.asarray(tensors.get_tensor(key))
+
+
+def _write_raw(folder: Path, tensors: Sequence[Tensor]) -> Iterator[Location]:
+    files = _file_names(tensors, lambda tensor: SUFFIXES[tensor.dtype])
+    for tensor, file in zip(tensors, files, strict=True):
+        _in_new_folder(folder / file).write_bytes(tensor.values.tobytes())
+        yield {"file": file}
+
+
+def _read_raw(file: Path, key: str, dtype: np.dtype[Any], shape: Shape) -> Array:
+    return np.frombuffer(file.read_bytes(), dtype).reshape(shape)
+
+
+def _write_c(folder: Path, tensors: Sequence[Tensor]) -> Iterator[Location]:
+    files = _file_names(tensors, lambda _: "c")
+    symbols = _unique(re.sub(r"[^A-Za-z0-9_]", "_", f"{tensor.kind}_{tensor.name}") for tensor in tensors)
+    declarations = []
+    for tensor, file, symbol in zip(tensors, files, symbols, strict=True):
+        declaration = f"const {C_TYPES[tensor.dtype]} {symbol}[{max(tensor.values.size, 1)}]"
+        sides = " x ".join(map(str, tensor.values.shape))
+        declarations.append(f"extern {declaration};  /* {sides}, {tensor.axes} */\n")
+        source = f'#include "../pack.h"\n\n{declaration} = {{\n{_c_values(tensor)}\n}};\n'
+        _in_new_folder(folder / file).write_text(source, encoding="ascii")
+        yield {"file": file, "key": symbol}
+    header = "#ifndef PACK_H\n#define PACK_H\n\n#include <math.h>\n\n" + "".join(declarations) + "\n#endif\n"
+    (folder / "pack.h").write_text(header, encoding="ascii")
+
+
+def _c_values(tensor: Tensor) -> str:
+    number = C_NUMBERS[tensor.dtype]
+    values = tensor.values.ravel().tolist()
+    rows = (values[start : start + C_VALUES_A_LINE] for start in range(0, len(values), C_VALUES_A_LINE))
+    text = ",\n".join("    " + ", ".join([number] * len(row)) % tuple(row) for row in rows)
+    if tensor.dtype != "uint8" and not np.isfinite(tensor.values).all():
+        text = re.sub(r"\binff?\b", "INFINITY", re.sub(r"\bnanf?\b", "NAN", text))
+    return text or "    0"
+
+
+def _read_c(file: Path, key: str, dtype: np.dtype[Any], shape: Shape) -> Array:
+    body = file.read_text(encoding="ascii").split("{")[1].split("}")[0]
+    numbers = [value.strip().removesuffix("f") for value in body.split(",")] if np.prod(shape) else []
+    return np.array([float(number.lower()) for number in numbers]).astype(dtype).reshape(shape)
+
+
+def _write_readmemh(folder: Path, tensors: Sequence[Tensor]) -> Iterator[Location]:
+    files = _file_names(tensors, lambda _: "hex")
+    for tensor, file in zip(tensors, files, strict=True):
+        sides = " x ".join(map(str, tensor.values.shape))
+        words = tensor.values.astype(tensor.values.dtype.newbyteorder(">")).tobytes()
+        text = f"// {tensor.dtype}, {sides}, {tensor.axes}\n{words.hex(chr(10), tensor.values.itemsize)}\n"
+        _in_new_folder(folder / file).write_text(text, encoding="ascii")
+        yield {"file": file}
+
+
+def _read_readmemh(file: Path, key: str, dtype: np.dtype[Any], shape: Shape) -> Array:
+    words = bytes.fromhex(re.sub(r"//.*", "", file.read_text(encoding="ascii")))
+    return np.frombuffer(words, dtype.newbyteorder(">")).astype(dtype).reshape(shape)
+
+
+FORMATS = {
+    "npz": Format(_write_npz, _read_npz),
+    "safetensors": Format(_write_safetensors, _read_safetensors),
+    "raw": Format(_write_raw, _read_raw),
+    "readmemh": Format(_write_readmemh, _read_readmemh),
+    "c": Format(_write_c, _read_c),
+}
+"""In the order in which a reader prefers them."""
+
+
+def _file_names(tensors: Sequence[Tensor], suffix: Callable[[Tensor], str]) -> list[str]:
+    """`outputs/conv1.f32`, ...: safe on every file system, whatever a layer is called."""
+    stems = _unique(f"{tensor.kind}/{re.sub(r'[^A-Za-z0-9_.-]', '_', tensor.name)[:120]}" for tensor in tensors)
+    return [f"{stem}.{suffix(tensor)}" for stem, tensor in zip(stems, tensors, strict=True)]
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    """The same names, with a number behind those that came before; small and capital letters do not differ."""
+    seen: set[str] = set()
+    unique = []
+    for name in names:
+        candidates = (name if number == 1 else f"{name}_{number}" for number in count(1))
+        unique.append(next(candidate for candidate in candidates if candidate.casefold() not in seen))
+        seen.add(unique[-1].casefold())
+    return unique
+
+
+def _in_new_folder(path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    return path

@@ -1,0 +1,272 @@
+"""What weights alone do not tell: it is said until it is confirmed, or refused; nothing is left out without a word."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from npmobilenet_weights_convert import read_model
+from npmobilenet_weights_convert.assumptions import with_hidden_activation
+from tests.helpers.real_files import real_file
+
+from npmobilenet import AssumptionWarning, ShapeError, WeightsError, architectures
+from npmobilenet.hub.load import load
+from npmobilenet.models.model import RAW, SYMMETRIC
+from tests.helpers.command_line import run
+from tests.helpers.keras_files import Twin, application, twin
+from tests.weights_convert.test_convert import rounding
+
+pytestmark = pytest.mark.usefixtures("kernels_kept")
+
+V1 = ((1, 16), (2, 32), (1, 32), (2, 64), (1, 64), (2, 128), *[(1, 128)] * 5, (2, 256), (1, 256))
+ARCH = ["--arch", "mobilenet_v1", "--alpha", "0.25", "--resolution", "32"]
+
+
+def by_hand(keras: Any, activation: str, classes: int = 5, last: str = "softmax", first: Any = None) -> Twin:
+    """A V1 as people write it themselves: their own names, SAME padding, any activation."""
+    keras.backend.clear_session()
+    layers = keras.layers
+    entrance = keras.Input((32, 32, 3))
+    x = entrance if first is None else first(entrance)
+    x = layers.Activation(activation)(layers.BatchNormalization()(layers.Conv2D(8, 3, 2, "same", use_bias=False)(x)))
+    for stride, channels in V1:
+        x = layers.DepthwiseConv2D(3, stride, "same", use_bias=False)(x)
+        x = layers.Activation(activation)(layers.BatchNormalization()(x))
+        x = layers.Conv2D(channels, 1, use_bias=False)(x)
+        x = layers.Activation(activation)(layers.BatchNormalization()(x))
+    x = layers.Conv2D(classes, 1)(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    theirs = twin(keras.Model(entrance, layers.Activation(last)(layers.Flatten()(x))), pixels=False)
+    for layer in theirs.model.layers:  # livelier weights: values beyond 6
+        if "batch_normalization" in layer.name:
+            gamma, *others = layer.get_weights()
+            layer.set_weights([1.5 * gamma, *others])
+    return Twin(theirs.model, theirs.x, np.asarray(theirs.model(theirs.x, training=False)))
+
+
+def assert_answers_as(theirs: Twin, model: Any) -> None:
+    y = model.forward(theirs.x, backend="reference")
+    atol = rounding(len(model.graph.layers)) * max(1.0, float(np.abs(theirs.y).max()))
+    np.testing.assert_allclose(y, theirs.y, rtol=0, atol=atol)
+
+
+def test_a_match_by_order_says_what_it_assumes_at_every_use_until_it_is_confirmed(
+    keras: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    theirs = by_hand(keras, "relu")
+    source = theirs.save(tmp_path, ".weights.h5", "mine_128")
+    assumed = read_model(source).source["assumed"]
+    for fact in ("by layer order", "relu6", "epsilon 0.001", "((0, 1), (0, 1))", "softmax is assumed"):
+        assert fact in assumed
+    with pytest.warns(AssumptionWarning, match="relu6"):
+        load(source)
+    code, _, err = run("convert", source)
+    assert code == 0
+    assert assumed in err
+    with pytest.warns(AssumptionWarning, match="relu6"):
+        assert load("mine_128.safetensors").source["assumed"] == assumed
+    picture = np.zeros((8, 8, 3), np.uint8)
+    from PIL import Image
+
+    Image.fromarray(picture).save("picture.png")
+    for command in (["classify"], ["bounds"], ["trace", "-o", "pack"]):
+        _, _, err = run(*command, "picture.png", "-m", "mine_128.safetensors")
+        assert assumed in err
+    assert assumed in run("verify", "mine_128.safetensors")[2]
+
+    confirming = shlex.split(assumed.rpartition("to confirm it: ")[2])[1:]
+    assert run(*confirming, "--force")[0] == 0  # the command in the message works as it stands
+    model = load("mine_128.safetensors")  # and nothing is warned of any more
+    assert "assumed" not in model.source
+    assert "relu6" in model.source["given"]
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6"])
+def test_the_activation_can_be_given(keras: Any, tmp_path: Path, activation: str) -> None:
+    theirs = by_hand(keras, activation, last="linear")
+    source, out = theirs.save(tmp_path, ".weights.h5"), tmp_path / "out.safetensors"
+    options = [*ARCH, "--classes", 5, "--activation", "linear", "--hidden-activation", activation, "-o", out]
+    assert run("convert", source, *options)[0] == 0
+    assert_answers_as(theirs, load(out))
+    assert load(out).source["given"].startswith(f"{activation}, ")
+    graph = architectures.mobilenet_v1(0.25, 32, classes=5, classifier_activation=None)
+    other = read_model(source, graph=with_hidden_activation(graph, {"relu": "relu6", "relu6": "relu"}[activation]))
+    assert np.abs(other.forward(theirs.x) - theirs.y).max() > 0.1 * np.abs(theirs.y).max()  # the wrong one is noticed
+
+
+def test_layers_with_the_names_of_keras_applications_are_taken_for_its_network(tf_keras: Any, tmp_path: Path) -> None:
+    theirs = twin(application(tf_keras, "v1", classes=1000), pixels=False)
+    assert "assumed" not in read_model(theirs.save(tmp_path, "_weights.h5", "v1_128")).source
+
+
+@pytest.mark.parametrize("last", ["sigmoid", "linear"])
+def test_one_output_needs_its_activation(keras: Any, tmp_path: Path, last: str) -> None:
+    theirs = twin(application(keras, "v2", classes=1, classifier_activation=last), pixels=False)
+    source, out = theirs.save(tmp_path, ".weights.h5"), tmp_path / "out.safetensors"
+    arch = ["--arch", "mobilenet_v2", "--alpha", "0.35", "--resolution", "32", "--classes", 1]
+    code, _, err = run("convert", source)
+    assert code == 1
+    assert "--arch mobilenet_v2 --alpha 0.35 --classes 1 --activation sigmoid" in err
+    assert run("convert", source, *arch)[0] == 2
+    code, _, err = run("convert", source, *arch, "--activation", "softmax")
+    assert code == 1
+    assert "answers 1 for every image" in err
+    assert run("convert", source, *arch, "--activation", last, "-o", out)[0] == 0
+    assert_answers_as(theirs, load(out))
+    assert not list(tmp_path.glob("network.safetensors"))
+
+
+def test_a_head_of_its_own_needs_its_activation(keras: Any, tmp_path: Path) -> None:
+    theirs = twin(application(keras, "v1", classes=5, classifier_activation="sigmoid"), pixels=False)
+    source, out = theirs.save(tmp_path, ".weights.h5"), tmp_path / "out.safetensors"
+    code, _, err = run("convert", source, *ARCH, "--classes", 5)
+    assert code == 2
+    assert "--activation" in err
+    assert run("convert", source, *ARCH, "--classes", 5, "--activation", "sigmoid", "-o", out)[0] == 0
+    assert_answers_as(theirs, load(out))
+
+
+def test_options_that_do_not_fit_are_wrong_use(tmp_path: Path) -> None:
+    for options in (
+        ["--activation", "sigmoid"],
+        ["--hidden-activation", "relu"],
+        [*ARCH, "--no-top", "--activation", "sigmoid"],
+        [*ARCH, "--no-top", "--classes", "3"],
+        ["--arch", "mobilenet_v3_small", "--hidden-activation", "relu"],
+    ):
+        assert run("convert", "x.h5", *options)[0] == 2
+    with pytest.raises(ShapeError, match="expected one of relu6, relu"):
+        with_hidden_activation(architectures.mobilenet_v1(), "tanh")
+
+
+def with_hidden_normalization(keras: Any, how: str) -> Any:
+    """A V1 whose Normalization is not among its layers, or is inside one of them."""
+    base = application(keras, "v1", classes=5)
+
+    class Preprocessing(keras.layers.Layer):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = keras.layers.Normalization()
+
+        def build(self, shape: Any) -> None:
+            self.norm.build(shape)
+            self.built = True
+
+        def call(self, x: Any) -> Any:
+            return self.norm(x)
+
+    if how == "inside a layer":
+        return keras.Sequential([keras.Input((32, 32, 3)), Preprocessing(), *base.layers[1:]])
+    network = keras.Sequential([keras.Input((32, 32, 3)), *base.layers[1:]])
+    network.normalizer = keras.layers.Normalization()
+    network.normalizer.build((None, 32, 32, 3))
+    return network
+
+
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+@pytest.mark.parametrize("how", ["inside a layer", "beside the layers"])
+def test_arrays_that_belong_to_no_layer_are_named_and_refused(
+    request: pytest.FixtureRequest, tmp_path: Path, library: str, how: str
+) -> None:
+    path = tmp_path / "network.weights.h5"
+    network = with_hidden_normalization(request.getfixturevalue(library), how)
+    network.compile("adam", "mse")
+    network.save_weights(str(path))
+    graph = architectures.mobilenet_v1(0.25, 32, classes=5, classifier_activation=None)
+    for given in (None, graph):
+        with pytest.raises(WeightsError, match=r"(?s)3 arrays belong to no layer.*norm\w*/vars/0 \(3,\)"):
+            read_model(path, graph=given)
+
+
+def test_the_state_of_an_optimizer_is_not_left_over(keras: Any, tmp_path: Path) -> None:
+    network = application(keras, "v1", classes=5)
+    network.compile("adam", "mse", metrics=["mae"])
+    network.optimizer.build(network.trainable_variables)
+    path = twin(network, pixels=False).save(tmp_path, ".weights.h5")
+    read_model(path, graph=architectures.mobilenet_v1(0.25, 32, classes=5))
+
+
+def test_a_graph_that_is_another_than_the_config_of_the_file_is_said(keras: Any, tmp_path: Path) -> None:
+    theirs = by_hand(keras, "relu")
+    source = theirs.save(tmp_path, ".keras")
+    note = read_model(source, graph=architectures.mobilenet_v1(0.25, 32, classes=5)).source["notes"]
+    assert "describes another network (relu, " in note
+    own = read_model(source)
+    assert "notes" not in own.source or "another network" not in own.source["notes"]
+    assert_answers_as(theirs, read_model(source, graph=own.graph))
+
+
+def test_a_softmax_over_one_class_in_a_whole_model_is_said(keras: Any, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="always return the value 1"):  # Keras says it, too
+        path = twin(application(keras, "v1", classes=1), pixels=False).save(tmp_path, ".keras")
+    assert "softmax over one class" in read_model(path).source["notes"]
+
+
+def test_convert_prints_what_was_given_and_keeps_it(keras: Any, tmp_path: Path) -> None:
+    source = by_hand(keras, "relu6").save(tmp_path, ".weights.h5")
+    out = tmp_path / "out.safetensors"
+    options = [*ARCH, "--classes", 5, "--activation", "softmax", "-o", out, "--json"]
+    document = json.loads(run("convert", source, *options)[1])
+    assert document["given"] == load(out).source["given"]
+    assert document["given"].endswith("epsilon 0.001, softmax after the classifier")
+
+
+# How pixels are scaled
+
+
+def rescaled_behind(keras: Any, kind: str) -> Twin:
+    """A network that rescales its pixels, though not first."""
+    layers = keras.layers
+    keras.backend.clear_session()
+    channels = 1 if kind == "concatenate" else 3
+    x = entrance = keras.Input((32, 32, channels))
+    if kind == "concatenate":
+        x = layers.Concatenate()([x, x, x])
+    elif kind == "branches":
+        x = layers.Concatenate()([layers.Rescaling(1 / 255)(x), layers.Rescaling(1 / 127.5, -1)(x)])
+    else:
+        x = {
+            "padding": layers.ZeroPadding2D(2),
+            "average": layers.AveragePooling2D(2),
+            "largest": layers.MaxPooling2D(),
+            "reshape": layers.Reshape((16, 64, 3)),
+            "dropout": layers.Dropout(0.1),
+            "linear": layers.Activation("linear"),
+        }[kind](x)
+    if kind != "branches":
+        x = layers.Rescaling(1 / 127.5, -1)(x)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, 2, activation="relu")(x))
+    return twin(keras.Model(entrance, layers.Dense(3, activation="softmax")(x)), pixels=True)
+
+
+@pytest.mark.parametrize(
+    "kind", ["concatenate", "branches", "padding", "average", "largest", "reshape", "dropout", "linear"]
+)
+def test_a_rescaling_is_found_wherever_it_stands(keras: Any, tmp_path: Path, kind: str) -> None:
+    theirs = rescaled_behind(keras, kind)
+    model = read_model(theirs.save(tmp_path, ".keras"))
+    assert model.scaling == RAW
+    assert "scaled" not in model.source.get("notes", "")
+    np.testing.assert_allclose(model.predict(theirs.x), theirs.y, atol=1e-5)
+
+
+def test_a_rescaling_behind_arithmetic_says_nothing_about_pixels(keras: Any, tmp_path: Path) -> None:
+    layers = keras.layers
+    entrance = keras.Input((32, 32, 3))
+    x = layers.Rescaling(2.0)(layers.Conv2D(4, 3)(entrance))
+    skipped = layers.Concatenate()([layers.Rescaling(2.0)(entrance), layers.Conv2D(4, 3, padding="same")(entrance)])
+    for y in (x, skipped):
+        network = keras.Model(entrance, layers.Dense(3)(layers.GlobalAveragePooling2D()(y)))
+        model = read_model(twin(network, pixels=False).save(tmp_path, ".keras"))
+        assert model.scaling == SYMMETRIC
+        assert "[-1, 1] is assumed" in model.source["notes"]
+
+
+def test_the_case_of_a_grey_image_three_times() -> None:
+    folder = real_file("cases", "rescaling_not_first")
+    oracle = np.load(folder / "oracle.npz")
+    model = read_model(folder / "grey_concat_rescaling.keras")
+    pixels = oracle["px_grey"]
+    np.testing.assert_allclose(model.predict(pixels.astype(np.float32)), oracle["grey"], atol=1e-5)

@@ -1,0 +1,222 @@
+"""What a config may hold: layers in both dialects of Keras against Keras itself, and what is refused by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from npmobilenet_weights_convert import read_model
+from npmobilenet_weights_convert.keras_config import TRAINING_ONLY
+
+from npmobilenet.errors import WeightsError
+from npmobilenet.reference.graph import Activation, BatchNormalization, Conv2D, DepthwiseConv2D, Rescaling
+from tests.helpers.keras_files import Twin, application, twin
+from tests.weights_convert.test_convert import check_equal, rounding
+
+Build = Callable[[Any, Any], Any]
+
+HEADS: dict[str, Build] = {
+    "activations inside": lambda k, x: k.layers.Conv2D(4, 3, activation="relu", name="a")(x),
+    "named activation": lambda k, x: k.layers.Activation("sigmoid")(x),
+    "average pooling": lambda k, x: k.layers.AveragePooling2D(3, strides=2, padding="same")(x),
+    "max pooling": lambda k, x: k.layers.MaxPooling2D()(x),
+    "separable": lambda k, x: k.layers.SeparableConv2D(5, 3, depth_multiplier=2, padding="same", activation="relu")(x),
+    "depth multiplier": lambda k, x: k.layers.DepthwiseConv2D(3, depth_multiplier=2, strides=2)(x),
+    "batch norm": lambda k, x: k.layers.BatchNormalization(epsilon=0.1, scale=False)(x),
+    "plain batch norm": lambda k, x: k.layers.BatchNormalization(center=False)(x),
+    "zero padding": lambda k, x: k.layers.ZeroPadding2D((1, 2))(x),
+    "softmax": lambda k, x: k.layers.Softmax()(k.layers.Flatten()(x)),
+    "relu": lambda k, x: k.layers.ReLU()(x),
+    "relu6": lambda k, x: k.layers.ReLU(6.0)(x),
+    "reshape": lambda k, x: k.layers.Dense(3)(k.layers.Reshape((-1, 6))(x)),
+    "hard sigmoid": lambda k, x: k.layers.Activation("hard_sigmoid")(x),
+    "hard sigmoid inside": lambda k, x: k.layers.Conv2D(2, 1, activation="hard_sigmoid")(x),
+    "branches": lambda k, x: k.layers.Add()([k.layers.ReLU()(x), k.layers.Conv2D(6, 1)(x), x]),
+    "products": lambda k, x: k.layers.Multiply()([x, k.layers.GlobalAveragePooling2D(keepdims=True)(x)]),
+    "concatenation": lambda k, x: k.layers.Concatenate()([x, k.layers.ReLU()(x)]),
+    "global max pooling": lambda k, x: k.layers.GlobalMaxPooling2D()(x),
+    "noise and dropout": lambda k, x: k.layers.GaussianNoise(0.1)(k.layers.SpatialDropout2D(0.3)(x)),
+    "arithmetic": lambda k, x: (2.0 - (x * 3.0 + 1.0)) / 4.0 - 0.5,
+    "arithmetic of layers": lambda k, x: (x + k.layers.ReLU()(x)) * x,
+    "relu6 of a dictionary": lambda k, x: k.layers.Conv2D(3, 1, activation="relu6" if k.__version__ > "3" else "relu")(
+        x
+    ),
+}
+
+
+def network(keras: Any, head: str) -> Twin:
+    keras.backend.clear_session()
+    image = keras.Input((12, 11, 3))
+    x = keras.layers.Conv2D(6, 3, strides=2, padding="same", use_bias=False)(image)
+    return twin(keras.Model(image, HEADS[head](keras, x)), pixels=False)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+@pytest.mark.parametrize("head", HEADS)
+def test_layers_of_a_config_answer_as_in_keras(
+    request: pytest.FixtureRequest, tmp_path: Path, library: str, head: str, suffix: str
+) -> None:
+    theirs = network(request.getfixturevalue(library), head)
+    model = read_model(theirs.save(tmp_path, suffix))
+    y = model.forward(theirs.x, backend="reference")
+    assert y.shape == theirs.y.shape
+    np.testing.assert_allclose(y, theirs.y, rtol=0, atol=rounding(len(model.graph.layers)) * np.abs(theirs.y).max())
+
+
+def test_hard_sigmoid_means_two_things(keras: Any, tf_keras: Any, tmp_path: Path) -> None:
+    """clip(0.2 x + 0.5, 0, 1) in Keras 2, relu6(x + 3) / 6 in Keras 3: 0.7 and 2/3 at x = 1."""
+    answers = {}
+    for library in (keras, tf_keras):
+        image = library.Input((1, 1, 1))
+        theirs = Twin(library.Model(image, library.layers.Activation("hard_sigmoid")(image)), np.empty(0), np.empty(0))
+        dense = library.Sequential([theirs.model, library.layers.Dense(1, use_bias=False, kernel_initializer="ones")])
+        dense.build((None, 1, 1, 1))
+        path = Twin(dense, np.empty(0), np.empty(0)).save(tmp_path, ".keras", library.__name__)
+        answers[library.__name__] = read_model(path).forward(np.ones((1, 1, 1, 1), np.float32)).item()
+    assert answers == pytest.approx({"keras": 2 / 3, "tf_keras": 0.7}, abs=1e-6)
+
+
+def test_a_separable_convolution_becomes_what_it_is(keras: Any, tmp_path: Path) -> None:
+    model = read_model(network(keras, "separable").save(tmp_path, ".keras"))
+    kinds = [type(layer) for layer in model.graph.layers[2:]]
+    assert kinds == [DepthwiseConv2D, Conv2D, Activation]
+
+
+def test_arithmetic_with_numbers_becomes_rescaling(keras: Any, tmp_path: Path) -> None:
+    model = read_model(network(keras, "arithmetic").save(tmp_path, ".keras"))
+    layers = [layer for layer in model.graph.layers if isinstance(layer, Rescaling)]
+    assert [(layer.scale, layer.offset) for layer in layers] == [(3, 0), (1, 1), (-1, 2), (0.25, 0), (1, -0.5)]
+
+
+REFUSED: dict[str, tuple[Build, str]] = {
+    "unknown": (lambda k, x: k.layers.LayerNormalization(name="n")(x), r"n \(LayerNormalization\): is not known"),
+    "dilation": (lambda k, x: k.layers.Conv2D(2, 3, dilation_rate=2, name="c")(x), r"c \(Conv2D\): has dilation_rate"),
+    "groups": (lambda k, x: k.layers.Conv2D(2, 3, groups=2, name="c")(x), r"c \(Conv2D\): has groups=2"),
+    "strides": (lambda k, x: k.layers.Conv2D(2, 3, strides=(1, 2), name="c")(x), r"c \(Conv2D\): has strides \(1, 2\)"),
+    "axis": (
+        lambda k, x: k.layers.BatchNormalization(axis=1, name="b")(x),
+        r"b \(BatchNorm.*\): normalises axis 1",
+    ),
+    "slope": (lambda k, x: k.layers.ReLU(negative_slope=0.1, name="r")(x), r"r \(ReLU\): has a negative slope"),
+    "ceiling": (lambda k, x: k.layers.ReLU(5.0, name="r")(x), r"r \(ReLU\): has max_value=5"),
+    "activation": (
+        lambda k, x: k.layers.Dense(2, activation="gelu", name="d")(x),
+        r"d \(Dense\): has the activ.* gelu",
+    ),
+    "lambda": (lambda k, x: k.layers.Lambda(lambda y: y, name="l")(x), r"l \(Lambda\): holds code"),
+    "scales": (lambda k, x: k.layers.Rescaling([1.0] * 6, name="r")(x), r"r \(Rescaling\): has a scale .* for each"),
+    "softmax": (lambda k, x: k.layers.Softmax(axis=1, name="s")(x), r"s \(Softmax\): goes along axis 1"),
+    "division": (lambda k, x: 1.0 / x, "a number divided by a layer"),
+}
+
+
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_the_graph_does_not_know_is_refused_by_name_and_class(
+    request: pytest.FixtureRequest, tmp_path: Path, library: str, case: str
+) -> None:
+    keras = request.getfixturevalue(library)
+    image = keras.Input((8, 8, 6))
+    build, message = REFUSED[case]
+    x = keras.layers.Dense(6)(image)
+    theirs = Twin(keras.Model(image, build(keras, x)), np.empty(0), np.empty(0))
+    with pytest.raises(WeightsError, match=message):
+        read_model(theirs.save(tmp_path, ".h5"))
+
+
+def test_all_unknown_layers_are_in_one_message(keras: Any, tmp_path: Path) -> None:
+    layers = keras.layers
+    base = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Conv2D(2, 3, groups=1), layers.LayerNormalization(name="one")]
+    )
+    base.name = "base"
+    model = keras.Sequential([base, layers.PReLU(name="two"), layers.Flatten(), layers.Dense(2, activation="gelu")])
+    theirs = Twin(model, np.empty(0), np.empty(0))
+    with pytest.raises(WeightsError, match=r"(?s)3 layers.*base/one \(LayerNorm.*two \(PReLU\).*dense.* \(Dense\)"):
+        read_model(theirs.save(tmp_path, ".keras"))
+
+
+def test_channels_first_is_refused(keras: Any, tmp_path: Path) -> None:
+    import json
+    import zipfile
+
+    path = Twin(application(keras, "v1"), np.empty(0), np.empty(0)).save(tmp_path, ".keras")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = members["config.json"].replace(b"channels_last", b"channels_first")
+    assert json.loads(config)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, config if name == "config.json" else content)
+    with pytest.raises(WeightsError, match=r"conv1 \(Conv2D\): has the channels first"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+def test_wiring_that_the_graph_cannot_have_is_refused(
+    request: pytest.FixtureRequest, tmp_path: Path, library: str
+) -> None:
+    keras = request.getfixturevalue(library)
+    a, b = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
+    shared = keras.layers.Conv2D(3, 1, name="shared")
+    vector = keras.Input((3,))
+    models = {
+        "used more than once": keras.Model(a, shared(shared(a))),
+        "2 inputs; one is possible": keras.Model([a, b], keras.layers.Add()([shared(a), b])),
+        "2 outputs; one is possible": keras.Model(a, [shared(a), keras.layers.Dense(2)(a)]),
+        "an input of .batch, H, W, C. is needed": keras.Model(vector, keras.layers.Dense(2)(vector)),
+    }
+    for reason, model in models.items():
+        with pytest.raises(WeightsError, match=reason):
+            read_model(Twin(model, np.empty(0), np.empty(0)).save(tmp_path, ".keras"))
+
+
+def test_layers_that_are_left_out_do_nothing_at_inference(keras: Any) -> None:
+    """The list is checked against Keras: each layer, called as at inference, hands its input on."""
+    x = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
+    numbers: dict[str, tuple[Any, ...]] = {"RandomTranslation": (0.2, 0.2), "RandomPosterization": (4,)}
+    plain = ("AugMix", "CutMix", "MixUp", "RandAugment", "Equalization", "Identity", "ActivityRegularization")
+    plain += ("RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur", "RandomGrayscale")
+    plain += ("RandomInvert", "RandomPerspective", "RandomShear", "Solarization", "RandomColorJitter")
+    for name in sorted(TRAINING_ONLY):
+        if hasattr(keras.layers, name):
+            layer = getattr(keras.layers, name)(*numbers.get(name, () if name in plain else (0.5,)))
+            np.testing.assert_array_equal(np.asarray(layer(x, training=False)), x, err_msg=name)
+
+
+def test_batch_normalisation_by_the_statistics_of_the_batch_is_refused(tf_keras: Any, tmp_path: Path) -> None:
+    image = tf_keras.Input((8, 8, 3))
+    model = tf_keras.Model(image, tf_keras.layers.BatchNormalization(name="b")(image, training=True))
+    with pytest.raises(WeightsError, match=r"b \(BatchNormalization\): is called with training=True"):
+        read_model(Twin(model, np.empty(0), np.empty(0)).save(tmp_path, ".h5"))
+
+
+def test_a_sequential_model_that_never_saw_its_input_is_refused(keras: Any, tmp_path: Path) -> None:
+    import json
+    import zipfile
+
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.BatchNormalization()])
+    path = Twin(model, np.empty(0), np.empty(0)).save(tmp_path, ".keras")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members["config.json"])
+    del config["config"]["layers"][0], config["config"]["build_input_shape"], config["build_config"]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, json.dumps(config) if name == "config.json" else content)
+    with pytest.raises(WeightsError, match=r"an input of \(batch, H, W, C\) is needed"):
+        read_model(path)
+
+
+def test_batch_normalisation_keeps_the_epsilon_of_its_config(keras: Any, tmp_path: Path) -> None:
+    model = read_model(network(keras, "batch norm").save(tmp_path, ".keras"))
+    layer = next(layer for layer in model.graph.layers if isinstance(layer, BatchNormalization))
+    assert (layer.epsilon, layer.scale, layer.center) == (0.1, False, True)
+    assert "gamma" not in model.graph.params_of(layer)
+
+
+def test_an_input_of_one_channel_is_possible(keras: Any, tmp_path: Path) -> None:
+    theirs = twin(application(keras, "v1", input_shape=(32, 48, 1)), pixels=False)
+    check_equal(read_model(theirs.save(tmp_path, ".keras")), theirs)

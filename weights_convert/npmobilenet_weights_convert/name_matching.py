@@ -1,0 +1,216 @@
+"""Which array of a file is which parameter of the graph.
+
+Keras itself loads weight files by order, without a look at names, and the names inside are those of the year when the
+file was made. So three ways are tried, and the first under which every array fits is taken:
+
+    today's names          the layer has the name that the graph gives it
+    names of the past      one table a family, below
+    layer order            as Keras does, and only if kind, array name and shape fit everywhere
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
+
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.shapes import Shape
+from npmobilenet_weights_convert.keras_file import Contents, StoredArray, StoredLayer
+
+TODAY = "today's names"
+PAST = "names of the past"
+ORDER = "layer order"
+
+PAST_NAMES: dict[str, tuple[tuple[str, str], ...]] = {
+    "MobileNetV2 of 2018": (
+        (r"mobl0_conv_0_(depthwise|project)", r"expanded_conv_\1"),
+        (r"bn0_conv_0_bn_(depthwise|project)", r"expanded_conv_\1_BN"),
+        (r"mobl(\d+)_conv_\1_(expand|depthwise|project)", r"block_\1_\2"),
+        (r"bn(\d+)_conv_\1_bn_(expand|depthwise|project)", r"block_\1_\2_BN"),
+        (r"Logits", r"predictions"),
+    ),
+    "MobileNetV3 of 2020": (
+        (r"Conv(_\d)?", r"conv\1"),
+        (r"Conv(_\d)?/BatchNorm", r"conv\1_bn"),
+        (r"(expanded_conv(?:_\d+)?)/(expand|depthwise|project)", r"\1_\2"),
+        (r"(expanded_conv(?:_\d+)?)/(expand|depthwise|project)/BatchNorm", r"\1_\2_bn"),
+        (r"(expanded_conv(?:_\d+)?)/squeeze_excite/Conv(_1)?", r"\1_squeeze_excite_conv\2"),
+        (r"Logits", r"logits"),
+    ),
+}
+"""Layer names that Keras once gave, as patterns, and what they are called today."""
+
+LEAVES = {"depthwise_conv2d": {"kernel": ("kernel", "depthwise_kernel")}}
+"""Array names that changed: Keras 2 calls a depthwise kernel `depthwise_kernel`."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the arrays of one Keras layer belong.
+
+    Args:
+        name: the layer's name, `outer/inner` inside a nested model.
+        kind: its class in snake case.
+        path: where a `.weights.h5` has it; "" if that is not known.
+        arrays: Keras's name of every array, in Keras's order, and its name in the graph.
+    """
+
+    name: str
+    kind: str
+    path: str
+    arrays: tuple[tuple[str, str], ...]
+
+
+Pairs = list[tuple[StoredLayer | None, Place | None]]
+
+
+def snake_case(class_name: str) -> str:
+    """ "depthwise_conv2d" of "DepthwiseConv2D": the names of folders in a `.weights.h5`."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def places_of(graph: Graph) -> list[Place]:
+    """The places of a graph whose layers are Keras layers one to one."""
+    return [
+        Place(layer.name, snake_case(layer.type), "", tuple((array, f"{layer.name}/{array}") for array in arrays))
+        for layer in graph.layers
+        if (arrays := graph.params_of(layer))
+    ]
+
+
+def attempts(contents: Contents, places: Sequence[Place]) -> Iterator[tuple[str, Pairs]]:
+    """Every way to lay the layers of a file beside the places, the most certain first."""
+    layers = contents.layers
+    if any(layer.name for layer in layers):
+        yield TODAY, _pair_by_name(layers, places, lambda name: name)
+    if not contents.numbered:
+        for table, rules in PAST_NAMES.items():
+            yield f"{PAST}: {table}", _pair_by_name(layers, places, partial(_rename, rules=rules))
+    if contents.numbered and all(place.path for place in places):
+        yield ORDER, _pair(layers, places, lambda layer: layer.path, lambda place: place.path)
+    elif _is_ordered(contents):
+        yield ORDER, _pair_by_order(contents, places)
+
+
+def have_same_names(own: Graph, published: Graph) -> bool:
+    """Whether the layers with arrays are called as in a published graph, today or in the past."""
+    names = {layer.name for layer in own.layers if own.params_of(layer)}
+    wanted = {layer.name for layer in published.layers if published.params_of(layer)}
+    return any({_rename(name, rules) for name in names} == wanted for rules in ((), *PAST_NAMES.values()))
+
+
+def problems(pairs: Pairs, shapes: Mapping[str, Shape] | None) -> list[str]:
+    """What does not fit, one line an array; shapes are not looked at where none are given."""
+    lines: list[str] = []
+    for layer, place in pairs:
+        if layer is None or place is None:
+            lines += [f"missing: {name}{_shape(shapes, name)}" for _, name in (place.arrays if place else ())]
+            lines += [f"unexpected: {_title(layer, i)} {a.shape}" for i, a in enumerate(layer.arrays if layer else ())]
+        elif layer.kind and layer.kind != place.kind:
+            lines.append(f"wrong kind: {layer.name or layer.path} is a {layer.kind}, {place.name} a {place.kind}")
+        else:
+            lines += _array_problems(layer, place, shapes)
+    return lines
+
+
+def assignment(pairs: Pairs) -> Iterator[tuple[str, StoredArray]]:
+    """Name in the graph and array of the file, for all that can be told apart; shapes are not looked at."""
+    for layer, place in pairs:
+        if layer is not None and place is not None:
+            for name, index in _indices(layer, place):
+                if name is not None and index is not None:
+                    yield name, layer.arrays[index]
+
+
+def _array_problems(layer: StoredLayer, place: Place, shapes: Mapping[str, Shape] | None) -> Iterator[str]:
+    for name, index in _indices(layer, place):
+        if index is None and name is not None:
+            yield f"missing: {name}{_shape(shapes, name)}"
+        elif name is None and index is not None:
+            yield f"unexpected: {_title(layer, index)} {layer.arrays[index].shape}"
+        elif name is not None and index is not None and shapes and layer.arrays[index].shape != shapes[name]:
+            yield f"wrong shape: {_title(layer, index)} is {layer.arrays[index].shape}, {name} needs {shapes[name]}"
+
+
+def _indices(layer: StoredLayer, place: Place) -> Iterator[tuple[str | None, int | None]]:
+    """Name in the graph and index in the file of every array of one layer, None where one side has none.
+
+    By the array's own name where the file tells it, else by Keras's order.
+    """
+    free = list(range(len(layer.arrays)))
+    for position, (leaf, name) in enumerate(place.arrays):
+        accepted = LEAVES.get(place.kind, {}).get(leaf, (leaf,))
+        found = [i for i in free if layer.arrays[i].leaf in accepted or (not layer.arrays[i].leaf and i == position)]
+        free = [i for i in free if i not in found[:1]]
+        yield name, found[0] if found else None
+    for index in free:
+        yield None, index
+
+
+def _pair_by_name(layers: Sequence[StoredLayer], places: Sequence[Place], rename: Callable[[str], str]) -> Pairs:
+    """Layers and places of one name, which some files do not have in full."""
+    known = {place.name for place in places}
+
+    def name(layer: StoredLayer) -> str:
+        full, group = rename(layer.name), rename(layer.group)
+        if full in known or group in known:
+            return full if full in known else group
+        # a model inside a model inside a model: Keras 2 leaves out the one in the middle
+        inside = layer.name.removeprefix(f"{layer.group}/")
+        ends = [name for name in known if name.startswith(f"{layer.group}/") and name.endswith(f"/{inside}")]
+        return min(ends, key=len, default=full)
+
+    return _pair(layers, places, name, lambda place: place.name)
+
+
+def _pair(
+    layers: Sequence[StoredLayer],
+    places: Sequence[Place],
+    layer_key: Callable[[StoredLayer], str],
+    place_key: Callable[[Place], str],
+) -> Pairs:
+    free = {place_key(place): place for place in places}
+    pairs: Pairs = [(layer, free.pop(layer_key(layer), None)) for layer in layers if layer.arrays]
+    return pairs + [(None, place) for place in free.values()]
+
+
+def _pair_by_order(contents: Contents, places: Sequence[Place]) -> Pairs:
+    """The n-th layer and the n-th place; where the file has layers by class, those of each class."""
+    layers = [layer for layer in contents.layers if layer.arrays]
+    if not contents.numbered:
+        return list(zip_longest(layers, places))
+    pairs: Pairs = []
+    for kind in dict.fromkeys([*(layer.kind for layer in layers), *(place.kind for place in places)]):
+        pairs += zip_longest((la for la in layers if la.kind == kind), (p for p in places if p.kind == kind))
+    return pairs
+
+
+def _is_ordered(contents: Contents) -> bool:
+    """Whether the order of the file says anything.
+
+    Nested models write what is trained before what is not, and numbered layers of one class in two models have no
+    order among each other.
+    """
+    if not contents.numbered:
+        return not contents.is_nested
+    homes = {(layer.kind, layer.path.rpartition("/")[0]) for layer in contents.layers}
+    return len(homes) == len({kind for kind, _ in homes})
+
+
+def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:
+    for pattern, replacement in rules:
+        if match := re.fullmatch(pattern, name):
+            return match.expand(replacement)
+    return name
+
+
+def _title(layer: StoredLayer | None, index: int) -> str:
+    if layer is None:
+        return ""
+    return f"{layer.name or layer.path}/{layer.arrays[index].leaf or index}"
+
+
+def _shape(shapes: Mapping[str, Shape] | None, name: str) -> str:
+    return f" {shapes[name]}" if shapes else ""

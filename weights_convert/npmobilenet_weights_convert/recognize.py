@@ -1,0 +1,143 @@
+"""Which published network a file of weights belongs to, told from its arrays alone.
+
+There is no list of what a network's file looks like: `architectures` builds the candidates, and what fits is it. The
+arrays say everything but the input size, which the published files have in their names.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import PurePath
+from typing import Any
+
+from npmobilenet.architectures import ARCHITECTURES
+from npmobilenet.errors import ShapeError
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.shapes import Shape
+from npmobilenet_weights_convert.keras_file import Contents
+from npmobilenet_weights_convert.name_matching import Pairs, assignment, attempts, places_of, problems
+
+DEFAULT_RESOLUTION = 224
+RESOLUTIONS = (96, 128, 160, 192, 224)  # of the published files
+PUBLISHED_ALPHAS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+ALPHAS = (*PUBLISHED_ALPHAS, *(percent / 100 for percent in range(5, 201) if percent / 100 not in PUBLISHED_ALPHAS))
+IMAGENET_CLASSES = 1000
+
+VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = tuple(
+    (arch, options | {"include_top": include_top})
+    for arch, options in (
+        ("mobilenet_v1", {}),
+        ("mobilenet_v1", {"shallow": True}),
+        ("mobilenet_v2", {}),
+        ("mobilenet_v3_large", {}),
+        ("mobilenet_v3_small", {}),
+        ("mobilenet_v3_large", {"minimalistic": True}),
+        ("mobilenet_v3_small", {"minimalistic": True}),
+    )
+    for include_top in (True, False)
+)
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """The network that a file fits best.
+
+    Args:
+        arch: name of the architecture.
+        arguments: what builds it, without resolution.
+        matched_by: which of the three ways of `matching` it was.
+        pairs: the file's layers beside the graph's.
+        complaints: what does not fit; nothing where the network is known for sure.
+    """
+
+    arch: str
+    arguments: Mapping[str, Any]
+    matched_by: str
+    pairs: Pairs
+    complaints: tuple[str, ...]
+
+    def graph(self, **arguments: Any) -> Graph:
+        """The network, with further arguments."""
+        return ARCHITECTURES[self.arch](**self.arguments, **arguments)
+
+    def __str__(self) -> str:
+        top = "without top"
+        if self.arguments["include_top"]:
+            classes = self.arguments["classes"]
+            background = " (ImageNet and a background class)" if classes == IMAGENET_CLASSES + 1 else ""
+            top = f"{classes} output{'' if classes == 1 else 's'}{background}"
+        extra = [name for name in ("minimalistic", "shallow") if self.arguments.get(name)]
+        return ", ".join([self.arch, *extra, f"alpha {self.arguments['alpha']:g}", top])
+
+
+def recognise(contents: Contents) -> Recognised | None:
+    """The published network that the arrays of a file are for.
+
+    Returns:
+        The one without complaints, else the one with the fewest; None where not even half of the arrays fit one.
+    """
+    stored = sum(len(layer.arrays) for layer in contents.layers)
+    best: tuple[int, str, dict[str, Any], str, Pairs] | None = None
+    for arch, options in VARIANTS:
+        graph = ARCHITECTURES[arch](**options)
+        for matched_by, pairs in attempts(contents, places_of(graph)):
+            wrong = len(problems(pairs, None))
+            if best is None or wrong < best[0]:
+                best = wrong, arch, options, matched_by, pairs
+        if best and best[0] == 0:
+            break
+    if best is None or best[0] > stored / 2:
+        return None
+    _, arch, options, matched_by, pairs = best
+    arguments = options | dict(_sizes(arch, options, pairs))
+    alpha = _alpha(arch, arguments, pairs)
+    arguments |= {"alpha": alpha}
+    return Recognised(arch, arguments, matched_by, pairs, tuple(problems(pairs, _shapes(arch, arguments))))
+
+
+def resolution_in(file: str) -> int | None:
+    """The input size that a published file has in its name, such as 160 in `mobilenet_2_5_160_tf_no_top.h5`."""
+    numbers = [int(digits) for digits in re.findall(r"(?<![\d.])\d{2,3}(?![\d.]*\d)", PurePath(file).stem)]
+    found = [size for size in numbers if size in RESOLUTIONS]
+    return found[-1] if found else None
+
+
+def _sizes(arch: str, options: Mapping[str, Any], pairs: Pairs) -> Iterator[tuple[str, int]]:
+    """What the arrays say besides alpha: channels of the image, filters a channel, classes."""
+    kernels = {name: array.shape for name, array in assignment(pairs) if name.endswith("/kernel")}
+    graph = ARCHITECTURES[arch](**options)
+    names = [name for name in graph.params if name.endswith("/kernel")]
+    first, last = kernels.get(names[0], ()), kernels.get(names[-1], ())
+    if len(first) == 4:
+        yield "channels", first[2]
+    if options["include_top"]:
+        yield "classes", last[-1] if last else IMAGENET_CLASSES
+    if arch == "mobilenet_v1":
+        depthwise = kernels.get(names[1], ())
+        yield "depth_multiplier", depthwise[3] if len(depthwise) == 4 else 1
+
+
+def _alpha(arch: str, arguments: Mapping[str, Any], pairs: Pairs) -> float:
+    """The width multiplier under which the most arrays have their shapes; of several, the published one."""
+    best, fewest = 1.0, len(pairs) * 10
+    for alpha in ALPHAS:
+        shapes = _shapes(arch, {**arguments, "alpha": alpha})
+        misfits = sum(array.shape != shapes.get(name) for name, array in assignment(pairs))
+        if misfits == 0:
+            return alpha
+        if misfits < fewest:
+            best, fewest = alpha, misfits
+    return best
+
+
+def _shapes(arch: str, arguments: Mapping[str, Any]) -> Mapping[str, Shape]:
+    return _built_shapes(arch, tuple(arguments.items()))
+
+
+@lru_cache(maxsize=2 * len(ALPHAS))
+def _built_shapes(arch: str, arguments: tuple[tuple[str, Any], ...]) -> Mapping[str, Shape]:
+    try:
+        return ARCHITECTURES[arch](**dict(arguments)).params
+    except ShapeError:
+        return {}
