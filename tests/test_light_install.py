@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.helpers.real_files import ROOT
 
 from npmobilenet.hub.load import load
+from tests.helpers.real_files import ROOT
 
 PROGRAM = """
 import sys

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from tests.helpers.real_files import ROOT
 
 HEAVY = [

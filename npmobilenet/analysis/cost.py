@@ -41,7 +41,7 @@ from npmobilenet.reference.graph import (
     Rescaling,
     Reshape,
 )
-from npmobilenet.reference.shapes import Shape
+from npmobilenet.types import Shape
 
 KERNEL_LAYERS = (Conv2D, DepthwiseConv2D, Dense)
 VIEWS = (Input, Reshape, Flatten, Dropout)  # hand their input on without moving a byte
@@ -268,7 +268,7 @@ CONVENTIONS: Mapping[str, Convention] = {
                    "Keras's table of applications, \"Size\"", lambda graph: 4 * graph.total_params),
         Convention("keras_depth", "layers", "layers that have parameters",
                    "Keras's table of applications, \"Depth\"",
-                   lambda graph: sum(bool(graph.params_of(layer)) for layer in graph.layers)),
+                   lambda graph: sum(bool(graph.param_shapes_of(layer)) for layer in graph.layers)),
         Convention("activations", "values", "outputs of convolutions and dense layers",
                    "timm's benchmark tables", lambda graph: _values(graph, _has_kernel)),
     )
@@ -317,7 +317,7 @@ class SeparableCost:
     @property
     def weights(self) -> dict[str, int]:
         """Weights of the standard, the depthwise and the pointwise kernel, and of the separable pair."""
-        return self._each(lambda layer, x: prod(layer.params(x)["kernel"]))
+        return self._each(lambda layer, x: prod(layer.param_shapes(x)["kernel"]))
 
     @property
     def macs(self) -> dict[str, int]:
@@ -353,7 +353,7 @@ def count_multiplications(layer: Layer, *inputs: Shape) -> int:
         inputs: shapes of what it reads, without the batch axis.
     """
     tally = _Tally()
-    params = {name: tally.array(shape) for name, shape in layer.params(*inputs).items()}
+    params = {name: tally.array(shape) for name, shape in layer.param_shapes(*inputs).items()}
     layer.apply(params, *(tally.array((1, *shape)) for shape in inputs))
     return tally.multiplications
 
@@ -391,7 +391,7 @@ class _Counting:
 
 def _layer_cost(graph: Graph, layer: Layer, itemsize: int) -> LayerCost:
     inputs, output = graph.input_shapes(layer), graph.shapes[layer.name]
-    params = {name: prod(shape) for name, shape in graph.params_of(layer).items()}
+    params = {name: prod(shape) for name, shape in graph.param_shapes_of(layer).items()}
     trainable = sum(size for name, size in params.items() if name not in layer.non_trainable)
     moves = not isinstance(layer, VIEWS)
     return LayerCost(
@@ -436,7 +436,7 @@ def _values(graph: Graph, chosen: Callable[[Layer], bool]) -> int:
 
 
 def _params(graph: Graph, arrays: Iterable[str]) -> int:
-    return sum(prod(shape) for name, shape in graph.params.items() if name.rsplit("/", 1)[1] in arrays)
+    return sum(prod(shape) for name, shape in graph.param_shapes.items() if name.rsplit("/", 1)[1] in arrays)
 
 
 def _macs(graph: Graph, position: int) -> int:

@@ -39,13 +39,11 @@ from npmobilenet.reference.graph import (
     Input,
     Layer,
     Multiply,
-    Params,
     Rescaling,
     Reshape,
     Window,
 )
-from npmobilenet.reference.ops import Array
-from npmobilenet.reference.shapes import Pair, Shape
+from npmobilenet.types import Array, Pair, Params, Shape
 
 ELEMENTWISE = (BatchNormalization, Activation, Rescaling, Add, Multiply, Reshape, Flatten, Dropout)
 ROWWISE = (Window, BatchNormalization, Activation, Rescaling, Add)
@@ -478,7 +476,8 @@ def _run_step(step: Step, params: Params, views: Mapping[str, Array]) -> None:
     inputs = [piece.of(views[piece.tensor]) for piece in step.reads]
     y = step.writes.of(views[step.writes.tensor])
     arrays = {
-        name: _part(step, name, params[f"{layer.name}/{name}"]) for name in layer.params(*(x.shape[1:] for x in inputs))
+        name: _part(step, name, params[f"{layer.name}/{name}"])
+        for name in layer.param_shapes(*(x.shape[1:] for x in inputs))
     }
     if step.scratch is not None:
         _depthwise_over_its_input(layer, arrays, inputs[0], y, views[step.scratch][0])  # type: ignore[arg-type]

@@ -221,7 +221,7 @@ def _architecture_row(graph: Graph, layer: Layer) -> tuple[str, str, str]:
         return "Avg Pool / s1", _times(x[:2]), size
     if isinstance(layer, Activation):
         return "Softmax / s1", "Classifier", size
-    kernel = graph.params_of(layer)["kernel"]
+    kernel = graph.param_shapes_of(layer)["kernel"]
     if kind_of(layer, x) == "Fully connected":
         return "FC / s1", _times(kernel[2:]), size
     if isinstance(layer, DepthwiseConv2D):

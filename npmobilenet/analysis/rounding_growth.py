@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npmobilenet.errors import NpMobileNetError
-from npmobilenet.reference.graph import Graph, Input, Layer, Params
-from npmobilenet.reference.ops import Array
+from npmobilenet.reference.graph import Graph, Input, Layer
 from npmobilenet.reference.rounding import layer_bound, network_bounds
-from npmobilenet.reference.shapes import Shape
+from npmobilenet.types import Array, Params, Shape
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -129,7 +128,7 @@ def draw_growth(errors: Iterable[LayerError], path: str | PathLike[str], title: 
 def _own_bound(graph: Graph, params: Params, layer: Layer, alive: Params) -> Array:
     if isinstance(layer, Input):
         return np.zeros(alive[layer.name].shape)
-    arrays = {array: params[f"{layer.name}/{array}"] for array in graph.params_of(layer)}
+    arrays = {array: params[f"{layer.name}/{array}"] for array in graph.param_shapes_of(layer)}
     return layer_bound(layer, arrays, *(alive[source] for source in layer.inputs))
 
 

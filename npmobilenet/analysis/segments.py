@@ -37,11 +37,9 @@ from npmobilenet.reference.graph import (
     Graph,
     Input,
     Layer,
-    Params,
 )
-from npmobilenet.reference.ops import Array
 from npmobilenet.reference.rounding import RSQRT_ROUNDINGS, gamma, layer_bound
-from npmobilenet.reference.shapes import Shape
+from npmobilenet.types import Array, Params, Shape
 
 FOLDING = 1 + RSQRT_ROUNDINGS + 1 + 1
 """Roundings of a kernel that batch normalisation was folded into: var + epsilon and its root, gamma, the product."""
@@ -282,7 +280,7 @@ def segment_to(
             elif source not in needed:
                 stack.append(source)
     steps = tuple(
-        Step(layer, {array: params[f"{layer.name}/{array}"] for array in graph.params_of(layer)})
+        Step(layer, {array: params[f"{layer.name}/{array}"] for array in graph.param_shapes_of(layer)})
         for layer in graph.layers
         if layer.name in needed
     )
@@ -305,7 +303,7 @@ def check_fit(graph: Graph, steps: Sequence[Step], inputs: Mapping[str, Array]) 
     for step in steps:
         sources = tuple(shapes[source] for source in step.layer.inputs)
         try:
-            fits = step.layer.params(*sources) == graph.params_of(step.layer)
+            fits = step.layer.param_shapes(*sources) == graph.param_shapes_of(step.layer)
             shapes[step.layer.name] = step.layer.output_shape(*sources)
         except (IndexError, ValueError) as error:
             raise ShapeError(f"{step.layer.name}: cannot be computed from {sources}: {error}") from None

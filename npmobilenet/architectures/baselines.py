@@ -20,7 +20,7 @@ from npmobilenet.reference.graph import (
     Graph,
     MaxPooling2D,
 )
-from npmobilenet.reference.shapes import Padding
+from npmobilenet.types import Padding
 
 VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # channels, stage by stage
 

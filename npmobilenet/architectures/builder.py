@@ -15,7 +15,7 @@ from npmobilenet.reference.graph import (
     Layer,
     ZeroPadding2D,
 )
-from npmobilenet.reference.shapes import Padding, Shape
+from npmobilenet.types import Padding, Shape
 
 
 class Builder:

@@ -24,7 +24,8 @@ from npmobilenet.reference.graph import (
     Rescaling,
     Reshape,
 )
-from npmobilenet.reference.shapes import Padding, downsampling_padding, make_divisible
+from npmobilenet.reference.shapes import downsampling_padding, make_divisible
+from npmobilenet.types import Padding
 
 Resolution = int | tuple[int, int]
 """Side of a square image in pixels, or (H, W)."""

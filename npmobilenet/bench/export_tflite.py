@@ -15,8 +15,8 @@ from ai_edge_litert.schema_py_generated import ActivationFunctionType, BuiltinOp
 from npmobilenet.compiler.passes import Op, Ops
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.reference.graph import Activation
-from npmobilenet.reference.ops import Array
-from npmobilenet.reference.shapes import Shape, resolve_padding
+from npmobilenet.reference.shapes import resolve_padding
+from npmobilenet.types import Array, Shape
 
 VERSION = 3  # of the format
 IDENTIFIER = b"TFL3"

@@ -17,7 +17,7 @@ from npmobilenet.compiler.passes import fuse
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.models.model import Model
 from npmobilenet.output import waiting
-from npmobilenet.reference.ops import Array
+from npmobilenet.types import Array
 
 TOLERANCE = 2.0**-10  # of the largest output: half of what one rounding to bfloat16 does; float32 stays far below
 FLOPS = 2  # of one multiply-add

@@ -6,7 +6,7 @@ import numpy as np
 
 from npmobilenet.models.model import Model, made_up_pixels
 from npmobilenet.reference.graph import BatchNormalization, DepthwiseConv2D, Graph
-from npmobilenet.reference.ops import Array
+from npmobilenet.types import Array
 
 
 def random_model(graph: Graph, seed: int = 0) -> Model:
@@ -20,7 +20,7 @@ def random_model(graph: Graph, seed: int = 0) -> Model:
     rng = np.random.default_rng(seed)
     params: dict[str, Array] = {}
     for layer in graph.layers:
-        for array, shape in graph.params_of(layer).items():
+        for array, shape in graph.param_shapes_of(layer).items():
             values = rng.normal(0, 0.2, shape)
             if array == "kernel":
                 fan_in = prod(shape[:2]) if isinstance(layer, DepthwiseConv2D) else prod(shape[:-1])

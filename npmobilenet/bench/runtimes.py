@@ -17,7 +17,7 @@ import numpy as np
 
 from npmobilenet.compiler.passes import Ops
 from npmobilenet.errors import NpMobileNetError
-from npmobilenet.reference.ops import Array
+from npmobilenet.types import Array
 
 Run = Callable[[], Array]
 

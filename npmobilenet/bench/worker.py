@@ -20,7 +20,7 @@ import numpy as np
 from npmobilenet.bench.runtimes import PEERS
 from npmobilenet.models.model import Model
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.ops import Array
+from npmobilenet.types import Array
 
 if TYPE_CHECKING:
     from npmobilenet.compiler.engine import Plan

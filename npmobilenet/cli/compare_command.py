@@ -17,7 +17,7 @@ from npmobilenet.porting.diagnose.dump_matching import Matched, match, read_mapp
 from npmobilenet.porting.diagnose.dumps import RUNNABLE, read_dump
 from npmobilenet.porting.diagnose.mistakes.input_mistakes import Picture
 from npmobilenet.porting.diagnose.walk import Comparison, Finding
-from npmobilenet.reference.ops import Array
+from npmobilenet.types import Array
 
 NOTHING_COMPARED = 2
 ROWS = 10  # wrong layers listed without --per-layer

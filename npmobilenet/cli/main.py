@@ -31,7 +31,7 @@ from npmobilenet.hub.registry import KNOWN_MODELS, KnownModel, converted_path
 from npmobilenet.models.model import RAW, SYMMETRIC, UNIT, Model
 from npmobilenet.models.preprocessing import file_suffixes
 from npmobilenet.output import json_text, print_json, print_json_list, print_table, progress_bar, waiting
-from npmobilenet.reference.ops import Array
+from npmobilenet.types import Array
 
 COMPILING = "compiling the kernels for this CPU"
 BAR = 24  # length of a probability of 1, in characters

@@ -26,8 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from npmobilenet.compiler.passes import Op, Ops
 from npmobilenet.compiler.scheduling import CACHE, FLOAT_BYTES, Place, Step
 from npmobilenet.reference.graph import Rescaling
-from npmobilenet.reference.ops import Array
-from npmobilenet.reference.shapes import Shape
+from npmobilenet.types import Array, Shape
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 STRIP_PIXELS = 56  # output pixels of a strip, where they fit into CACHE

@@ -26,7 +26,7 @@ from npmobilenet.compiler.passes import apply, fuse
 from npmobilenet.compiler.scheduling import FLOAT_BYTES, Place, Step, allocate, group
 from npmobilenet.errors import NpMobileNetError, ShapeError
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.ops import Array
+from npmobilenet.types import Array
 
 NOT_COMPILED = Native(lambda *_: 0, {})
 PLANS = 4  # image sizes whose plans an engine keeps: each holds a packed copy of the weights

@@ -43,8 +43,7 @@ from npmobilenet.reference.graph import (
     Window,
     ZeroPadding2D,
 )
-from npmobilenet.reference.ops import Array
-from npmobilenet.reference.shapes import Pair, Shape
+from npmobilenet.types import Array, Pair, Shape
 
 FUSED_ACTIVATIONS = ("linear", "relu", "relu6", "hard_swish", "hard_sigmoid")
 SINGLE_ACTIVATIONS = ("softmax", "sigmoid")  # that have a kernel of their own
@@ -345,7 +344,7 @@ def _lowered(graph: Graph, layer: Layer, params: Mapping[str, Array], inputs: tu
         return []
     if isinstance(layer, Input):
         return [replace(op, kind="input", layer=None)]
-    arrays = {array: np.asarray(params[f"{layer.name}/{array}"]) for array in graph.params_of(layer)}
+    arrays = {array: np.asarray(params[f"{layer.name}/{array}"]) for array in graph.param_shapes_of(layer)}
     if isinstance(layer, BatchNormalization):
         return [replace(op, kind="norm", arrays=arrays)]
     if isinstance(layer, Add | Multiply):

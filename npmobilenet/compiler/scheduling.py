@@ -13,7 +13,7 @@ from npmobilenet_kernels.vector import ADDRESS_BYTES
 
 from npmobilenet.compiler.passes import SINGLE_ACTIVATIONS, Op, Ops
 from npmobilenet.reference.graph import Rescaling
-from npmobilenet.reference.shapes import Shape
+from npmobilenet.types import Shape
 
 FLOAT_BYTES = 4
 CACHE = 384 * 1024  # bytes of second-level cache that a strip and its weights may fill

@@ -32,8 +32,8 @@ from npmobilenet.errors import ImageError, KernelError, NpMobileNetError, ShapeE
 from npmobilenet.files import write_atomically
 from npmobilenet.models.labels import Label, decode_predictions, label_pairs
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.ops import Array, global_average_pool, rescale
-from npmobilenet.reference.shapes import Shape
+from npmobilenet.reference.ops import global_average_pool, rescale
+from npmobilenet.types import Array, Shape
 
 if TYPE_CHECKING:
     from npmobilenet.compiler.engine import Engine
@@ -69,7 +69,7 @@ class Model:
 
     Args:
         graph: the network.
-        params: float32 arrays by `layer/array`, exactly those of `graph.params`.
+        params: float32 arrays by `layer/array`, exactly those of `graph.param_shapes`.
         scaling: from pixels in 0..255 to the network's input.
         labels: (wnid, label) of every class, or nothing.
         background: output 0 stands for none of the labels.
@@ -278,7 +278,7 @@ class Model:
 
         from safetensors.numpy import save
 
-        tensors = {name: np.ascontiguousarray(self.params[name]) for name in self.graph.params}
+        tensors = {name: np.ascontiguousarray(self.params[name]) for name in self.graph.param_shapes}
         document = {
             "format": FORMAT,
             "version": version("npmobilenet"),
@@ -323,7 +323,7 @@ class Model:
                 document["source"],
                 document["self_check"],
             )
-            arrays = {name: tensors[name] for name in graph.params}
+            arrays = {name: tensors[name] for name in graph.param_shapes}
             if intact and _sha256(metadata["npmobilenet"], arrays) != metadata["sha256"]:
                 raise WeightsError(f"{where}: its bytes are not those that were written; the file is damaged")
         except NpMobileNetError as error:
@@ -463,11 +463,11 @@ def check_params(graph: Graph, params: Mapping[str, Array]) -> None:
     Raises:
         WeightsError: they are not; one message lists every missing, unexpected and wrongly shaped array.
     """
-    problems = [f"missing: {name} {shape}" for name, shape in graph.params.items() if name not in params]
-    problems += [f"unexpected: {name} {params[name].shape}" for name in params if name not in graph.params]
+    problems = [f"missing: {name} {shape}" for name, shape in graph.param_shapes.items() if name not in params]
+    problems += [f"unexpected: {name} {params[name].shape}" for name in params if name not in graph.param_shapes]
     problems += [
         f"wrong shape: {name} is {params[name].shape}, {graph.name} needs {shape}"
-        for name, shape in graph.params.items()
+        for name, shape in graph.param_shapes.items()
         if name in params and params[name].shape != shape
     ]
     if problems:

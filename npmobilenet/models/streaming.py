@@ -16,7 +16,7 @@ import numpy as np
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.models.model import check_threads
 from npmobilenet.models.preprocessing import check_resize
-from npmobilenet.reference.ops import Array
+from npmobilenet.types import Array
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -41,9 +41,8 @@ from npmobilenet.files import folder_written_atomically
 from npmobilenet.models.model import Model, Scaling
 from npmobilenet.porting.golden_formats import DTYPES, FORMATS, Tensor
 from npmobilenet.reference.graph import Conv2D, Dense, DepthwiseConv2D, Graph, Layer, Window
-from npmobilenet.reference.ops import Array
 from npmobilenet.reference.rounding import layer_bound, rescale_bound
-from npmobilenet.reference.shapes import Shape
+from npmobilenet.types import Array, Shape
 
 if TYPE_CHECKING:
     from npmobilenet.models.preprocessing import Source
@@ -184,7 +183,7 @@ class Pack:
         layer = self.graph[name]
         if not layer.inputs:
             return np.zeros(self.output(name).shape)
-        params = {array: self._read("weights", f"{name}/{array}") for array in self.graph.params_of(layer)}
+        params = {array: self._read("weights", f"{name}/{array}") for array in self.graph.param_shapes_of(layer)}
         return 2 * layer_bound(layer, params, *map(self.output, layer.inputs))
 
     def damaged(self) -> list[str]:
@@ -216,7 +215,7 @@ class Pack:
 
     def _shape_of_weight(self, name: str) -> Shape:
         try:
-            return self.graph.params[name]
+            return self.graph.param_shapes[name]
         except KeyError:
             raise WeightsError(f"{self.folder}: the network has no array {name}") from None
 
@@ -302,7 +301,7 @@ def write_pack(
     tensors += [
         Tensor("weights", f"{name}/{array}", _weight_axes(graph[name], array), model.params[f"{name}/{array}"])
         for name in chosen
-        for array in graph.params_of(graph[name])
+        for array in graph.param_shapes_of(graph[name])
     ]
     entries += [{} for _ in range(len(tensors) - len(entries))]
     stored = [_as_stored(tensor, graph, layout) for tensor in tensors]

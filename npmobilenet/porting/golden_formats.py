@@ -19,8 +19,7 @@ from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
-from npmobilenet.reference.ops import Array
-from npmobilenet.reference.shapes import Shape
+from npmobilenet.types import Array, Shape
 
 DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8"), "uint8": np.dtype("u1")}
 C_TYPES = {"float32": "float", "float64": "double", "uint8": "unsigned char"}

@@ -16,9 +16,9 @@ import numpy as np
 from npmobilenet.errors import WeightsError
 from npmobilenet.hub.load import load
 from npmobilenet.models.model import Model, made_up_pixels
-from npmobilenet.reference.graph import Graph, Input, Layer, Params
-from npmobilenet.reference.ops import Array
+from npmobilenet.reference.graph import Graph, Input, Layer
 from npmobilenet.reference.rounding import layer_bound
+from npmobilenet.types import Array, Params
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _judged(graph: Graph, params: Params, layer: Layer, theirs: Mapping[str, Arr
     if odd:
         shapes = ", ".join(f"{name} is {theirs[name].shape[1:]}, not {graph.shapes[name]}" for name in odd)
         return LayerVerdict(layer.name, layer.type, True, float("inf"), note=f"the other side's {shapes}")
-    arrays = {array: params[f"{layer.name}/{array}"].astype(np.float64) for array in graph.params_of(layer)}
+    arrays = {array: params[f"{layer.name}/{array}"].astype(np.float64) for array in graph.param_shapes_of(layer)}
     inputs = [theirs[name].astype(np.float64) for name in layer.inputs]
     exact, bound = layer.apply(arrays, *inputs), layer_bound(layer, arrays, *inputs)
     return _verdict(layer, np.abs(theirs[layer.name] - exact), bound)

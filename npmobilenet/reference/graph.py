@@ -5,7 +5,7 @@ dataclass with the name that Keras gives it, the names of the layers that it rea
 methods say everything that is known about it:
 
     output_shape(*inputs)   shape of its output, without the batch axis
-    params(*inputs)         {"kernel": (3, 3, 3, 32), ...}, in Keras's names and layouts
+    param_shapes(*inputs)   {"kernel": (3, 3, 3, 32), ...}, in Keras's names and layouts
     macs(*inputs)           multiply-adds of its kernel for one image (bias, normalisation, activation not counted)
     apply(params, *arrays)  its output, by the functions of `ops`
 
@@ -20,15 +20,14 @@ from math import isfinite, prod
 from operator import add, mul
 from types import UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
+from warnings import warn
 
 import numpy as np
 
 from npmobilenet.errors import ShapeError
 from npmobilenet.reference import ops
-from npmobilenet.reference.ops import Array
-from npmobilenet.reference.shapes import Padding, Pair, Shape, resolve_padding, window_output
-
-Params = Mapping[str, Array]
+from npmobilenet.reference.shapes import resolve_padding, window_output
+from npmobilenet.types import Array, Padding, Pair, Params, Shape
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "linear": lambda x: x,
@@ -55,7 +54,7 @@ class Layer:
         """Shape of the output, without the batch axis; by default that of the input."""
         return inputs[0]
 
-    def params(self, *inputs: Shape) -> dict[str, Shape]:
+    def param_shapes(self, *inputs: Shape) -> dict[str, Shape]:
         """Shape of every parameter, in Keras's names, order and layouts."""
         return {}
 
@@ -146,13 +145,13 @@ class Conv2D(Window):
     def output_shape(self, *inputs: Shape) -> Shape:
         return *self.output_map(inputs[0]), self.filters
 
-    def params(self, *inputs: Shape) -> dict[str, Shape]:
+    def param_shapes(self, *inputs: Shape) -> dict[str, Shape]:
         c_in = _map(self, inputs[0])[2]
         return {"kernel": (*self.kernel_size, c_in, self.filters)} | _bias(self.use_bias, self.filters)
 
     def macs(self, *inputs: Shape) -> int:
         """H_out * W_out * K_h * K_w * c_in * c_out."""
-        return prod(self.output_map(inputs[0])) * prod(self.params(*inputs)["kernel"])
+        return prod(self.output_map(inputs[0])) * prod(self.param_shapes(*inputs)["kernel"])
 
     def apply(self, params: Params, *inputs: Array) -> Array:
         if self.is_pointwise and self.padding in ("same", "valid", ((0, 0), (0, 0))):
@@ -173,14 +172,14 @@ class DepthwiseConv2D(Window):
     def output_shape(self, *inputs: Shape) -> Shape:
         return *self.output_map(inputs[0]), inputs[0][2] * self.depth_multiplier
 
-    def params(self, *inputs: Shape) -> dict[str, Shape]:
+    def param_shapes(self, *inputs: Shape) -> dict[str, Shape]:
         C = _map(self, inputs[0])[2]
         kernel = {"kernel": (*self.kernel_size, C, self.depth_multiplier)}
         return kernel | _bias(self.use_bias, C * self.depth_multiplier)
 
     def macs(self, *inputs: Shape) -> int:
         """H_out * W_out * K_h * K_w * C * depth_multiplier."""
-        return prod(self.output_map(inputs[0])) * prod(self.params(*inputs)["kernel"])
+        return prod(self.output_map(inputs[0])) * prod(self.param_shapes(*inputs)["kernel"])
 
     def apply(self, params: Params, *inputs: Array) -> Array:
         y = ops.depthwise_conv2d(
@@ -199,7 +198,7 @@ class BatchNormalization(Layer):
 
     non_trainable: ClassVar[frozenset[str]] = frozenset({"moving_mean", "moving_variance"})
 
-    def params(self, *inputs: Shape) -> dict[str, Shape]:
+    def param_shapes(self, *inputs: Shape) -> dict[str, Shape]:
         C = inputs[0][-1:]
         learned = ({"gamma": C} if self.scale else {}) | ({"beta": C} if self.center else {})
         return learned | {"moving_mean": C, "moving_variance": C}
@@ -280,7 +279,7 @@ class Dense(Layer):
     def output_shape(self, *inputs: Shape) -> Shape:
         return *inputs[0][:-1], self.units
 
-    def params(self, *inputs: Shape) -> dict[str, Shape]:
+    def param_shapes(self, *inputs: Shape) -> dict[str, Shape]:
         return {"kernel": (inputs[0][-1], self.units)} | _bias(self.use_bias, self.units)
 
     def macs(self, *inputs: Shape) -> int:
@@ -439,20 +438,28 @@ class Graph:
         """Shapes of what a layer reads."""
         return tuple(self.shapes[name] for name in layer.inputs)
 
-    def params_of(self, layer: Layer) -> dict[str, Shape]:
+    def param_shapes_of(self, layer: Layer) -> dict[str, Shape]:
         """{"kernel": shape, ...} of one layer."""
-        return layer.params(*self.input_shapes(layer))
+        return layer.param_shapes(*self.input_shapes(layer))
 
     def macs_of(self, layer: Layer) -> int:
         """Multiply-adds of one layer for one image."""
         return layer.macs(*self.input_shapes(layer))
 
     @cached_property
-    def params(self) -> dict[str, Shape]:
+    def param_shapes(self) -> dict[str, Shape]:
         """Shape of every parameter by `layer/array`, in the order of the layers."""
         return {
-            f"{layer.name}/{array}": shape for layer in self.layers for array, shape in self.params_of(layer).items()
+            f"{layer.name}/{array}": shape
+            for layer in self.layers
+            for array, shape in self.param_shapes_of(layer).items()
         }
+
+    @property
+    def params(self) -> dict[str, Shape]:
+        """Former name of `param_shapes`."""
+        warn("Graph.params is now Graph.param_shapes", DeprecationWarning, stacklevel=2)
+        return self.param_shapes
 
     @property
     def macs(self) -> int:
@@ -462,7 +469,7 @@ class Graph:
     @property
     def total_params(self) -> int:
         """Number of parameters, moving statistics included: Keras's "Total params"."""
-        return sum(map(prod, self.params.values()))
+        return sum(map(prod, self.param_shapes.values()))
 
     @property
     def trainable_params(self) -> int:
@@ -470,7 +477,7 @@ class Graph:
         return sum(
             prod(shape)
             for layer in self.layers
-            for array, shape in self.params_of(layer).items()
+            for array, shape in self.param_shapes_of(layer).items()
             if array not in layer.non_trainable
         )
 
@@ -522,7 +529,7 @@ class Graph:
             if isinstance(layer, Input):
                 y = x
             else:
-                arrays = {array: params[f"{layer.name}/{array}"] for array in self.params_of(layer)}
+                arrays = {array: params[f"{layer.name}/{array}"] for array in self.param_shapes_of(layer)}
                 y = layer.apply(arrays, *(alive[name] for name in layer.inputs))
             alive[layer.name] = y
             yield layer.name, y
@@ -538,7 +545,7 @@ class Graph:
         """
         entry = Input(name=self.layers[0].name, shape=(H, W, self.input_shape[2]))
         graph = Graph(self.name, (entry, *self.layers[1:]))
-        if graph.params != self.params:
+        if graph.param_shapes != self.param_shapes:
             raise ShapeError(f"{self.name}: its weights fix the input size at {self.input_shape[:2]}; got {(H, W)}")
         return graph
 
@@ -599,7 +606,7 @@ def _check_sides(graph: Graph) -> None:
         sizes = [getattr(layer, "stride", 1), *getattr(layer, "kernel_size", ())]
         if min(sizes) < 1:
             raise ShapeError(f"{layer.name}: kernel size and stride are at least 1; got {layer}")
-    for name, shape in (graph.shapes | graph.params).items():
+    for name, shape in (graph.shapes | graph.param_shapes).items():
         if min(shape, default=1) < 1:
             raise ShapeError(f"{name}: every side is at least 1; got {shape}")
 

@@ -23,12 +23,10 @@ from operator import add
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from npmobilenet.errors import ShapeError
-from npmobilenet.reference.shapes import Padding, Pair, resolve_padding, window_output
-
-Array = NDArray[Any]
+from npmobilenet.reference.shapes import resolve_padding, window_output
+from npmobilenet.types import Array, Padding, Pair
 
 
 def zero_pad(x: Array, padding: tuple[Pair, Pair]) -> Array:

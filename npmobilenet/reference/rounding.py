@@ -47,13 +47,11 @@ from npmobilenet.reference.graph import (
     Layer,
     MaxPooling2D,
     Multiply,
-    Params,
     Rescaling,
     Reshape,
     ZeroPadding2D,
 )
-from npmobilenet.reference.ops import Array
-from npmobilenet.reference.shapes import Padding, Pair
+from npmobilenet.types import Array, Padding, Pair, Params
 
 EXP_ROUNDINGS = 8
 """exp and log count as this many roundings, 4 units in the last place: vector libraries promise 1 to 4."""
@@ -391,7 +389,7 @@ def network_bounds(
     errors: dict[str, Array] = {}
     for name, y in graph.run(params64, _f64(x)):
         layer = graph[name]
-        arrays = {array: params64[f"{name}/{array}"] for array in graph.params_of(layer)}
+        arrays = {array: params64[f"{name}/{array}"] for array in graph.param_shapes_of(layer)}
         exact[name] = y
         errors[name] = (
             _error(y, None)

@@ -7,10 +7,8 @@ the arithmetic of SAME padding is where most ports of MobileNet go wrong first.
 from collections.abc import Sequence
 
 from npmobilenet.errors import ShapeError
+from npmobilenet.types import Padding, Pair
 
-Shape = tuple[int, ...]
-Pair = tuple[int, int]
-Padding = str | tuple[Pair, Pair]
 """`"same"`, `"valid"`, or rows of zeros at ((top, bottom), (left, right))."""
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.helpers.real_files import ROOT
 
 from npmobilenet import architectures
 from npmobilenet.analysis.rounding_growth import LayerError, draw_growth, error_growth, traced_layers
@@ -30,6 +29,7 @@ from npmobilenet.reference.graph import (
 from npmobilenet.reference.rounding import layer_bound
 from tests.helpers.command_line import run
 from tests.helpers.networks import random_images, random_params
+from tests.helpers.real_files import ROOT
 
 V3 = architectures.mobilenet_v3_small(alpha=0.35, resolution=64, classes=5)
 
@@ -62,7 +62,7 @@ def inverted_residual() -> Graph:
 def rational_case(seed: int) -> tuple[Graph, dict[str, Any], Any]:
     """(graph, params, x) in float32, with variances whose roots are rational."""
     graph, rng = inverted_residual(), np.random.default_rng(seed)
-    params = {name: rng.normal(0, 0.7, shape).astype(np.float32) for name, shape in graph.params.items()}
+    params = {name: rng.normal(0, 0.7, shape).astype(np.float32) for name, shape in graph.param_shapes.items()}
     for name in params:
         if name.endswith("moving_variance"):
             params[name] = rng.choice([2.0, 0.75, 6.0, 12.0], params[name].shape).astype(np.float32)
@@ -103,7 +103,7 @@ def test_the_layers_own_bound_is_that_of_the_inputs_it_really_had() -> None:
         outputs[layer.name] = traced.computed
         if isinstance(layer, Input):
             continue
-        arrays = {array: params[f"{layer.name}/{array}"] for array in V3.params_of(layer)}
+        arrays = {array: params[f"{layer.name}/{array}"] for array in V3.param_shapes_of(layer)}
         inputs = [outputs[name] for name in layer.inputs]
         np.testing.assert_array_equal(traced.own_bound, layer_bound(layer, arrays, *inputs))
         arrays = {array: values.astype(np.float64) for array, values in arrays.items()}

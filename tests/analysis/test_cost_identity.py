@@ -92,7 +92,7 @@ def test_the_reference_performs_the_multiplications_that_the_graph_counts(H, W, 
     x = rng.integers(-9, 10, (1, H, W, c_in))
     performed = {}
     for graph in (standard, separable):
-        params = {name: rng.integers(-9, 10, shape) for name, shape in graph.params.items()}
+        params = {name: rng.integers(-9, 10, shape) for name, shape in graph.param_shapes.items()}
         y, performed[graph.name] = run_counted(graph, params, x)
         *_, (_, expected) = graph.run(params, x)
         np.testing.assert_array_equal(y, expected)
@@ -105,7 +105,7 @@ def test_a_separable_layer_is_the_standard_one_with_the_product_kernel() -> None
     """Depthwise, then pointwise, is the standard convolution whose kernel is the product of theirs."""
     _, separable = blocks(6, 5, 3, 2, 4, 1)
     rng = np.random.default_rng(1)
-    params = {name: rng.integers(-9, 10, shape) for name, shape in separable.params.items()}
+    params = {name: rng.integers(-9, 10, shape) for name, shape in separable.param_shapes.items()}
     x = rng.integers(-9, 10, (1, 6, 5, 2))
     *_, (_, y) = separable.run(params, x)
     product = params["dw/kernel"] * params["pw/kernel"]  # (3, 3, 2, 1) * (1, 1, 2, 4)
@@ -118,5 +118,5 @@ def test_every_block_of_mobilenet_v1_keeps_the_identity_beside_its_full_convolut
         dw, pw, conv = separable[f"conv_dw_{block}"], separable[f"conv_pw_{block}"], full[f"conv_{block}"]
         ratio = Fraction(1, conv.filters) + Fraction(1, 9)
         assert Fraction(separable.macs_of(dw) + separable.macs_of(pw), full.macs_of(conv)) == ratio
-        kernels = [prod(separable.params_of(layer)["kernel"]) for layer in (dw, pw)]
-        assert Fraction(sum(kernels), prod(full.params_of(conv)["kernel"])) == ratio
+        kernels = [prod(separable.param_shapes_of(layer)["kernel"]) for layer in (dw, pw)]
+        assert Fraction(sum(kernels), prod(full.param_shapes_of(conv)["kernel"])) == ratio

@@ -51,7 +51,7 @@ def whole_numbers(graph: Graph, seed: int = 0) -> tuple[dict[str, Any], Any]:
     Kernels and biases are -1, 0 or 1; batch normalisation has gamma 1, and a variance that epsilon makes 1.
     """
     rng = np.random.default_rng(seed)
-    params = {name: rng.integers(-1, 2, shape).astype(float) for name, shape in graph.params.items()}
+    params = {name: rng.integers(-1, 2, shape).astype(float) for name, shape in graph.param_shapes.items()}
     for layer in graph.layers:
         if isinstance(layer, BatchNormalization):
             params[f"{layer.name}/gamma"][...] = 1
@@ -119,7 +119,7 @@ def test_float32_is_the_same_to_the_bit_where_no_sum_changes_its_order(policy: s
     rng = np.random.default_rng(1)
     params = {
         name: rng.uniform(0.1, 1, shape).astype("f") if "moving" in name else rng.normal(0, 0.2, shape).astype("f")
-        for name, shape in graph.params.items()
+        for name, shape in graph.param_shapes.items()
     }
     x = rng.uniform(0, 255, (1, *graph.input_shape)).astype("f")
     np.testing.assert_array_equal(run_in_arena(plan(graph, policy), params, x), last_output(graph, params, x))
@@ -311,7 +311,7 @@ def test_padding_is_folded_into_the_windows_that_read_it() -> None:
     graph = mobilenet_v1(0.25, 64)
     folded = linear_bottlenecks.fold_padding(graph)
     assert not any(isinstance(layer, ZeroPadding2D) for layer in folded.layers)
-    assert folded.params == graph.params
+    assert folded.param_shapes == graph.param_shapes
     assert folded.macs == graph.macs
     assert folded.output_shape == graph.output_shape
 

@@ -67,7 +67,7 @@ def test_layers_and_parameters_equal_keras(keras: Any, arch: str, arguments: dic
     operations = [operation.name for operation in theirs.operations]
     assert names == operations
     shapes = {w.path.rpartition("/")[0].rpartition("/")[2] + "/" + w.name: tuple(w.shape) for w in theirs.weights}
-    assert graph.params == shapes
+    assert graph.param_shapes == shapes
     assert graph.total_params == theirs.count_params()
     assert graph.trainable_params == sum(int(w.numpy().size) for w in theirs.trainable_weights)
     assert {layer.name: graph.shapes[layer.name] for layer in graph.layers} == {

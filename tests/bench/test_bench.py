@@ -25,7 +25,7 @@ from npmobilenet.errors import NpMobileNetError
 from npmobilenet.hub.load import load
 from npmobilenet.models.model import Model
 from npmobilenet.reference.graph import Graph, Input, MaxPooling2D
-from npmobilenet.reference.ops import Array
+from npmobilenet.types import Array
 from tests.helpers import command_line
 from tests.helpers.command_line import Result
 

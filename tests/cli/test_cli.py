@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.helpers.real_files import ROOT, real_file
 
 from npmobilenet import architectures
 from npmobilenet.models.model import Model
 from npmobilenet.output import json_text, print_json, print_json_list
 from tests.helpers.command_line import Result, run
 from tests.helpers.networks import random_params
+from tests.helpers.real_files import ROOT, real_file
 
 DIGITS = ROOT / "examples" / "digits"
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from npmobilenet_kernels import building, kept, native
-from tests.helpers.real_files import ROOT
 
 from npmobilenet import KernelError, Model, NpMobileNetError, load
 from npmobilenet.compiler.engine import Plan
+from tests.helpers.real_files import ROOT
 
 SEVEN = ROOT / "examples" / "digits" / "7.png"
 UNIX = pytest.mark.skipif(os.name != "posix", reason="signals, modes and forks are a thing of Unix")

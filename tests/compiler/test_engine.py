@@ -177,7 +177,7 @@ def exact_params(graph):
     rng = np.random.default_rng(5)
     params = {}
     for layer in graph.layers:
-        for array, shape in graph.params_of(layer).items():
+        for array, shape in graph.param_shapes_of(layer).items():
             values = rng.integers(-3, 4, shape).astype(np.float64)
             if array == "moving_variance":
                 values = 4.0 ** rng.integers(-1, 2, shape) - layer.epsilon
@@ -195,7 +195,7 @@ class Calculation:
     @staticmethod
     def of_graph(graph, params):
         arrays = {
-            layer.name: {array: params[f"{layer.name}/{array}"] for array in graph.params_of(layer)}
+            layer.name: {array: params[f"{layer.name}/{array}"] for array in graph.param_shapes_of(layer)}
             for layer in graph.layers
         }
         return Calculation(
@@ -286,7 +286,7 @@ def test_folding_a_normalisation_is_the_formula_of_the_paper():
     )
     values = {"c/kernel": 2, "c/bias": 3, "n/gamma": 5, "n/beta": 7, "n/moving_mean": 1, "n/moving_variance": 0.25}
     graph = Graph("one", layers)
-    ops = passes.lower(graph, {name: np.full(graph.params[name], v, np.float32) for name, v in values.items()})
+    ops = passes.lower(graph, {name: np.full(graph.param_shapes[name], v, np.float32) for name, v in values.items()})
 
     _, conv = passes.fold_batch_norm(ops)
 
@@ -343,7 +343,7 @@ def test_a_large_map_is_used_up_row_by_row_and_has_no_place_in_the_arena():
 
 def test_a_published_network_needs_nothing_but_kernels():
     for graph in (mobilenet_v1(), mobilenet_v2(), mobilenet_v3_large(), mobilenet_v3_small()):
-        zeros = {name: np.ones(shape, np.float32) for name, shape in graph.params.items()}
+        zeros = {name: np.ones(shape, np.float32) for name, shape in graph.param_shapes.items()}
         plan = Plan(graph, zeros)
         assert [step.target for step in plan.steps if step.kind is None] == []
         assert plan.steps[-1].kind == Kind.SOFTMAX
@@ -570,8 +570,8 @@ import numba
 from pathlib import Path
 from npmobilenet import Model
 graph = mobilenet_v1()
-pool = np.random.default_rng(0).uniform(0.01, 1, max(map(np.prod, graph.params.values()))).astype(np.float32)
-params = {name: pool[:np.prod(shape)].reshape(shape).copy() for name, shape in graph.params.items()}
+pool = np.random.default_rng(0).uniform(0.01, 1, max(map(np.prod, graph.param_shapes.values()))).astype(np.float32)
+params = {name: pool[:np.prod(shape)].reshape(shape).copy() for name, shape in graph.param_shapes.items()}
 Model(graph, params).predict(np.zeros((224, 224, 3), np.uint8), backend="compiled")
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
 print(1024 * int(peak.split()[1]))

@@ -74,7 +74,7 @@ def plans(width):
     encoding.aligned_floats = engine.aligned_floats = lambda size: Room(size).floats
     for known in KNOWN_MODELS:
         graph = known.graph()
-        params = {name: POOL[: prod(shape)].reshape(shape) for name, shape in graph.params.items()}
+        params = {name: POOL[: prod(shape)].reshape(shape) for name, shape in graph.param_shapes.items()}
         params |= {name: np.abs(array) for name, array in params.items() if name.endswith("variance")}
         yield Plan(graph, params, width=width)
 

@@ -16,7 +16,7 @@ def random_params(graph, seed, dtype=np.float32):
     rng = np.random.default_rng(seed)
     params = {}
     for layer in graph.layers:
-        for array, shape in graph.params_of(layer).items():
+        for array, shape in graph.param_shapes_of(layer).items():
             if array == "kernel":
                 fan_in = prod(shape[:2]) if isinstance(layer, DepthwiseConv2D) else prod(shape[:-1])
                 values = rng.normal(0, fan_in**-0.5, shape)

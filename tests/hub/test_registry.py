@@ -19,7 +19,6 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from tests.helpers.real_files import real_file
 
 from npmobilenet.errors import DownloadError, ModelNotFoundError, WeightsError
 from npmobilenet.hub import download, registry
@@ -34,6 +33,7 @@ from npmobilenet.hub.registry import (
     source_path,
     without_top,
 )
+from tests.helpers.real_files import real_file
 
 ALL_MODELS = [*KNOWN_MODELS, *map(without_top, KNOWN_MODELS)]
 HALF = 18 * download.CHUNK  # bytes of a weight_file before the line is cut

@@ -109,7 +109,7 @@ def one_layer(case):
 
 def drawn(graph, seed, draw=normal):
     rng = np.random.default_rng(seed)
-    params = {name: draw(rng, *shape) for name, shape in graph.params.items()}
+    params = {name: draw(rng, *shape) for name, shape in graph.param_shapes.items()}
     return params, draw(rng, 1, *graph.input_shape)
 
 

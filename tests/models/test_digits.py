@@ -5,9 +5,9 @@ from importlib.resources import files
 import numpy as np
 import pytest
 from PIL import Image
-from tests.helpers.real_files import ROOT
 
 from npmobilenet.hub.load import load
+from tests.helpers.real_files import ROOT
 
 EXAMPLES = sorted((ROOT / "examples" / "digits").glob("*.png"))
 

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
-from tests.helpers.real_files import real_file
 
 from npmobilenet.errors import ImageError, ShapeError
 from npmobilenet.models.preprocessing import (
@@ -25,6 +24,7 @@ from npmobilenet.models.preprocessing import (
     resize_crop,
     resize_keras,
 )
+from tests.helpers.real_files import real_file
 
 PHOTOS = ("burger.jpg", "cat.bmp", "panda.jpg", "parrot.jpg", "sunflower.bmp")
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.helpers.real_files import real_file
 
 from npmobilenet.hub.load import load
 from npmobilenet.models.labels import imagenet_labels
 from npmobilenet.models.model import UNIT
 from npmobilenet.models.preprocessing import prepare
+from tests.helpers.real_files import real_file
 
 PHOTOGRAPHS = ["panda.jpg", "cat.bmp", "parrot.jpg", "sunflower.bmp", "burger.jpg"]
 NETWORKS = {

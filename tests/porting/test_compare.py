@@ -95,7 +95,7 @@ def in_keras(keras, family, model):
         input_shape=model.graph.input_shape, alpha=alpha, weights=None, classes=12
     )
     for layer in model.graph.layers:
-        arrays = [model.params[f"{layer.name}/{array}"] for array in model.graph.params_of(layer)]
+        arrays = [model.params[f"{layer.name}/{array}"] for array in model.graph.param_shapes_of(layer)]
         if arrays:
             built.get_layer(layer.name).set_weights(arrays)
     return built
@@ -138,7 +138,7 @@ def onnx_file(path, model, *, epsilon=None, names=lambda name: name):
 
     for layer in graph.layers[1:]:
         inputs = [names(name) for name in layer.inputs]
-        arrays = {array: model.params[f"{layer.name}/{array}"] for array in graph.params_of(layer)}
+        arrays = {array: model.params[f"{layer.name}/{array}"] for array in graph.param_shapes_of(layer)}
         shape = graph.input_shapes(layer)[0]
         output = [names(layer.name)]
         match layer.type:
@@ -224,7 +224,7 @@ def test_the_tolerance_of_a_single_layer_is_its_bound():
     given = {name: y.astype(np.float64) for name, y in outputs.items()}
     layer = model.graph["block_3_expand"]
     segment = segment_to(model.graph, params, layer.name, given)
-    arrays = {array: params[f"{layer.name}/{array}"] for array in model.graph.params_of(layer)}
+    arrays = {array: params[f"{layer.name}/{array}"] for array in model.graph.param_shapes_of(layer)}
     np.testing.assert_array_equal(segment.tolerance(), layer_bound(layer, arrays, given[layer.inputs[0]]))
     assert segment.layers == (layer.name,)
 

@@ -6,7 +6,6 @@ from functools import cache
 import numpy as np
 import pytest
 from PIL import Image
-from tests.helpers.real_files import real_file
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_small
 from npmobilenet.models.model import RAW, SYMMETRIC, Model
@@ -17,6 +16,7 @@ from npmobilenet.reference.rounding import layer_bound
 from tests.helpers import port
 from tests.helpers.networks import random_params
 from tests.helpers.port import Mistake
+from tests.helpers.real_files import real_file
 
 NETWORKS = {
     "V1": (mobilenet_v1, {"alpha": 0.25, "resolution": 64}, SYMMETRIC),
@@ -93,7 +93,7 @@ def eligible(graph, kind, layer):
     reads = [graph[name].type for name in layer.inputs]
     activation = getattr(layer, "activation", "linear")
     K = getattr(layer, "kernel_size", (1, 1))[0]
-    shapes = graph.params_of(layer)
+    shapes = graph.param_shapes_of(layer)
     kernel = shapes.get("kernel", ())
     readers = [other.type for other in graph.layers if layer.name in other.inputs]
     match kind:
@@ -188,7 +188,7 @@ def is_observable(graph, params, honest, wrong, mistake, at):
     for layer in graph.layers:
         if layer.name == mistake.layer or reached.intersection(layer.inputs):
             reached.add(layer.name)
-            arrays = {array: params[f"{layer.name}/{array}"] for array in graph.params_of(layer)}
+            arrays = {array: params[f"{layer.name}/{array}"] for array in graph.param_shapes_of(layer)}
             xs = [honest[name] for name in layer.inputs]
             inherited = [errors.get(name, np.zeros(x.shape)) for name, x in zip(layer.inputs, xs, strict=True)]
             errors[layer.name] = layer_bound(layer, arrays, *xs, input_bounds=inherited)

@@ -14,7 +14,6 @@ import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
-from tests.helpers.real_files import ROOT
 
 from npmobilenet import architectures
 from npmobilenet.errors import ImageError, NpMobileNetError, ShapeError, WeightsError
@@ -35,6 +34,7 @@ from npmobilenet.reference.graph import (
 from npmobilenet.reference.rounding import depthwise_conv2d_bound, layer_bound
 from tests.helpers.command_line import run
 from tests.helpers.networks import random_images, random_params
+from tests.helpers.real_files import ROOT
 from tests.helpers.within import assert_within
 
 SCHEMA = json.loads((ROOT / "npmobilenet" / "data" / "pack.schema.json").read_text(encoding="utf-8"))
@@ -115,7 +115,7 @@ def test_every_format_gives_back_what_the_reference_computes(traced: tuple[Model
     for (name, y), (_, truth) in zip(model.trace(x), model.trace(x.astype(np.float64)), strict=True):
         np.testing.assert_array_equal(pack.output(name), y, strict=True)
         np.testing.assert_array_equal(pack.truth(name), truth, strict=True)
-    assert list(pack.weights) == list(model.graph.params)
+    assert list(pack.weights) == list(model.graph.param_shapes)
     for name, array in model.params.items():
         np.testing.assert_array_equal(pack.weights[name], array, strict=True)
 
@@ -185,7 +185,7 @@ def test_nchw_kernels_are_those_of_a_grouped_convolution(name: str, photo: Path,
         x, y, w, b = outputs[layer.inputs[0]], outputs[name], weights[f"{name}/kernel"], weights[f"{name}/bias"]
     assert (entry["axes"], kernel["axes"]) == ("NCHW", "OIHW")
     z = grouped_convolution_nchw(x, w, entry["stride"], entry["padding"]) + b[:, None, None]
-    params = {array: model.params[f"{name}/{array}"] for array in model.graph.params_of(layer)}
+    params = {array: model.params[f"{name}/{array}"] for array in model.graph.param_shapes_of(layer)}
     bound = layer_bound(layer, params, pack.output(layer.inputs[0]))
     assert_within(np.moveaxis(bound, -1, 1), y, z, name)
 
@@ -246,11 +246,11 @@ def test_chosen_layers_come_with_their_weights_and_with_what_they_read(photo: Pa
     read = {name for layer in chosen for name in model.graph[layer].inputs}
     assert set(pack.layers) == set(chosen) | read
     assert {name.partition("/")[0] for name in pack.weights} == {
-        layer for layer in chosen if model.graph.params_of(model.graph[layer])
+        layer for layer in chosen if model.graph.param_shapes_of(model.graph[layer])
     }
     for name in chosen:
         layer = model.graph[name]
-        params = {array: pack.weights[f"{name}/{array}"] for array in model.graph.params_of(layer)}
+        params = {array: pack.weights[f"{name}/{array}"] for array in model.graph.param_shapes_of(layer)}
         y = layer.apply(params, *map(pack.output, layer.inputs))
         np.testing.assert_array_equal(y, pack.output(name))
     with pytest.raises(WeightsError, match="missing: conv/kernel"):

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from npmobilenet_weights_convert.run_in_keras import layer_outputs, open_in_keras
-from tests.helpers.real_files import ROOT, real_file
 
 from npmobilenet import architectures
 from npmobilenet.errors import AssumptionWarning
@@ -22,6 +21,7 @@ from npmobilenet.reference.graph import BatchNormalization
 from tests.helpers.command_line import run
 from tests.helpers.keras_files import PIXELS, application, fine_tuned, twin
 from tests.helpers.networks import random_images, random_params
+from tests.helpers.real_files import ROOT, real_file
 
 GRAPH = architectures.mobilenet_v1(alpha=0.25, resolution=32, classes=4)
 

@@ -123,7 +123,7 @@ def test_shapes_by_hand() -> None:
 
 def test_parameters_by_hand() -> None:
     graph = small_network()
-    assert graph.params == {
+    assert graph.param_shapes == {
         "conv/kernel": (3, 3, 3, 4), "conv/bias": (4,), "dw/kernel": (3, 3, 4, 1), "bn/gamma": (4,), "bn/beta": (4,),
         "bn/moving_mean": (4,), "bn/moving_variance": (4,), "out/kernel": (48, 5), "out/bias": (5,),
     }  # fmt: skip
@@ -252,7 +252,7 @@ def test_an_input_too_small_for_the_network_is_refused() -> None:
 def test_with_input_changes_maps_and_multiply_adds_but_no_parameter() -> None:
     graph = architectures.mobilenet_v1(0.25, 224)
     smaller = graph.with_input(112, 112)
-    assert smaller.params == graph.params
+    assert smaller.param_shapes == graph.param_shapes
     assert smaller.shapes["conv1"] == (56, 56, 8)
     assert graph.macs_of(graph["conv1"]) == 4 * smaller.macs_of(smaller["conv1"])
     assert graph.macs_of(graph["conv_preds"]) == smaller.macs_of(smaller["conv_preds"])
@@ -304,7 +304,7 @@ def test_a_graph_comes_back_from_json_as_it_was(graph: Graph) -> None:
     back = Graph.from_json(document)
     assert back == graph
     assert back.to_json() == graph.to_json()
-    assert (back.shapes, back.params, back.macs) == (graph.shapes, graph.params, graph.macs)
+    assert (back.shapes, back.param_shapes, back.macs) == (graph.shapes, graph.param_shapes, graph.macs)
 
 
 DOCUMENT = json.loads(json.dumps(small_network().to_json()))
@@ -407,7 +407,7 @@ def test_any_field_of_any_layer_may_hold_anything_and_the_answer_is_a_graph_or_o
         graph = Graph.from_json(document)
     except ShapeError:
         return
-    assert all(isinstance(side, int) and side >= 0 for shape in graph.params.values() for side in shape)
+    assert all(isinstance(side, int) and side >= 0 for shape in graph.param_shapes.values() for side in shape)
     assert isinstance(graph.macs, int)
 
 

@@ -62,7 +62,7 @@ def check_every_layer(graph, params, theirs):
     params64 = {name: values.astype(np.float64) for name, values in params.items()}
     for layer in graph.layers[1:]:
         inputs = [theirs[name] for name in layer.inputs]
-        names = graph.params_of(layer)
+        names = graph.param_shapes_of(layer)
         ours = layer.apply({array: params[f"{layer.name}/{array}"] for array in names}, *inputs)
         arrays = {array: params64[f"{layer.name}/{array}"] for array in names}
         inputs = [y.astype(np.float64) for y in inputs]

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from npmobilenet_weights_convert import convert_file, read_model
-from tests.helpers.real_files import real_file
 
 from npmobilenet import architectures
 from npmobilenet.errors import WeightsError
 from npmobilenet.models.labels import BACKGROUND, imagenet_labels
 from npmobilenet.models.model import RAW, SYMMETRIC, UNIT, Model, Scaling
 from tests.helpers.keras_files import FORMATS_2, FORMATS_3, PIXELS, Twin, application, fine_tuned, twin
+from tests.helpers.real_files import real_file
 
 APPLICATIONS = ("v1", "v2", "v3", "v3_minimalistic")
 FINE_TUNED = ("sequential", "functional", "preprocessed", "flat", "nested_twice")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from npmobilenet_weights_convert import read_model
 from npmobilenet_weights_convert.assumptions import with_hidden_activation
-from tests.helpers.real_files import real_file
 
 from npmobilenet import AssumptionWarning, ShapeError, WeightsError, architectures
 from npmobilenet.hub.load import load
 from npmobilenet.models.model import RAW, SYMMETRIC
 from tests.helpers.command_line import run
 from tests.helpers.keras_files import Twin, application, twin
+from tests.helpers.real_files import real_file
 from tests.weights_convert.test_convert import rounding
 
 pytestmark = pytest.mark.usefixtures("kernels_kept")

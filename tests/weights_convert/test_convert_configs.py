@@ -214,7 +214,7 @@ def test_batch_normalisation_keeps_the_epsilon_of_its_config(keras: Any, tmp_pat
     model = read_model(network(keras, "batch norm").save(tmp_path, ".keras"))
     layer = next(layer for layer in model.graph.layers if isinstance(layer, BatchNormalization))
     assert (layer.epsilon, layer.scale, layer.center) == (0.1, False, True)
-    assert "gamma" not in model.graph.params_of(layer)
+    assert "gamma" not in model.graph.param_shapes_of(layer)
 
 
 def test_an_input_of_one_channel_is_possible(keras: Any, tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ def facts(graph: Graph) -> str:
     parts = [" and ".join(hidden)]
     padded = {layer.padding for layer in graph.layers if isinstance(layer, ZeroPadding2D)}
     windows = {
-        layer.padding for layer in graph.layers if isinstance(layer, Window) and "kernel" in graph.params_of(layer)
+        layer.padding
+        for layer in graph.layers
+        if isinstance(layer, Window) and "kernel" in graph.param_shapes_of(layer)
     }
     parts += [f"zeros at {padding}" for padding in sorted(padded)]
     parts += ['"same" padding'] if "same" in windows else []

@@ -23,12 +23,12 @@ from npmobilenet.reference.graph import (
     GlobalMaxPooling2D,
     Graph,
     MaxPooling2D,
-    Params,
     Rescaling,
     Reshape,
     ZeroPadding2D,
 )
-from npmobilenet.reference.ops import Array, rescale
+from npmobilenet.reference.ops import rescale
+from npmobilenet.types import Array, Params
 from npmobilenet_weights_convert.assumptions import (
     assumed_of,
     check_classifier,
@@ -331,7 +331,7 @@ def _fit(contents: Contents, graph: Graph, places: Sequence[Place]) -> tuple[str
     """
     best: list[str] | None = None
     for matched_by, pairs in attempts(contents, places):
-        wrong = problems(pairs, graph.params)
+        wrong = problems(pairs, graph.param_shapes)
         if not wrong:
             return matched_by, pairs
         if best is None or len(wrong) < len(best):
@@ -371,4 +371,4 @@ def _filled(graph: Graph, pairs: Pairs, matched_by: str, known: bool, notes: Seq
         raise WeightsError(_misfit(graph, wrong, "damaged values"))
     cast = ", ".join(sorted(dtypes - {"float32"}))
     notes = (*notes, f"{cast} weights were cast to float32") if cast else tuple(notes)
-    return _Network(graph, {name: params[name] for name in graph.params}, matched_by, known, notes)
+    return _Network(graph, {name: params[name] for name in graph.param_shapes}, matched_by, known, notes)

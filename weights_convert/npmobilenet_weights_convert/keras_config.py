@@ -35,7 +35,7 @@ from npmobilenet.reference.graph import (
     Reshape,
     ZeroPadding2D,
 )
-from npmobilenet.reference.shapes import Padding, Pair, Shape
+from npmobilenet.types import Padding, Pair, Shape
 from npmobilenet_weights_convert.keras_file import MAX_DEPTH
 from npmobilenet_weights_convert.name_matching import Place, snake_case
 
@@ -218,7 +218,7 @@ class _Importer:
             fields = fields | {"activation": activation}
         output = self._add(cls, name, [source], **fields)
         layer = self.layers[-1]
-        if arrays := layer.params(self.shapes[source]):
+        if arrays := layer.param_shapes(self.shapes[source]):
             self.places.append(Place(name, kind, path, tuple((array, f"{name}/{array}") for array in arrays)))
         return output if inside else self._activation(activation, f"{name}/activation", output)
 

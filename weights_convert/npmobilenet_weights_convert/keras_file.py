@@ -27,8 +27,7 @@ from typing import Any
 import numpy as np
 
 from npmobilenet.errors import NpMobileNetError, WeightsError
-from npmobilenet.reference.ops import Array
-from npmobilenet.reference.shapes import Shape
+from npmobilenet.types import Array, Shape
 from npmobilenet_weights_convert.global_heap import check_global_heaps
 
 MAX_BYTES = 1 << 30  # of a file, and of all arrays in it: twenty times the largest MobileNet with optimizer state

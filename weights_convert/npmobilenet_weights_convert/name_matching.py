@@ -15,7 +15,7 @@ from functools import partial
 from itertools import zip_longest
 
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.shapes import Shape
+from npmobilenet.types import Shape
 from npmobilenet_weights_convert.keras_file import Contents, StoredArray, StoredLayer
 
 TODAY = "today's names"
@@ -76,7 +76,7 @@ def places_of(graph: Graph) -> list[Place]:
     return [
         Place(layer.name, snake_case(layer.type), "", tuple((array, f"{layer.name}/{array}") for array in arrays))
         for layer in graph.layers
-        if (arrays := graph.params_of(layer))
+        if (arrays := graph.param_shapes_of(layer))
     ]
 
 
@@ -96,8 +96,8 @@ def attempts(contents: Contents, places: Sequence[Place]) -> Iterator[tuple[str,
 
 def have_same_names(own: Graph, published: Graph) -> bool:
     """Whether the layers with arrays are called as in a published graph, today or in the past."""
-    names = {layer.name for layer in own.layers if own.params_of(layer)}
-    wanted = {layer.name for layer in published.layers if published.params_of(layer)}
+    names = {layer.name for layer in own.layers if own.param_shapes_of(layer)}
+    wanted = {layer.name for layer in published.layers if published.param_shapes_of(layer)}
     return any({_rename(name, rules) for name in names} == wanted for rules in ((), *PAST_NAMES.values()))
 
 

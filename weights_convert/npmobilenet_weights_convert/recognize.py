@@ -14,7 +14,7 @@ from typing import Any
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.errors import ShapeError
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.shapes import Shape
+from npmobilenet.types import Shape
 from npmobilenet_weights_convert.keras_file import Contents
 from npmobilenet_weights_convert.name_matching import Pairs, assignment, attempts, places_of, problems
 
@@ -107,7 +107,7 @@ def _sizes(arch: str, options: Mapping[str, Any], pairs: Pairs) -> Iterator[tupl
     """What the arrays say besides alpha: channels of the image, filters a channel, classes."""
     kernels = {name: array.shape for name, array in assignment(pairs) if name.endswith("/kernel")}
     graph = ARCHITECTURES[arch](**options)
-    names = [name for name in graph.params if name.endswith("/kernel")]
+    names = [name for name in graph.param_shapes if name.endswith("/kernel")]
     first, last = kernels.get(names[0], ()), kernels.get(names[-1], ())
     if len(first) == 4:
         yield "channels", first[2]
@@ -138,6 +138,6 @@ def _shapes(arch: str, arguments: Mapping[str, Any]) -> Mapping[str, Shape]:
 @lru_cache(maxsize=2 * len(ALPHAS))
 def _built_shapes(arch: str, arguments: tuple[tuple[str, Any], ...]) -> Mapping[str, Shape]:
     try:
-        return ARCHITECTURES[arch](**dict(arguments)).params
+        return ARCHITECTURES[arch](**dict(arguments)).param_shapes
     except ShapeError:
         return {}

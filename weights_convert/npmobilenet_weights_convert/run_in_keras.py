@@ -11,7 +11,7 @@ import numpy as np
 
 from npmobilenet.errors import NpMobileNetError, WeightsError
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.ops import Array
+from npmobilenet.types import Array
 from npmobilenet_weights_convert.converter import arguments_in
 from npmobilenet_weights_convert.keras_file import Contents, open_contents, read_bytes
 from npmobilenet_weights_convert.recognize import recognise
@@ -124,7 +124,7 @@ def _application(keras: Any, contents: Contents, like: Graph) -> Any:
         return None
     arguments = {**found.arguments, **arguments_in(like, found)}
     H, W = arguments.pop("resolution")
-    if found.graph(**arguments_in(like, found)).params.keys() != like.params.keys():
+    if found.graph(**arguments_in(like, found)).param_shapes.keys() != like.param_shapes.keys():
         return None
     arguments |= {"input_shape": (H, W, arguments.pop("channels", 3)), "weights": None}
     keras.backend.clear_session()  # Keras numbers layers through a whole process; here they begin anew

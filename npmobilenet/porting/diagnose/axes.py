@@ -8,8 +8,7 @@ import numpy as np
 
 from npmobilenet.analysis.segments import distance
 from npmobilenet.porting.diagnose.mistakes.precision_mistakes import FLOAT16
-from npmobilenet.reference.ops import Array
-from npmobilenet.reference.shapes import Shape
+from npmobilenet.types import Array, Shape
 
 OURS = ""
 CHANNELS_FIRST = "channels first (NCHW)"

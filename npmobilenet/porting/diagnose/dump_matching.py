@@ -11,7 +11,7 @@ import numpy as np
 
 from npmobilenet.errors import DumpError
 from npmobilenet.porting.diagnose.axes import arrange, can_be_arranged
-from npmobilenet.reference.ops import Array
+from npmobilenet.types import Array
 
 SAMPLE = 4096  # values by which two arrays are held against each other
 A_MATCH = 0.25  # what a pair is worth beside the agreement of its values, so that more pairs beat better ones

@@ -11,7 +11,7 @@ import numpy as np
 
 from npmobilenet.errors import DumpError, NpMobileNetError
 from npmobilenet.models.model import Model
-from npmobilenet.reference.ops import Array
+from npmobilenet.types import Array
 
 RUNNABLE = (".onnx", ".h5", ".hdf5", ".keras")
 """Endings of models that are run on our input; anything else holds arrays."""

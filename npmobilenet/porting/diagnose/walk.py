@@ -18,8 +18,8 @@ from npmobilenet.porting.diagnose.axes import Arranged, arrange, is_channels_fir
 from npmobilenet.porting.diagnose.explain import Explainer, Explanation
 from npmobilenet.porting.diagnose.mistakes.input_mistakes import Picture
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.ops import Array
 from npmobilenet.reference.rounding import gamma
+from npmobilenet.types import Array
 
 
 @dataclass(frozen=True)

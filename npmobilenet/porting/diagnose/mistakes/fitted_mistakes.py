@@ -17,7 +17,7 @@ from npmobilenet.reference.graph import (
     GlobalAveragePooling2D,
     Rescaling,
 )
-from npmobilenet.reference.ops import Array
+from npmobilenet.types import Array
 
 SECTIONS = 32  # of a golden section search: the interval shrinks to 0.618**32, two ten-millionths
 DIGITS = 3  # of an epsilon that somebody would type; taken if it fits better than what was found

@@ -10,8 +10,8 @@ import numpy as np
 from npmobilenet.analysis.segments import Move, Segment
 from npmobilenet.models.model import Scaling
 from npmobilenet.porting.diagnose.mistakes.layer_mistakes import Altered
-from npmobilenet.reference.ops import Array
 from npmobilenet.reference.rounding import gamma
+from npmobilenet.types import Array
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -33,8 +33,8 @@ from npmobilenet.reference.graph import (
     Window,
     ZeroPadding2D,
 )
-from npmobilenet.reference.ops import Array
-from npmobilenet.reference.shapes import Pair, output_size, same_padding
+from npmobilenet.reference.shapes import output_size, same_padding
+from npmobilenet.types import Array, Pair
 
 EPSILONS = (1e-5, 1e-3, 1e-6, 1e-4, 1e-7, 1e-8, 1e-12, 1e-2, 0.0)
 SHORT = 12  # layers of a segment in which everything is tried; in longer ones only what is common

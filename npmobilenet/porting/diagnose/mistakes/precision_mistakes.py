@@ -8,7 +8,7 @@ import numpy as np
 from npmobilenet.analysis.segments import Segment, Step, Storage, identity
 from npmobilenet.porting.diagnose.mistakes.layer_mistakes import Altered
 from npmobilenet.reference.graph import BatchNormalization, Conv2D, Dense, DepthwiseConv2D
-from npmobilenet.reference.ops import Array
+from npmobilenet.types import Array
 
 
 def round_float16(x: Array) -> Array:
