@@ -19,10 +19,6 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-
-from npmobilenet.errors import DownloadError, ModelNotFoundError, WeightsError
-from npmobilenet.hub import download, registry
-from npmobilenet.hub.load import load
 from npmobilenet.hub.registry import (
     KNOWN_MODELS,
     KnownModel,
@@ -33,6 +29,10 @@ from npmobilenet.hub.registry import (
     source_path,
     without_top,
 )
+
+from npmobilenet.errors import DownloadError, ModelNotFoundError, WeightsError
+from npmobilenet.hub import download, registry
+from npmobilenet.hub.load import load
 from tests.helpers.real_files import real_file
 
 ALL_MODELS = [*KNOWN_MODELS, *map(without_top, KNOWN_MODELS)]

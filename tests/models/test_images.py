@@ -15,15 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from npmobilenet.errors import ImageError, ShapeError
-from npmobilenet.models.preprocessing import (
-    FORMATS,
-    MAX_PIXELS,
-    decode,
-    file_suffixes,
-    prepare,
-    resize_crop,
-    resize_keras,
-)
+from npmobilenet.models.image_file import FORMATS, MAX_PIXELS, file_suffixes
+from npmobilenet.models.preprocessing import decode, prepare, resize_crop, resize_keras
 from tests.helpers.real_files import real_file
 
 PHOTOS = ("burger.jpg", "cat.bmp", "panda.jpg", "parrot.jpg", "sunflower.bmp")

@@ -16,7 +16,8 @@ from PIL import Image
 
 from npmobilenet import architectures
 from npmobilenet.errors import ImageError, NpMobileNetError, ShapeError, WeightsError
-from npmobilenet.models.model import RAW, UNIT, Model
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import RAW, UNIT
 from npmobilenet.reference.graph import AveragePooling2D, Conv2D, Dense, Flatten, Graph, Input
 from tests.helpers.networks import random_params
 

@@ -8,8 +8,7 @@ import pytest
 
 from npmobilenet.hub.load import load
 from npmobilenet.models.labels import imagenet_labels
-from npmobilenet.models.model import UNIT
-from npmobilenet.models.preprocessing import prepare
+from npmobilenet.models.preprocessing import UNIT, prepare
 from tests.helpers.real_files import real_file
 
 PHOTOGRAPHS = ["panda.jpg", "cat.bmp", "parrot.jpg", "sunflower.bmp", "burger.jpg"]
