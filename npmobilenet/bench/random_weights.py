@@ -4,7 +4,9 @@ from math import prod
 
 import numpy as np
 
-from npmobilenet.models.model import Model, made_up_pixels
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import choose_scaling
+from npmobilenet.models.self_check import synthetic_image
 from npmobilenet.reference.graph import BatchNormalization, DepthwiseConv2D, Graph
 from npmobilenet.types import Array
 
@@ -15,8 +17,6 @@ def random_model(graph: Graph, seed: int = 0) -> Model:
     Time does not depend on the weights unless values die out, explode or become denormal. So kernels have unit gain,
     and the moving statistics are those that the made-up picture has at each normalisation.
     """
-    from npmobilenet_weights_convert.converter import choose_scaling
-
     rng = np.random.default_rng(seed)
     params: dict[str, Array] = {}
     for layer in graph.layers:
@@ -39,7 +39,7 @@ def random_model(graph: Graph, seed: int = 0) -> Model:
 
 def pictures(model: Model, batch: int) -> Array:
     """(batch, H, W, C) scaled float32: the picture of the self-check, for each image some rows further down."""
-    pixels = made_up_pixels(model.graph.input_shape)
+    pixels = synthetic_image(model.graph.input_shape)
     return model.scale(np.stack([np.roll(pixels, 5 * image, axis=0) for image in range(batch)]))
 
 

@@ -38,14 +38,15 @@ import numpy as np
 from npmobilenet.analysis.rounding_growth import TracedLayer, traced_layers
 from npmobilenet.errors import ImageError, NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.files import folder_written_atomically
-from npmobilenet.models.model import Model, Scaling
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import Scaling
 from npmobilenet.porting.golden_formats import DTYPES, FORMATS, Tensor
 from npmobilenet.reference.graph import Conv2D, Dense, DepthwiseConv2D, Graph, Layer, Window
 from npmobilenet.reference.rounding import layer_bound, rescale_bound
 from npmobilenet.types import Array, Shape
 
 if TYPE_CHECKING:
-    from npmobilenet.models.preprocessing import Source
+    from npmobilenet.models.image_file import Source
 
 PACK_FORMAT = 1
 LAYOUTS = ("NHWC", "NCHW")

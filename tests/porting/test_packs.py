@@ -17,8 +17,8 @@ from PIL import Image
 
 from npmobilenet import architectures
 from npmobilenet.errors import ImageError, NpMobileNetError, ShapeError, WeightsError
-from npmobilenet.models.model import UNIT, Model
-from npmobilenet.models.preprocessing import decode, resize_crop
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import UNIT, decode, resize_crop
 from npmobilenet.porting.golden import LAYOUTS, Pack, chosen_layers, write_pack
 from npmobilenet.porting.golden_formats import FORMATS
 from npmobilenet.reference.graph import (
