@@ -344,7 +344,7 @@ class Table:
             Product.ROWS: rows[0], Product.NARROW_ROWS: rows[1], Product.BLOCKS: blocks,
             Product.WEIGHTS: self._packing.add(layout.pack_matrix(matrix, lanes.width, lanes.panel)),
             Product.PANEL_BYTES: len(matrix) * lanes.panel * self._vector,
-            Product.FETCHED: len(matrix) // UNROLL * FETCHED_BYTES,
+            Product.FETCHED: len(matrix) // lanes.width * lanes.width // UNROLL * FETCHED_BYTES,
             Product.BIAS: self._packing.add(layout.pack_vector(bias, lanes.width)),
             Product.ACTIVATION: Activation[op.activation.upper()],
         }  # fmt: skip

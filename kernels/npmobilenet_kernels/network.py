@@ -85,8 +85,8 @@ def product_panel(step, product, n, pixels, a, segment, w, y, y_block, residual)
         )
         first += rows
         following += read(step, product + Product.FETCHED)
-        if following >= end:  # the first time round every other line, now those in between
-            following += LINE - read(step, product + Product.PANEL_BYTES)
+        if following >= end:
+            following -= read(step, product + Product.PANEL_BYTES)
 
 
 @compiled

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from npmobilenet_kernels.curves import sigmoid, softmax
 from npmobilenet_kernels.gather import gather_pixels, image_pixels, repeat_channels
 from npmobilenet_kernels.lanes import Lanes
-from npmobilenet_kernels.steps import Activation
+from npmobilenet_kernels.steps import LINE, Activation
 from npmobilenet_kernels.vector import ADDRESS_BYTES, FLOAT_BYTES, Emit, Emitter, Value, Values
 
 DEPTHWISE_PIXELS = (8, 7, 4)  # output pixels of one depthwise tile: 7 divides the maps of images of 224, 8 those of 128
@@ -29,7 +29,7 @@ STEM_CHANNELS = 3  # the first convolution that has a tile: RGB, a pixel of its 
 STEM_PITCH = 2 * STEM_CHANNELS * FLOAT_BYTES
 POOL_ROWS = 4  # partial sums of the average: one addition waits four cycles for the one before it
 UNROLL = 4  # values of k in a round of the product's sum
-FETCHED_BYTES = 128  # of the next panel in every round: one line is asked for, the CPU brings its neighbour along
+FETCHED_BYTES = 2 * LINE  # of the next panel in every round of UNROLL values
 GEMV_SPLIT = 4  # partial sums over k for a single panel
 
 
@@ -131,7 +131,8 @@ def gemm_tile(rows: int, panels: int, pitch: int | None = None, unroll: int = UN
         y: output, pixel to pixel 4 W bytes; y_block: bytes to the next block of W channels. The residual, unless its
             address is 0, has the same layout.
         activation: its number.
-        following: what the next tiles will read from far away, fetched meanwhile: FETCHED_BYTES a round.
+        following: what the next tiles will read from far away, fetched meanwhile: FETCHED_BYTES in
+            every round of UNROLL values.
 
     Args:
         rows: pixels. panels: vectors of output channels.
@@ -159,12 +160,15 @@ def gemm_tile(rows: int, panels: int, pitch: int | None = None, unroll: int = UN
             return list(sums.values())
 
         def rounds(count: Value, depth: int, start: Values) -> Values:
+            fetched = FETCHED_BYTES if depth == UNROLL else 0  # short rounds have no time for it
+
             def one_round(_: Value, carried: Values) -> Values:
                 a, b, following, *accumulators = carried
-                e.fetch(following)
+                for line in range(0, fetched, LINE):
+                    e.fetch(following, line)
                 accumulators = multiply_add(a, b, depth, accumulators)
                 a, b = e.add(a, depth * FLOAT_BYTES), e.add(b, depth * panels * e.bytes)
-                return [a, b, e.add(following, FETCHED_BYTES), *accumulators]
+                return [a, b, e.add(following, fetched), *accumulators]
 
             return e.loop(count, start, one_round)
 
