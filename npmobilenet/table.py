@@ -10,12 +10,10 @@ from math import prod
 import numpy as np
 from npmobilenet_kernels import layout
 from npmobilenet_kernels.lanes import Lanes, tile_rows
-from npmobilenet_kernels.steps import FIELDS, SCRATCH_HEADER, Activation, Field, Kind, Producer, Product
+from npmobilenet_kernels.steps import FIELDS, LINE, SCRATCH_HEADER, Activation, Field, Kind, Producer, Product
 from npmobilenet_kernels.tiles import (
-    FETCHED_BYTES,
     STEM_CHANNELS,
     STEM_PITCH,
-    UNROLL,
     depthwise_choice,
     gemm_name,
     gemv_name,
@@ -195,7 +193,9 @@ class Table:
         (H, W, _), (H_in, W_in, c_in), lanes = op.shape, self._shapes[op.inputs[0]], self._lanes
         kernel, _ = _weights(op)
         K_h, K_w, _, c_out = kernel.shape
-        length = lanes.width if c_in > lanes.width else -(-c_in // UNROLL) * UNROLL  # values of a tap and block
+        length = (
+            lanes.width if c_in > lanes.width else -(-c_in // lanes.unroll) * lanes.unroll
+        )  # values of a tap and block
         segments = K_h * K_w * self._blocks(c_in)
         padded = np.zeros((K_h, K_w, segments // (K_h * K_w) * length, c_out))
         padded[:, :, :c_in] = kernel
@@ -335,16 +335,17 @@ class Table:
         kernel, bias = _weights(op)
         matrix, lanes = kernel.reshape(-1, kernel.shape[-1]), self._lanes
         blocks = self._blocks(matrix.shape[1])
-        tiles: Row = {}
-        if blocks >= lanes.panel:
+        last = (blocks - 1) % lanes.panel + 1  # vectors of the last panel
+        last_rows = rows[0] if last == lanes.panel else rows[1]
+        half = lanes.halves and 0 < matrix.shape[1] % lanes.width <= lanes.width // 2
+        tiles = {Product.LAST_TILE: self._tile(gemm_name(last_rows, last, lanes, stem=stem, half=half))}
+        if blocks > lanes.panel:
             tiles[Product.TILE] = self._tile(gemm_name(rows[0], lanes.panel, lanes, stem=stem))
-        if blocks % lanes.panel:
-            tiles[Product.NARROW_TILE] = self._tile(gemm_name(rows[1], 1, lanes, stem=stem))
         return tiles | {
-            Product.ROWS: rows[0], Product.NARROW_ROWS: rows[1], Product.BLOCKS: blocks,
+            Product.ROWS: rows[0], Product.LAST_ROWS: last_rows, Product.BLOCKS: blocks,
             Product.WEIGHTS: self._packing.add(layout.pack_matrix(matrix, lanes.width, lanes.panel)),
             Product.PANEL_BYTES: len(matrix) * lanes.panel * self._vector,
-            Product.FETCHED: len(matrix) // lanes.width * lanes.width // UNROLL * FETCHED_BYTES,
+            Product.FETCHED: len(matrix) // lanes.width * lanes.width // lanes.unroll * LINE,
             Product.BIAS: self._packing.add(layout.pack_vector(bias, lanes.width)),
             Product.ACTIVATION: Activation[op.activation.upper()],
         }  # fmt: skip
@@ -373,7 +374,7 @@ WEIGHT_FIELDS = {
 TILE_FIELDS = {
     Field.COPY_TILE, Field.DEPTHWISE_TILE, Field.FINISH_TILE, Field.SCALE_TILE, Field.GEMV_TILE, Field.POOL_TILE,
     Field.ADD_TILE, Field.CURVE_TILE, Field.GATHER_TILE,
-    *(start + column for start in (Field.PRODUCER, Field.MATRIX) for column in (Product.TILE, Product.NARROW_TILE)),
+    *(start + column for start in (Field.PRODUCER, Field.MATRIX) for column in (Product.TILE, Product.LAST_TILE)),
 }  # fmt: skip
 
 

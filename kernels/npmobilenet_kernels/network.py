@@ -58,11 +58,11 @@ def product_panel(step, product, n, pixels, a, segment, w, y, y_block, residual)
     """
     vector = read(step, Field.VECTOR)
     before = n * read(step, Field.PANEL)  # vectors of output channels in the panels before
-    narrow = 0
-    if before + read(step, Field.PANEL) > read(step, product + Product.BLOCKS):
-        narrow = Product.NARROW_TILE - Product.TILE
-    tile = read(step, product + Product.TILE + narrow)
-    rows = read(step, product + Product.ROWS + narrow)
+    last = 0
+    if before + read(step, Field.PANEL) >= read(step, product + Product.BLOCKS):
+        last = Product.LAST_TILE - Product.TILE
+    tile = read(step, product + Product.TILE + last)
+    rows = read(step, product + Product.ROWS + last)
     pitch = read(step, product + Product.PITCH)
     segments = read(step, product + Product.SEGMENTS)
     length = read(step, product + Product.LENGTH)
@@ -80,8 +80,10 @@ def product_panel(step, product, n, pixels, a, segment, w, y, y_block, residual)
         here = first * vector
         beside = residual + here if residual != 0 else 0
         source = a + first * pitch
+        target = y + here
         invoke(
-            tile, (source, segment, segments, length, tail, w, bias, y + here, y_block, beside, activation, following)
+            tile,
+            (source, segment, segments, length, tail, w, bias, target, y_block, beside, activation, following, 0),
         )
         first += rows
         following += read(step, product + Product.FETCHED)
@@ -440,10 +442,10 @@ def product_part(step, n, done, count, pixels, a, y, before):  # type: ignore[no
     tile = read(step, Field.MATRIX + Product.TILE)
     rows = read(step, Field.MATRIX + Product.ROWS)
     vectors = panel
-    if (n + 1) * panel > read(step, Field.MATRIX + Product.BLOCKS):
-        tile = read(step, Field.MATRIX + Product.NARROW_TILE)
-        rows = read(step, Field.MATRIX + Product.NARROW_ROWS)
-        vectors = 1
+    if (n + 1) * panel >= read(step, Field.MATRIX + Product.BLOCKS):
+        tile = read(step, Field.MATRIX + Product.LAST_TILE)
+        rows = read(step, Field.MATRIX + Product.LAST_ROWS)
+        vectors = read(step, Field.MATRIX + Product.BLOCKS) - n * panel
     length = read(step, Field.MATRIX + Product.LENGTH)
     w = weights_of(step, Field.MATRIX, n) + done * length * vectors * vector
     linear = Activation.LINEAR
@@ -454,7 +456,8 @@ def product_part(step, n, done, count, pixels, a, y, before):  # type: ignore[no
         first = min(first, pixels - rows)
         here = first * vector
         beside = before + here if before != 0 else 0
-        invoke(tile, (a + here, segment, count, length, 0, w, start, y + here, segment, beside, linear, w))
+        source = a + here
+        invoke(tile, (source, segment, count, length, 0, w, start, y + here, segment, beside, linear, w, 0))
         first += rows
 
 

@@ -52,8 +52,8 @@ class Product(IntEnum):
 
     TILE = 0  # address of the tile for whole panels of output channels, and its pixels
     ROWS = auto()
-    NARROW_TILE = auto()  # the same for a last panel of one vector
-    NARROW_ROWS = auto()
+    LAST_TILE = auto()  # the same for the last panel, which may have fewer channels
+    LAST_ROWS = auto()
     BLOCKS = auto()  # output channels, in vectors
     PITCH = auto()  # bytes from pixel to pixel of the input
     SEGMENTS = auto()  # the sum runs over so many whole segments of the input, of LENGTH values each, then TAIL more
