@@ -32,7 +32,7 @@ STRIP_PIXELS = 56  # output pixels of a strip, where they fit into CACHE
 PARTS = 8  # a pointwise step with fewer panels than this splits its pixels as well, so that threads share evenly
 CONV_PIXELS = 196  # output pixels of a general convolution for which its weights are read once
 GROUP_PANELS = 4  # panels that use the pixels gathered for a general convolution, where there are so many
-PART_TILES = 4  # but into parts of so many tiles at least: the last tile of a part is work done twice
+PART_TILES = 2  # but into parts of so many tiles at least: the last tile may overlap the one before
 
 Row = dict[int, int]
 
@@ -181,10 +181,11 @@ class Table:
         H, W, C = op.shape
         c_in = _weights(op)[0].shape[-2]
         panels = -(-self._blocks(C) // self._lanes.panel)
-        parts = max(-(-PARTS // panels), -(-H * W * c_in * FLOAT_BYTES // CACHE))
-        parts = 1 if step.average else max(1, min(parts, H * W // (PART_TILES * self._lanes.rows[0])))
-        return self._product(Field.MATRIX, op, H * W // parts) | self._extras(op) | {
-            Field.PIXEL_PARTS: parts, Field.UNITS: parts * panels,
+        tiles = -(-H * W // tile_rows(H * W, self._lanes.rows))
+        in_cache = -(-H * W * c_in * FLOAT_BYTES // CACHE)
+        parts = 1 if step.average else max(1, min(max(-(-PARTS // panels), in_cache), tiles // PART_TILES))
+        return self._product(Field.MATRIX, op, H * W, parts) | self._extras(op) | {
+            Field.PIXEL_PARTS: parts, Field.UNITS: parts * panels, Field.PARTS_FIRST: int(in_cache == 1),
             Field.SCRATCH: c_in * self._lanes.panel * self._vector if op.gate else 0,
         }  # fmt: skip
 
@@ -203,7 +204,7 @@ class Table:
         tiles = -(-H * W // rows)
         groups = max(1, min(PARTS, panels // GROUP_PANELS))
         parts = max(1, min(max(-(-H * W // CONV_PIXELS), -(-PARTS // groups)), tiles // 2))  # two whole tiles at least
-        pixels = np.diff([min(part * tiles // parts * rows, H * W) for part in range(parts + 1)])
+        pixels = _parts(H * W, rows, parts)
         segment = int(pixels.max()) * self._vector
         rounds = -(-segments // max(1, CACHE // segment))
         chunk = -(-segments // rounds)
@@ -292,11 +293,12 @@ class Table:
             Field.DEPTHWISE_TILE: self._tile(tile),
         }  # fmt: skip
 
-    def _product(self, start: int, op: Op, pixels: int) -> Row:
-        """A pointwise layer, in columns from `start` on, at least `pixels` pixels at a time."""
+    def _product(self, start: int, op: Op, pixels: int, parts: int = 1) -> Row:
+        """A pointwise layer, in columns from `start` on: at least `pixels` pixels at a time, or `parts` of them."""
         kernel, _ = _weights(op)
         c_in, lanes = kernel.shape[-2], self._lanes
-        choice = tile_rows(pixels, lanes.rows), tile_rows(pixels, lanes.narrow_rows)
+        rows = tile_rows(pixels, lanes.rows)
+        choice = rows, tile_rows(int(_parts(pixels, rows, parts).min()), lanes.narrow_rows)
         row = {
             Product.PITCH: self._vector, Product.SEGMENTS: c_in // lanes.width, Product.LENGTH: lanes.width,
             Product.TAIL: c_in % lanes.width,
@@ -417,6 +419,12 @@ def aligned_floats(size: int) -> layout.Floats:
 
 def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _parts(pixels: int, rows: int, parts: int) -> NDArray[np.int64]:
+    """Pixels of each part, cut at whole tiles of so many rows."""
+    tiles = -(-pixels // rows)
+    return np.diff([min(part * tiles // parts * rows, pixels) for part in range(parts + 1)])
 
 
 def _present(op: Op | None) -> Op:

@@ -86,12 +86,13 @@ def gemm(x, w, bias, activation, residual, chosen, rows, panel, half):
     y = written((N // width, M, width))
     added = None if residual is None else read(to_blocks(residual[None], width))
     vector = 4 * width
+    name = tiles.gemm_name(rows, panel, chosen, half=half)
     for n in range(N // (panel * width)):
         for first in [*range(0, M - rows, rows), M - rows]:
             here = first * vector
             block = n * panel * M * vector
             call(
-                tiles.gemm_name(rows, panel, chosen, half=half), a.address + here, M * vector, K // width, width, K % width,
+                name, a.address + here, M * vector, K // width, width, K % width,
                 b.address + n * K * panel * vector, start.address + n * panel * vector, y.address + block + here,
                 M * vector, added.address + block + here if added else 0, activation, b, 0,
             )  # fmt: skip

@@ -56,7 +56,7 @@ def test_no_tile_touches_the_stack_in_its_innermost_loop(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_sums_of_a_product_are_found_in_its_innermost_loop(kind: str) -> None:
-    """What the test above reads is the loop that matters: as many multiply-adds as the tile has sums, times `unroll`."""
+    """What the test above reads is the loop that matters: as many multiply-adds as sums, times `unroll`."""
     chosen = KINDS[kind]
     for rows, half in itertools.product(chosen.rows, {False, chosen.halves}):
         loops = innermost_loops(assembly(kind)[gemm_name(rows, chosen.panel, chosen, half=half)])

@@ -119,6 +119,7 @@ class Field(IntEnum):
     SUMS_BYTES = auto()
     FINISH_TILE = auto()
     PIXEL_PARTS = auto()  # the pixels, of a panel or of all, are cut into so many units
+    PARTS_FIRST = auto()  # whether the units of a panel follow on each other, or those of a part
     GATE = auto()  # squeeze-and-excite: factor of every input channel, or -1
     SCALE_TILE = auto()
     GEMV_TILE = auto()

@@ -135,7 +135,7 @@ def gemm_tile(
             address is 0, has the same layout.
         activation: its number.
         following: what the next tiles will read from far away, fetched meanwhile, a line a round.
-        apart: 0. Half vectors load their pixels from so much further on, for LLVM must not know that those are the same:
+        apart: 0. Half vectors load their pixels from so much further on, and LLVM must not know that they are the same:
             two loads take less time than what it does to make two widths of one.
 
     Args:
@@ -304,6 +304,10 @@ def depthwise_row_fixed(size: int, stride: int, pixels: int, left: int, right: i
             def column(row: Value, c: int) -> Value | None:
                 return e.load(e.add(row, start), c * e.bytes) if no_left <= c < reach - no_right else None
 
+            below = e.add(e.read(rows, size - 1), e.multiply(width, e.bytes))
+            for c in range(no_left, reach - no_right):
+                if stride == 1:  # the row that the next output row needs; with stride 2 too many to pay
+                    e.fetch(e.add(below, start), c * e.bytes)
             sums = _filtered(e, size, stride, pixels, rows, w, column)
             _store_pixels(e, activate(e, activation, sums), y, first)
             return []
