@@ -340,7 +340,7 @@ class Table:
         last = (blocks - 1) % lanes.panel + 1  # vectors of the last panel
         last_rows = rows[0] if last == lanes.panel else rows[1]
         half = lanes.halves and 0 < matrix.shape[1] % lanes.width <= lanes.width // 2
-        tiles = {Product.LAST_TILE: self._tile(gemm_name(last_rows, last, lanes, stem=stem, half=half))}
+        tiles: Row = {Product.LAST_TILE: self._tile(gemm_name(last_rows, last, lanes, stem=stem, half=half))}
         if blocks > lanes.panel:
             tiles[Product.TILE] = self._tile(gemm_name(rows[0], lanes.panel, lanes, stem=stem))
         return tiles | {

@@ -34,8 +34,8 @@ class Lanes:
             as vectors instead of one by one.
         halves: whether half a vector is worth a tile of its own, for output channels that leave the other half empty:
             some CPUs do a wide multiply-add in two halves, and in half the time if there is one.
-        unroll: values of k in a round of the product's sum, a divisor of `width`. A line of the next panel is fetched in
-            each round, so that four tiles fetch it all.
+        unroll: values of k in a round of the product's sum, a divisor of `width`. Each round fetches a line of the next
+            panel, so that four tiles fetch it all.
     """
 
     width: int
