@@ -77,9 +77,9 @@ def compare(
 
 
 def _from_pack(folder: str) -> tuple[Model, Array, Picture]:
-    from npmobilenet.porting.golden import Pack
+    from npmobilenet.porting.golden import GoldenData
 
-    pack = Pack.open(folder)
+    pack = GoldenData.open(folder)
     decoded = pack.input("decoded") if "decoded" in pack.stages else None
     return pack.model(), pack.input("scaled"), Picture(pack.scaling, decoded)
 

@@ -119,9 +119,9 @@ def _read_folder(path: Path) -> Dump:
 
 
 def _read_pack(path: Path) -> Dump:
-    from npmobilenet.porting.golden import Pack
+    from npmobilenet.porting.golden import GoldenData
 
-    pack = Pack.open(path)
+    pack = GoldenData.open(path)
     return _checked(path, {name: _attempt(partial(pack.output, name)) for name in pack.layers})
 
 
