@@ -1,18 +1,18 @@
-"""Our engine against ONNX Runtime, LiteRT and OpenVINO on five networks: the table of the README.
+"""The engine compared with ONNX Runtime, LiteRT and OpenVINO on five networks: the table of the README.
 
     python benchmarks/engines.py [--threads 1] [--batch 1] [--rounds 7] [--networks v1,v2,...] [--engines litert,...]
 
-`npmobilenet bench` for each network, random weights, printed as the Markdown table that the README holds: least
-milliseconds for one image, or images a second for a larger batch; our least over that of the best other; and the share
-of the FMA peak that ours reaches. Needs the `bench` extra.
+`npmobilenet bench` for each network with random weights, printed as the Markdown table of the README: minimum time per
+image in milliseconds, or throughput in images/s for a larger batch; the ratio of npmobilenet's minimum to that of the
+fastest other runtime; and npmobilenet's share of the FMA peak. Requires the `bench` extra.
 """
 
 import argparse
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
-from npmobilenet.bench.measure import Comparison, Timing, compare_engines
+from npmobilenet.bench.measure import EngineComparison, Timing, compare_engines
 from npmobilenet.bench.random_weights import random_model
-from npmobilenet.bench.runtimes import chosen_peers
+from npmobilenet.bench.runtimes import select_runtimes
 
 NETWORKS = {
     "v1": ("V1 1.0/224", lambda: mobilenet_v1()),
@@ -30,30 +30,30 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--networks", default=",".join(NETWORKS))
-    parser.add_argument("--engines", help="those to measure against; default: all that are installed")
+    parser.add_argument("--engines", help="runtimes to compare with (default: all installed)")
     options = parser.parse_args()
 
-    peers = chosen_peers(options.engines)
-    names = ["npmobilenet", *(peer.name for peer in peers)]
+    runtimes = select_runtimes(options.engines)
+    names = ["npmobilenet", *(runtime.name for runtime in runtimes)]
     first = "network" if options.batch == 1 else f"network, {options.batch} images"
     print(f"| {first} | threads | {' | '.join(names)} | ours / best other | ours, % of FMA peak |")
     print(f"|---|{'---:|' * (len(names) + 3)}")
     for network in options.networks.split(","):
         title, graph = NETWORKS[network]
         model = random_model(graph())
-        compared = compare_engines(model, peers, threads=options.threads, batch=options.batch, rounds=options.rounds)
+        compared = compare_engines(model, runtimes, threads=options.threads, batch=options.batch, rounds=options.rounds)
         timings = (_cell(timing, options.batch) for timing in compared.timings)
         cells = [title, str(options.threads), *timings, *_shares(compared)]
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def _cell(timing: Timing, batch: int) -> str:
-    if timing.least is None:
+    if timing.minimum is None:
         return timing.problem
-    return f"{1e3 * timing.least:.2f}" if batch == 1 else f"{batch / timing.least:.0f}"
+    return f"{1e3 * timing.minimum:.2f}" if batch == 1 else f"{batch / timing.minimum:.0f}"
 
 
-def _shares(compared: Comparison) -> tuple[str, str]:
+def _shares(compared: EngineComparison) -> tuple[str, str]:
     share = compared.share_of_peak(compared.timings[0])
     ratio = "" if compared.ratio is None else f"{compared.ratio:.2f}"
     return ratio, "" if share is None else f"{100 * share:.0f}"

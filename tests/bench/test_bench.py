@@ -16,8 +16,8 @@ from npmobilenet_kernels.threads import available_cores
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.bench import measure, runtimes
-from npmobilenet.bench.random_weights import expected, pictures, random_model
-from npmobilenet.bench.runtimes import PEERS, Peer
+from npmobilenet.bench.random_weights import random_model, reference_output, sample_images
+from npmobilenet.bench.runtimes import RUNTIMES, Runtime
 from npmobilenet.bench.turns import workers
 from npmobilenet.compiler.engine import Plan
 from npmobilenet.compiler.passes import fuse
@@ -49,12 +49,12 @@ def document(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
-@pytest.fixture(params=PEERS)
-def peer(request: pytest.FixtureRequest) -> Peer:
+@pytest.fixture(params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest) -> Runtime:
     """Each of the other engines that is installed."""
-    found = PEERS[request.param]
+    found = RUNTIMES[request.param]
     if not found.is_installed:
-        pytest.skip(f"runs {found.name}: {found.how_to_install}")
+        pytest.skip(f"runs {found.name}: {found.install_command}")
     return found
 
 
@@ -62,13 +62,13 @@ def only_installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setattr(runtimes, "find_spec", lambda module: object() if module in names else None)
 
 
-def test_the_command_times_every_engine_and_its_figures_follow_from_each_other(peer: Peer) -> None:
-    command = [sys.executable, "-m", "npmobilenet", "bench", "digits", "--against", peer.name, "--batch", "2"]
+def test_the_command_times_every_engine_and_its_figures_follow_from_each_other(runtime: Runtime) -> None:
+    command = [sys.executable, "-m", "npmobilenet", "bench", "digits", "--against", runtime.name, "--batch", "2"]
     process = subprocess.run(
         [*command, *map(str, QUICK), "--json"], capture_output=True, text=True, check=True, encoding="utf-8"
     )
     answer = json.loads(process.stdout)
-    assert [entry["engine"] for entry in answer["engines"]] == ["npmobilenet", peer.name]
+    assert [entry["engine"] for entry in answer["engines"]] == ["npmobilenet", runtime.name]
     assert (answer["macs"], answer["batch"]) == (load("digits").graph.macs, 2)
     for entry in answer["engines"]:
         assert entry["problem"] is None
@@ -78,20 +78,20 @@ def test_the_command_times_every_engine_and_its_figures_follow_from_each_other(p
         assert entry["flops"] == pytest.approx(2 * answer["macs"] * entry["images_per_second"])
         assert entry["share_of_peak"] == pytest.approx(entry["flops"] / answer["peak_flops"])
         assert entry["share_of_peak"] < 1
-    ours, theirs = (entry["least_seconds"] for entry in answer["engines"])
-    assert (answer["best_other"], answer["ratio"]) == (peer.name, pytest.approx(ours / theirs))
+    own, other = (entry["least_seconds"] for entry in answer["engines"])
+    assert (answer["best_other"], answer["ratio"]) == (runtime.name, pytest.approx(own / other))
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_every_engine_is_given_the_same_network(network: str, peer: Peer, tmp_path: Path) -> None:
+def test_every_engine_is_given_the_same_network(network: str, runtime: Runtime, tmp_path: Path) -> None:
     model = random_model(NETWORKS[network]())
-    x = pictures(model, 2)
-    peer.export(fuse(model.graph, model.params), 2, tmp_path / peer.file)
-    y = peer.open(tmp_path / peer.file, x, 1)()
-    right = expected(model, x)
-    assert y.shape == right.shape
-    assert not np.allclose(right[0], right[1], atol=10 * measure.TOLERANCE * np.abs(right).max(), rtol=0)
-    np.testing.assert_allclose(y, right, rtol=0, atol=measure.TOLERANCE * np.abs(right).max())
+    x = sample_images(model, 2)
+    runtime.export(fuse(model.graph, model.params), 2, tmp_path / runtime.file)
+    y = runtime.open(tmp_path / runtime.file, x, 1)()
+    expected = reference_output(model, x)
+    assert y.shape == expected.shape
+    assert not np.allclose(expected[0], expected[1], atol=10 * measure.TOLERANCE * np.abs(expected).max(), rtol=0)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=measure.TOLERANCE * np.abs(expected).max())
 
 
 def as_bfloat16(weights: Array) -> Array:
@@ -101,20 +101,20 @@ def as_bfloat16(weights: Array) -> Array:
 
 def test_an_engine_that_computes_in_bfloat16_is_caught_and_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime", reason="runs ONNX Runtime: pip install npmobilenet[test]")
-    right = PEERS["onnxruntime"]
+    expected = RUNTIMES["onnxruntime"]
 
     def export(ops: Any, batch: int, path: Path) -> None:
         rounded = [op if op.kernel is None else replace(op, kernel=as_bfloat16(op.kernel)) for op in ops]
-        right.export(rounded, batch, path)
+        expected.export(rounded, batch, path)
 
-    monkeypatch.setitem(PEERS, "onnxruntime", replace(right, export=export))
+    monkeypatch.setitem(RUNTIMES, "onnxruntime", replace(expected, export=export))
     result = run("mobilenet_v2", "--alpha", 0.35, "--resolution", 96, "--against", "onnxruntime", *QUICK, "--json")
     assert result.exit_code == 1
-    ours, theirs = json.loads(result.stdout)["engines"]
-    assert ours["least_seconds"] > 0
-    assert (theirs["least_seconds"], theirs["share_of_peak"]) == (None, None)
-    assert theirs["difference"] > measure.TOLERANCE
-    assert theirs["problem"].startswith("answers otherwise, by ")
+    own, other = json.loads(result.stdout)["engines"]
+    assert own["least_seconds"] > 0
+    assert (other["least_seconds"], other["share_of_peak"]) == (None, None)
+    assert other["difference"] > measure.TOLERANCE
+    assert other["problem"].startswith("output differs: relative error ")
 
 
 def test_a_network_that_an_engine_cannot_be_given_is_timed_without_it(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_network_that_an_engine_cannot_be_given_is_timed_without_it(tmp_path: 
     Model(graph, {}).save(tmp_path / "pooled.safetensors")
     result = run(tmp_path / "pooled.safetensors", "--against", "onnxruntime", *QUICK)
     assert result.exit_code == 1
-    assert "largest: MaxPooling2D is not exported to ONNX" in result.stdout
+    assert "largest: MaxPooling2D has no ONNX export" in result.stdout
     assert "npmobilenet takes" not in result.stdout
 
 
@@ -134,12 +134,12 @@ def test_an_engine_that_ends_is_named_with_its_last_words(monkeypatch: pytest.Mo
     def export(ops: Any, batch: int, path: Path) -> None:
         path.write_bytes(b"not a network")
 
-    monkeypatch.setitem(PEERS, "onnxruntime", replace(PEERS["onnxruntime"], export=export))
+    monkeypatch.setitem(RUNTIMES, "onnxruntime", replace(RUNTIMES["onnxruntime"], export=export))
     result = run("digits", "--against", "onnxruntime", *QUICK, "--json")
     assert result.exit_code == 1
-    _, theirs = json.loads(result.stdout)["engines"]
-    assert "its process ended with exit code 1" in theirs["problem"]
-    assert "onnxruntime" in theirs["problem"]
+    _, other = json.loads(result.stdout)["engines"]
+    assert "its process ended with exit code 1" in other["problem"]
+    assert "onnxruntime" in other["problem"]
 
 
 def test_one_asked_for_and_not_installed_is_an_error_that_says_what_to_install(
@@ -148,7 +148,7 @@ def test_one_asked_for_and_not_installed_is_an_error_that_says_what_to_install(
     only_installed(monkeypatch, "onnxruntime", "onnx")
     result = run("digits", "--against", "onnxruntime,litert", *QUICK)
     assert result.exit_code == 1
-    assert "litert is not installed here: pip install ai-edge-litert" in result.stderr
+    assert "litert is not installed: pip install ai-edge-litert" in result.stderr
 
 
 def test_where_nothing_else_is_installed_ours_is_timed_alone_and_that_is_said(
@@ -162,7 +162,7 @@ def test_where_nothing_else_is_installed_ours_is_timed_alone_and_that_is_said(
     answer = document(run("digits", *QUICK, "--json"))
     assert [entry["engine"] for entry in answer["engines"]] == ["npmobilenet"]
     assert (answer["best_other"], answer["ratio"]) == (None, None)
-    assert [entry["engine"] for entry in answer["not_installed"]] == list(PEERS)
+    assert [entry["engine"] for entry in answer["not_installed"]] == list(RUNTIMES)
 
 
 def test_steps_are_those_of_the_plan_and_their_multiply_adds_those_of_the_graph() -> None:
@@ -205,12 +205,12 @@ def test_steps_are_printed_with_the_layers_that_they_cover() -> None:
 def test_a_plan_times_each_of_its_steps_by_a_call(threads: int) -> None:
     model = load("digits")
     plan = Plan(model.graph, model.params)
-    x = pictures(model, 1)
-    right = plan.run(x, threads)
+    x = sample_images(model, 1)
+    expected = plan.run(x, threads)
     seconds, call = plan.time_steps(x, threads)
     assert len(seconds) == len(plan.steps)
     assert min(seconds) > 0 < call
-    np.testing.assert_array_equal(plan.run(x, threads), right)
+    np.testing.assert_array_equal(plan.run(x, threads), expected)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -254,7 +254,7 @@ def test_wrong_use_is_told(arguments: list[str], said: str) -> None:
 def test_an_unknown_engine_is_told_with_the_known_ones() -> None:
     result = run("digits", "--against", "tvm")
     assert result.exit_code == 1
-    assert "there are onnxruntime, litert, openvino" in result.stderr
+    assert "choose from onnxruntime, litert, openvino" in result.stderr
 
 
 def test_a_model_that_cannot_be_fetched_can_be_measured_without_its_weights(
@@ -269,7 +269,7 @@ def test_a_model_that_cannot_be_fetched_can_be_measured_without_its_weights(
 
 def test_random_weights_keep_a_network_alive() -> None:
     model = random_model(mobilenet_v3_small(resolution=64))
-    for name, y in model.trace(pictures(model, 1)):
+    for name, y in model.trace(sample_images(model, 1)):
         assert np.isfinite(y).all(), name
         assert np.abs(y).max() > 1e-3, name
 

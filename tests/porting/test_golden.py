@@ -20,9 +20,9 @@ from npmobilenet.errors import ImageError, NpMobileNetError, ShapeError, Weights
 from npmobilenet.models.model import UNIT, Model
 from npmobilenet.models.preprocessing import decode, resize_crop
 from npmobilenet.porting.golden import GoldenData
+from npmobilenet.porting.golden_formats import FORMATS
 from npmobilenet.porting.golden_manifest import LAYOUTS, manifest_hash
 from npmobilenet.porting.golden_writer import chosen_layers, write_golden_data
-from npmobilenet.porting.golden_formats import FORMATS
 from npmobilenet.reference.graph import (
     Activation,
     BatchNormalization,
@@ -81,7 +81,9 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=list(product(GRAPHS, LAYOUTS)), ids="-".join)
-def traced(request: pytest.FixtureRequest, photo: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, GoldenData]:
+def traced(
+    request: pytest.FixtureRequest, photo: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Model, GoldenData]:
     """A model and its pack in all formats; not to be changed."""
     graph, layout = request.param
     model = model_of(graph)
@@ -201,7 +203,9 @@ def test_the_tolerance_is_twice_the_layers_own_bound(traced: tuple[Model, Golden
     assert entry_of(pack, "outputs", layer.name)["tolerance"]["given_inputs"] == 2 * bound.max()
 
 
-def test_another_order_of_sums_is_within_the_tolerance_and_a_swapped_kernel_is_not(traced: tuple[Model, GoldenData]) -> None:
+def test_another_order_of_sums_is_within_the_tolerance_and_a_swapped_kernel_is_not(
+    traced: tuple[Model, GoldenData],
+) -> None:
     _, pack = traced
     layer = next(layer for layer in pack.graph.layers if isinstance(layer, Conv2D) and layer.is_pointwise)
     x, w = pack.output(layer.inputs[0]), pack.weights[f"{layer.name}/kernel"][0, 0]
@@ -387,7 +391,9 @@ def test_a_changed_number_in_any_tensor_is_noticed_and_the_tensor_named(small_pa
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("kept", [0, 0.5, None], ids=["empty", "half", "gone"])
-def test_a_file_that_is_cut_off_or_gone_is_a_weights_error(small_pack: GoldenData, form: str, kept: float | None) -> None:
+def test_a_file_that_is_cut_off_or_gone_is_a_weights_error(
+    small_pack: GoldenData, form: str, kept: float | None
+) -> None:
     path = small_pack.folder / form / entry_of(small_pack, "outputs", "file")["stored"][form]["file"]
     content = path.read_bytes()
     if kept is None:
@@ -528,7 +534,9 @@ def test_the_reader_in_c_notices_a_single_value_that_is_too_far_off(
         assert f"{values.size - 1} of {values.size} values equal" in done.stdout
 
 
-def test_the_reader_in_c_refuses_what_it_cannot_read(reader: Path, raw_pack: GoldenData, tmp_path: Path, photo: Path) -> None:
+def test_the_reader_in_c_refuses_what_it_cannot_read(
+    reader: Path, raw_pack: GoldenData, tmp_path: Path, photo: Path
+) -> None:
     nchw = write_golden_data(model_of("v1"), photo, tmp_path / "nchw", formats=["raw"], layout="NCHW")
     asked = [(raw_pack.folder, "conv1"), (raw_pack.folder, "none"), (tmp_path, "conv_dw_1"), (nchw.folder, "conv_dw_1")]
     for folder, layer in asked:
