@@ -8,17 +8,19 @@ fastest other runtime; and npmobilenet's share of the FMA peak. Requires the `be
 """
 
 import argparse
+from collections.abc import Callable
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.bench.measure import EngineComparison, Timing, compare_engines
 from npmobilenet.bench.random_weights import random_model
 from npmobilenet.bench.runtimes import select_runtimes
+from npmobilenet.reference.graph import Graph
 
-NETWORKS = {
-    "v1": ("V1 1.0/224", lambda: mobilenet_v1()),
-    "v2": ("V2 1.0/224", lambda: mobilenet_v2()),
-    "v3-large": ("V3-Large 224", lambda: mobilenet_v3_large()),
-    "v3-small": ("V3-Small 224", lambda: mobilenet_v3_small()),
+NETWORKS: dict[str, tuple[str, Callable[[], Graph]]] = {
+    "v1": ("V1 1.0/224", mobilenet_v1),
+    "v2": ("V2 1.0/224", mobilenet_v2),
+    "v3-large": ("V3-Large 224", mobilenet_v3_large),
+    "v3-small": ("V3-Small 224", mobilenet_v3_small),
     "v1-0.25-128": ("V1 0.25/128", lambda: mobilenet_v1(alpha=0.25, resolution=128)),
 }
 
@@ -36,7 +38,7 @@ def main() -> None:
     runtimes = select_runtimes(options.engines)
     names = ["npmobilenet", *(runtime.name for runtime in runtimes)]
     first = "network" if options.batch == 1 else f"network, {options.batch} images"
-    print(f"| {first} | threads | {' | '.join(names)} | ours / best other | ours, % of FMA peak |")
+    print(f"| {first} | threads | {' | '.join(names)} | npmobilenet / best other | npmobilenet, % of FMA peak |")
     print(f"|---|{'---:|' * (len(names) + 3)}")
     for network in options.networks.split(","):
         title, graph = NETWORKS[network]

@@ -17,6 +17,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -84,8 +85,18 @@ def main() -> None:
 
 def compare(network: Path, onnx: Path, photos: Path, rounds: int) -> None:
     """Check that the predictions agree, then print one line per program."""
-    own = ["-m", "npmobilenet", "classify", photos, "--model", network, "--threads", THREADS, "--json"]
-    programs = {
+    own: list[str | Path] = [
+        "-m",
+        "npmobilenet",
+        "classify",
+        photos,
+        "--model",
+        network,
+        "--threads",
+        THREADS,
+        "--json",
+    ]
+    programs: dict[str, list[str | Path]] = {
         "npmobilenet": own,
         "ONNX Runtime + Pillow": ["-c", SCRIPT, onnx, photos],
         "npmobilenet --draft": [*own, "--draft"],
@@ -95,13 +106,13 @@ def compare(network: Path, onnx: Path, photos: Path, rounds: int) -> None:
     best: dict[str, ProcessRun] = {}
     for _ in range(rounds):
         for name, command in programs.items():
-            turn = run(command)
-            if name not in best or turn.wall < best[name].wall:
-                best[name] = turn
+            process = run(command)
+            if name not in best or process.wall < best[name].wall:
+                best[name] = process
     count = len(list(photos.iterdir()))
     print(f"{count:,} photos of {photos.name}: the predictions agree")
-    for name, turn in best.items():
-        rate = f"{count / turn.wall:7.1f} images/s  {turn.wall:6.2f} s  {turn.cpu:6.2f} s of CPU"
+    for name, process in best.items():
+        rate = f"{count / process.wall:7.1f} images/s  {process.wall:6.2f} s  {process.cpu:6.2f} s of CPU"
         print(f"  {name:22} {rate}", flush=True)
     ratio = best["ONNX Runtime + Pillow"].wall / best["npmobilenet"].wall
     print(f"  npmobilenet has {ratio:.2f} times the throughput of the script")
@@ -121,11 +132,11 @@ def run(command: list[str | Path]) -> ProcessRun:
         return ProcessRun(wall, usage.ru_utime + usage.ru_stime, output.read())
 
 
-def check_predictions(own: list[dict[str, list[dict[str, str | float]]]], other: list[list[tuple[int, float]]]) -> None:
+def check_predictions(own: list[dict[str, Any]], other: list[list[tuple[int, float]]]) -> None:
     """Fail if a most probable class, or one of the five probabilities beyond rounding, differs."""
     for answer, row in zip(own, other, strict=True):
         probabilities = [found["probability"] for found in answer["predictions"]]
-        np.testing.assert_allclose(probabilities, [probability for _, probability in row], rtol=TOLERANCE)
+        np.testing.assert_allclose(probabilities, [float(probability) for _, probability in row], rtol=TOLERANCE)
         assert answer["predictions"][0]["label"] == str(row[0][0]), f"{answer} differs from {row}"
 
 

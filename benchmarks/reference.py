@@ -13,6 +13,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # befo
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from npmobilenet.architectures import mobilenet_v1
 from npmobilenet.bench.export_onnx import write_onnx
 from npmobilenet.bench.random_weights import random_model, sample_images
 from npmobilenet.compiler.passes import fuse
+from npmobilenet.types import Array
 
 
 def main() -> None:
@@ -37,9 +39,9 @@ def main() -> None:
         evaluator = ReferenceEvaluator(str(path))
     x = sample_images(model, 1)  # (1, 224, 224, 3)
     nchw = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-    runs = {
+    runs: dict[str, Callable[[], Array]] = {
         "npmobilenet reference": lambda: model.forward(x, backend="reference"),
-        "onnx.reference": lambda: evaluator.run(None, {"x": nchw})[0],
+        "onnx.reference": lambda: np.asarray(list(evaluator.run(None, {"x": nchw}))[0]),
     }
     own, other = (run() for run in runs.values())
     np.testing.assert_allclose(own.ravel(), other.ravel(), rtol=1e-3, atol=1e-6)

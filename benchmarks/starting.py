@@ -76,10 +76,10 @@ def main() -> None:
         for name, seconds in minima.items():
             times = (f"{seconds / minima[other]:5.2f} times {other}" for other in ("import numpy", "litert"))
             print(f"{name:26} {seconds:6.3f} s  {'  '.join(times)}")
-        for name, program in (("compiling for V2", COMPILE.format(path=v2)), ("compiling everything", WARMUP)):
+        for name, code in (("compiling for V2", COMPILE.format(path=v2)), ("compiling everything", WARMUP)):
             with tempfile.TemporaryDirectory() as empty:
                 start = time.perf_counter()
-                _run(["-c", program], NPMOBILENET_CACHE=empty)
+                _run(["-c", code], NPMOBILENET_CACHE=empty)
                 print(f"{name:26} {time.perf_counter() - start:6.2f} s")
         if sys.platform == "linux":
             for name, first in (("peak of V1", ""), ("peak of V1, Numba imported", "import numba\n")):

@@ -4,15 +4,15 @@ It shares no arithmetic with `npmobilenet.reference`, nor with the diagnosis: co
 windows, padding is computed here. A `Mistake` is made in one layer, as it would be in the source code of a port.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from npmobilenet.reference.graph import Graph
-from npmobilenet.types import Array, Pair, Params
+from npmobilenet.types import Array, Padding, Pair, Params
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Mistake:
 
 def run(graph: Graph, params: Params, x: Array, mistake: Mistake | None = None) -> dict[str, Array]:
     """Every layer's output in float32 by name, one mistake included."""
-    outputs = {}
+    outputs: dict[str, Array] = {}
     for layer in graph.layers:
         wrong = mistake if mistake is not None and mistake.layer == layer.name else None
         p = {name.rpartition("/")[2]: a for name, a in params.items() if name.rpartition("/")[0] == layer.name}
@@ -38,15 +38,8 @@ def run(graph: Graph, params: Params, x: Array, mistake: Mistake | None = None) 
     return outputs
 
 
-def compute(
-    layer: Any,
-    p: Params,
-    xs: Sequence[Array],
-    wrong: Mistake | None = None,
-    outputs: Params = None,
-    graph: Graph = None,
-) -> Array:
-    """One layer's output, the mistake made if there is one."""
+def compute(layer: Any, p: Params, xs: Sequence[Array], wrong: Mistake | None, outputs: Params, graph: Graph) -> Array:
+    """One layer's output, with the mistake if there is one."""
     kind, number = (wrong.kind, wrong.number) if wrong else ("", 0)
     p = {name: changed_array(layer, name, p, kind, number) for name in p}
     x = xs[0]
@@ -58,7 +51,7 @@ def compute(
         return xs[int(number)]
     if kind == "missing gate":
         return x
-    y = LAYERS[layer.type](layer, p, xs, kind, number)
+    y: Array = LAYERS[layer.type](layer, p, xs, kind, number)
     if kind == "doubled softmax":
         y = softmax(y)
     if kind == "relu6 after a linear layer":
@@ -121,21 +114,22 @@ def bfloat16(a: Array) -> Array:
 
 def pads(layer: Any, size: Sequence[int], kind: str) -> tuple[Pair, Pair]:
     """Zeros before and after each axis, as TensorFlow's SAME, or the symmetric mistake."""
-    if not isinstance(layer.padding, str):
-        return layer.padding
+    padding: Padding = layer.padding
+    if not isinstance(padding, str):
+        return padding
     if layer.padding == "valid":
         return ((0, 0), (0, 0))
     found = []
     for n, K in zip(size, layer.kernel_size, strict=True):
         total = max((-(-n // layer.stride) - 1) * layer.stride + K - n, 0)
         found.append((K // 2, K // 2) if kind == "symmetric padding" else (total // 2, total - total // 2))
-    return tuple(found)
+    return found[0], found[1]
 
 
 def windows(layer: Any, x: Array, kind: str) -> Array:
     """(N, H_out, W_out, C, K_h, K_w)."""
     zeros = pads(layer, x.shape[1:3], kind)
-    mode = "edge" if kind == "padding repeats the border" else "constant"
+    mode: Literal["edge", "constant"] = "edge" if kind == "padding repeats the border" else "constant"
     x = np.pad(x, ((0, 0), *zeros, (0, 0)), mode=mode)
     if kind == "one pixel later":  # the first window starts one row and one column later; zeros are added at the end
         x = np.pad(x[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)))
@@ -188,7 +182,8 @@ def activate(name: str, x: Array) -> Array:
         if name == "relu":
             return np.where(x < 0, np.float32(0), x)
         if name == "relu6":
-            return np.clip(x, 0, 6)
+            clipped: Array = np.clip(x, 0, 6)
+            return clipped
         if name == "hard_swish":
             return x * np.clip(x / np.float32(6) + np.float32(0.5), 0, 1)
         if name == "old hard_swish":
@@ -200,7 +195,8 @@ def activate(name: str, x: Array) -> Array:
 
 def softmax(x: Array) -> Array:
     e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
+    y: Array = e / e.sum(-1, keepdims=True)
+    return y
 
 
 def hard_sigmoid_input(graph: Graph, layer: Any, outputs: Params) -> Array:
@@ -210,12 +206,12 @@ def hard_sigmoid_input(graph: Graph, layer: Any, outputs: Params) -> Array:
 
 
 def mean(layer: Any, p: Params, xs: Sequence[Array], kind: str, number: float) -> Array:
-    total = xs[0].sum((1, 2), keepdims=layer.keepdims)
+    total: Array = xs[0].sum((1, 2), keepdims=layer.keepdims)
     pixels = xs[0].shape[1] * xs[0].shape[2]
     return total / np.float32(number if kind == "mean divided wrongly" else pixels)
 
 
-LAYERS = {
+LAYERS: dict[str, Callable[[Any, Params, Sequence[Array], str, float], Array]] = {
     "Conv2D": convolution,
     "DepthwiseConv2D": depthwise,
     "Dense": dense,

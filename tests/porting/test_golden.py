@@ -300,13 +300,16 @@ def test_images_of_another_size_are_packed_with_the_padding_of_that_size(tmp_pat
     "x", [np.zeros((1, 33, 32, 3), np.int64), np.zeros((33, 32, 3)), np.zeros((0, 33, 32, 3)), np.zeros((1, 33, 32, 4))]
 )
 def test_arrays_that_do_not_fit_are_refused(x: Any, tmp_path: Path) -> None:
-    with pytest.raises(ShapeError, match="expected|needed"):
+    with pytest.raises(ShapeError, match=r"expected|needed"):
         write_golden_data(model_of("v1"), x, tmp_path / "pack")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_formats_and_layouts_are_refused(photo: Path, tmp_path: Path) -> None:
-    for options in ({"formats": ["npz", "xml"]}, {"formats": []}, {"formats": ["c", "c"]}, {"layout": "CHWN"}):
+    refused: list[dict[str, Any]] = [
+        {"formats": ["npz", "xml"]}, {"formats": []}, {"formats": ["c", "c"]}, {"layout": "CHWN"},
+    ]  # fmt: skip
+    for options in refused:
         with pytest.raises(NpMobileNetError, match=r"of npz|of NHWC"):
             write_golden_data(model_of("odd"), photo, tmp_path / "pack", **options)
     with pytest.raises(ImageError, match="unknown resize 'magic'"):
@@ -337,7 +340,7 @@ def test_a_failed_write_leaves_the_former_pack_and_nothing_else(
     model, folder = model_of("odd"), tmp_path / "pack"
     write_golden_data(model, photo, folder)
 
-    def full(*_: object) -> None:
+    def full(*_: object) -> Any:
         raise OSError("No space left on device")
 
     monkeypatch.setitem(FORMATS, "raw", FORMATS["raw"]._replace(write=full))
