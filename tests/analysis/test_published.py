@@ -8,7 +8,9 @@ import pytest
 
 from npmobilenet.analysis import linear_bottlenecks
 from npmobilenet.analysis.cost import CONVENTIONS, cost_table
-from npmobilenet.analysis.published import V1, V2, V3, Figure, Recount, figures, paper_tables, recount, verdict
+from npmobilenet.analysis.paper_tables import paper_tables
+from npmobilenet.analysis.published import V1, V2, V3, Figure, figures
+from npmobilenet.analysis.recounts import Recount, recount, verdict
 from npmobilenet.architectures import baselines, mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.architectures.ssd import with_filters
 from npmobilenet.reference.graph import Graph
