@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from npmobilenet.analysis.segments import Segment, Step, Storage, identity
+from npmobilenet.compiler.passes import scale_and_shift
 from npmobilenet.porting.diagnose.mistakes.variants import Altered
 from npmobilenet.reference.graph import BatchNormalization, Conv2D, Dense, DepthwiseConv2D
-from npmobilenet.types import Array
+from npmobilenet.types import Array, Params
 
 
 def round_float16(x: Array) -> Array:
@@ -96,25 +97,22 @@ def _rounded(step: Step, storage: Storage, names: tuple[str, ...]) -> Step:
 def _folds(segment: Segment) -> dict[str, list[Step]]:
     """Replacement steps by name for every batch norm that can be folded, and its convolution."""
     steps: dict[str, list[Step]] = {}
-    for norm in segment.steps:
-        source = norm.layer.inputs[0]
-        conv = (
-            _folded(segment[source], norm) if isinstance(norm.layer, BatchNormalization) and source in segment else None
-        )
-        if conv is not None:
-            steps |= {source: [conv], norm.layer.name: [identity(norm.layer)]}
+    for step in segment.steps:
+        norm, source = step.layer, step.layer.inputs[0]
+        if isinstance(norm, BatchNormalization) and source in segment:
+            conv = _folded(segment[source], norm, step.params)
+            if conv is not None:
+                steps |= {source: [conv], norm.name: [identity(norm)]}
     return steps
 
 
-def _folded(conv: Step, norm: Step) -> Step | None:
-    """Convolution and batch normalisation in one: kernel * s, (bias - mean) * s + beta, s = gamma / sqrt(var + eps)."""
-    layer, p = conv.layer, norm.params
-    assert isinstance(norm.layer, BatchNormalization)
+def _folded(conv: Step, norm: BatchNormalization, params: Params) -> Step | None:
+    """A convolution or dense layer with a batch norm folded into its kernel and bias, None if it has an activation."""
+    layer = conv.layer
     if not isinstance(layer, Conv2D | DepthwiseConv2D | Dense) or layer.activation != "linear":
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
-        s = p.get("gamma", np.ones(1)) / np.sqrt(p["moving_variance"] + norm.layer.epsilon)  # (C,)
-    bias = (conv.params.get("bias", np.zeros(1)) - p["moving_mean"]) * s + p.get("beta", np.zeros(1))
-    w = conv.params["kernel"]
-    kernel = w * s.reshape(w.shape[2:]) if isinstance(layer, DepthwiseConv2D) else w * s
+        scale, shift = scale_and_shift(params, norm.epsilon)  # (C,) each
+    w, bias = conv.params["kernel"], conv.params.get("bias", np.zeros(1)) * scale + shift
+    kernel = w * scale.reshape(w.shape[2:]) if isinstance(layer, DepthwiseConv2D) else w * scale
     return Step(replace(layer, use_bias=True), {"kernel": kernel, "bias": bias}, conv.before)
