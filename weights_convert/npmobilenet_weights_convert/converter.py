@@ -1,6 +1,6 @@
 """Any Keras file of a MobileNet in, a `Model` out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from npmobilenet.analysis.engine_check import check_engine
+from npmobilenet.analysis.engine_check import EngineCheck
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.errors import NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.models.labels import Label, imagenet_labels
@@ -132,31 +132,31 @@ def convert_file(
     graph: Graph | None = None,
     scaling: Scaling | None = None,
     labels: Sequence[str | Label] | None = None,
-    engine_check: bool = False,
+    engine_check: Callable[[Model], EngineCheck] | None = None,
 ) -> Model:
     """Read a Keras file and write it as a `.safetensors` with its self-check: the whole file or none.
 
     Args:
         source, graph, scaling, labels: as for `read_model`.
         destination: the file to write.
-        engine_check: also judge the compiled engine by the reference, on the picture of the self-check, and record the
-            result as `source["engine"]`; an engine that differs becomes one of the notes.
+        engine_check: compares the compiled engine with the reference (`analysis.engine_check.check_engine`); its
+            result is recorded as `source["engine"]`, and as a note if they differ.
 
     Raises:
         WeightsError: the source cannot be read, or does not fit; nothing is written.
         OSError: the destination cannot be written.
     """
     model = read_model(source, graph=graph, scaling=scaling, labels=labels)
-    if engine_check:
-        model = replace(model, source=_with_engine_check(model))
+    if engine_check is not None:
+        model = replace(model, source=_with_engine_check(model, engine_check))
     model.save(destination)
     return model
 
 
-def _with_engine_check(model: Model) -> dict[str, str]:
+def _with_engine_check(model: Model, engine_check: Callable[[Model], EngineCheck]) -> dict[str, str]:
     """The model's source with the result of its engine check."""
     try:
-        check = check_engine(model)
+        check = engine_check(model)
     except NpMobileNetError as error:
         return {**model.source, "engine": f"not checked: {error}"}
     source = {**model.source, "engine": str(check)}
