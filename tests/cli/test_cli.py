@@ -300,7 +300,7 @@ def test_a_draft_names_what_the_exact_resize_names_and_goes_with_crop_alone(tmp_
     assert exact != draft
     refused = run("classify", tmp_path, "-m", "digits", "--draft", "--resize", "keras", "--json")
     assert refused.exit_code == 1
-    assert "it goes with 'crop'" in document(refused)["error"]
+    assert "does not support drafts; use 'crop'" in document(refused)["error"]
 
 
 def test_on_a_terminal_a_folder_shows_its_rate_and_the_time_left_below_the_answers() -> None:
