@@ -79,8 +79,8 @@ def test_options_stand_anywhere_and_get_their_types() -> None:
     ("line", "message"),
     [
         ("", "the following arguments are required: NAME..."),
-        ("a --times 0", "argument --times: expected a whole number, 1 or more, got '0'"),
-        ("a --times 1.5", "argument --times: expected a whole number, 1 or more, got '1.5'"),
+        ("a --times 0", "argument --times: expected an integer of at least 1, got '0'"),
+        ("a --times 1.5", "argument --times: expected an integer of at least 1, got '1.5'"),
         ("a --wide-as wide", "argument --wide-as: expected a number, got 'wide'"),
         ("a -c green", "argument --color/-c: invalid choice: 'green'"),
         ("a --colour red", "no such option: --colour; did you mean --color?"),

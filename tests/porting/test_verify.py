@@ -44,7 +44,7 @@ def change_a_weight(path: Path, name: str) -> None:
 
 def test_a_good_file_passes(file: Path) -> None:
     code, out, _ = run("verify", file)
-    assert (code, out) == (0, f"{file}: all 91 layers answer as they did when it was written\n")
+    assert (code, out) == (0, f"{file}: self-check passed: outputs of all 91 layers unchanged\n")
     document = json.loads(run("verify", file, "--json")[1])
     assert document["self_check"] == {"checked": 91, "intact": True, "first_differing": None, "differing": []}
     assert document["same"] is True
@@ -55,7 +55,7 @@ def test_the_layer_with_a_changed_weight_is_named_first(file: Path, name: str) -
     change_a_weight(file, name)
     code, out, _ = run("verify", file)
     assert code == 1
-    assert f"its bytes are not those that were written\n{file}: " in out
+    assert f"checksum mismatch: the file is corrupt\n{file}: " in out
     assert out.endswith(f"; the first is {name.partition('/')[0]}\n")
     code, out, _ = run("verify", file, "--json")
     check = json.loads(out)["self_check"]
@@ -70,7 +70,7 @@ def test_a_change_that_no_layer_notices_is_a_difference_all_the_same(file: Path)
     code, out, _ = run("verify", file)
     assert code == 1
     assert (
-        out == f"{file}: its bytes are not those that were written\n{file}: though all 91 layers answer as they did\n"
+        out == f"{file}: checksum mismatch: the file is corrupt\n{file}: but outputs of all 91 layers are unchanged\n"
     )
 
 
@@ -167,7 +167,7 @@ def v3(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, dic
 def test_a_converted_file_equals_keras_in_every_layer(pair: tuple[Path, Path]) -> None:
     code, out, _ = run("verify", pair[0], "--against", "keras", pair[1])
     assert code == 0, out
-    assert out.splitlines()[-1] == f"{pair[1]}: 90 of 90 layers compared are the same as Keras's but for rounding"
+    assert out.splitlines()[-1] == f"{pair[1]}: 90 of 90 layers compared equal Keras within rounding"
 
 
 @pytest.mark.parametrize(
@@ -193,8 +193,8 @@ def test_the_command_names_the_first_layer_that_differs_from_keras(pair: tuple[P
     replace(model, params=params).save(changed)
     code, out, _ = run("verify", changed, "--against", "keras", pair[1])
     assert code == 1
-    assert "all 91 layers answer as they did" in out
-    assert out.endswith("88 of 90 layers compared are the same as Keras's but for rounding; "
+    assert "outputs of all 91 layers unchanged" in out
+    assert out.endswith("88 of 90 layers compared equal Keras within rounding; "
                         "the first that is not is conv_dw_3_bn\n")  # fmt: skip
     document = json.loads(run("verify", changed, "--against", "keras", pair[1], "--json")[1])
     assert document["same"] is False
@@ -219,7 +219,7 @@ def test_a_source_of_another_network_cannot_be_compared_and_exits_with_2(
     source = twin(application(keras, "v2"), pixels=False).save(tmp_path, ".weights.h5")
     code, out, err = run("verify", file, "--against", "keras", source)
     assert code == 2
-    assert "all 91 layers answer" in out
+    assert "outputs of all 91 layers unchanged" in out
     assert "keras.applications" in err
     for missing in (tmp_path / "none.h5", tmp_path):
         code, _, err = run("verify", file, "--against", "keras", missing)
@@ -260,7 +260,7 @@ def test_outputs_that_are_missing_misshapen_or_nan_are_told_apart() -> None:
     outputs["conv_pw_9"][0, 0, 0, 3] = np.nan
     verdicts = {verdict.name: verdict for verdict in judge_layers(graph, params, outputs)}
     assert [name for name, verdict in verdicts.items() if not verdict.compared] == ["conv_pw_2", "conv_pw_2_bn"]
-    assert verdicts["conv_pw_2_bn"].note == "the other side has no conv_pw_2"
+    assert verdicts["conv_pw_2_bn"].note == "no output of conv_pw_2"
     assert verdicts["conv_dw_5"].note == "the other side's conv_dw_5 is (3, 4, 64), not (4, 4, 64)"
     assert not verdicts["conv_dw_5"].same
     assert not verdicts["conv_pw_9"].same
