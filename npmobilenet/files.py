@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Atomic writing of files and directories."""
 
 import os
 from collections.abc import Iterator
@@ -7,13 +7,12 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path`: the whole of it, or nothing.
+    """Write `content` to `path` completely or not at all.
 
-    The bytes go to a temporary file in the same folder, which then takes the place of `path` in one step. Missing
-    folders are made.
+    The bytes go to a temporary file in the same directory, which then replaces `path`. Missing directories are created.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the directory is not writable.
     """
     import tempfile
 
@@ -31,13 +30,13 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def folder_written_atomically(path: Path) -> Iterator[Path]:
-    """Fill a new folder that becomes `path` when all of it is there; a folder that stood there before goes.
+    """A new directory that replaces `path` once it is complete.
 
     Yields:
-        An empty folder beside `path`. If the body raises, it is removed and `path` stays as it was.
+        An empty directory next to `path`. If the body raises, it is removed and `path` stays as it was.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the parent directory is not writable.
     """
     import shutil
     import tempfile

@@ -8,7 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from npmobilenet.analysis.memory_plan import Buffer, Piece, Plan
+from npmobilenet.analysis.memory_plan import Buffer, MemoryPlan
+from npmobilenet.analysis.memory_steps import Piece
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.files import write_atomically
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def schedule(plan: Plan) -> tuple[tuple[int, str, str, int, int, int], ...]:
+def schedule(plan: MemoryPlan) -> tuple[tuple[int, str, str, int, int, int], ...]:
     """The plan as rows: (step, what it computes, where to, offset, bytes, bytes in use), one a step."""
     return tuple(
         (
@@ -31,7 +32,7 @@ def schedule(plan: Plan) -> tuple[tuple[int, str, str, int, int, int], ...]:
     )
 
 
-def to_json(plan: Plan, *, model: str | None = None) -> dict[str, Any]:
+def to_json(plan: MemoryPlan, *, model: str | None = None) -> dict[str, Any]:
     """The plan as the JSON document of `npmobilenet memory --json`: plain values only."""
     return {
         "model": model if model is not None else plan.graph.name,
@@ -48,7 +49,7 @@ def to_json(plan: Plan, *, model: str | None = None) -> dict[str, Any]:
     }
 
 
-def to_header(plan: Plan) -> str:
+def to_header(plan: MemoryPlan) -> str:
     """The plan as a C header: the size of the arena, and offset and bytes of every tensor by its layer's name.
 
     Returns:
@@ -85,7 +86,7 @@ def to_header(plan: Plan) -> str:
     return "\n".join([*lines, "};", "", "#endif", ""])
 
 
-def draw(plan: Plan, path: str | PathLike[str]) -> None:
+def draw(plan: MemoryPlan, path: str | PathLike[str]) -> None:
     """Draw the plan: steps to the right, addresses upwards, a rectangle for every place, the bytes in use as a line.
 
     Args:
@@ -104,7 +105,7 @@ def draw(plan: Plan, path: str | PathLike[str]) -> None:
     write_atomically(Path(path), picture.getvalue())
 
 
-def _figure(plan: Plan) -> "Figure":
+def _figure(plan: MemoryPlan) -> "Figure":
     try:
         from matplotlib.figure import Figure
         from matplotlib.patches import Rectangle
@@ -130,14 +131,14 @@ def _figure(plan: Plan) -> "Figure":
     return figure
 
 
-def _turns(plan: Plan, buffer: Buffer) -> Iterator[tuple[str, int, int]]:
+def _turns(plan: MemoryPlan, buffer: Buffer) -> Iterator[tuple[str, int, int]]:
     """The tensors of a place and the steps from which and to which each is in it."""
     for tensor in buffer.tensors:
         used = [number for number, step in enumerate(plan.steps) if tensor in step.tensors]
         yield tensor, used[0], buffer.last if tensor == buffer.tensors[-1] else used[-1]
 
 
-def _c_names(plan: Plan) -> dict[str, str]:
+def _c_names(plan: MemoryPlan) -> dict[str, str]:
     """A C identifier for every tensor."""
     names: dict[str, str] = {}
     taken: set[str] = set()

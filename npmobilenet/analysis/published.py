@@ -12,10 +12,15 @@ from functools import cache
 from importlib.resources import files
 
 from npmobilenet.analysis import linear_bottlenecks
-from npmobilenet.analysis.cost import CONVENTIONS, SeparableCost, cost_table, kind_of
+from npmobilenet.analysis.conventions import CONVENTIONS
+from npmobilenet.analysis.cost import cost_table
+from npmobilenet.analysis.separable_cost import SeparableCost
 from npmobilenet.architectures import baselines, mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
-from npmobilenet.architectures.ssd import COCO_80, COCO_90, backbone, ssd, with_filters
-from npmobilenet.reference.graph import Activation, Conv2D, DepthwiseConv2D, GlobalAveragePooling2D, Graph, Layer
+from npmobilenet.architectures.ssd import COCO_80, COCO_90, backbone, ssd
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import Activation, Conv2D, DepthwiseConv2D, GlobalAveragePooling2D
+from npmobilenet.reference.transforms import fold_padding, with_filters
 
 V1, V2, V3 = "arXiv:1704.04861v1", "arXiv:1801.04381", "arXiv:1905.02244"
 
@@ -202,7 +207,7 @@ V1_TABLE_1 = (
 
 
 def _body_architecture() -> PaperTable:
-    graph = linear_bottlenecks.fold_padding(mobilenet_v1())
+    graph = fold_padding(mobilenet_v1())
     kinds = (Conv2D, DepthwiseConv2D, GlobalAveragePooling2D)
     layers = [layer for layer in graph.layers if isinstance(layer, kinds)] + [graph.layers[-1]]
     rows = []
@@ -222,7 +227,7 @@ def _architecture_row(graph: Graph, layer: Layer) -> tuple[str, str, str]:
     if isinstance(layer, Activation):
         return "Softmax / s1", "Classifier", size
     kernel = graph.param_shapes_of(layer)["kernel"]
-    if kind_of(layer, x) == "Fully connected":
+    if layer.kind(x) == "Fully connected":
         return "FC / s1", _times(kernel[2:]), size
     if isinstance(layer, DepthwiseConv2D):
         return f"Conv dw / s{layer.stride}", _times(kernel[:3]), size
@@ -297,7 +302,7 @@ def _materialised(figure: Figure) -> Iterator[tuple[str, Fraction]]:
     if figure.model not in ("MobileNetV1", "MobileNetV2"):
         return
     graph = NETWORKS[figure.model](figure)
-    conventions = {"materialised": linear_bottlenecks.materialised_channels(graph)}
+    conventions = {"materialised": linear_bottlenecks.materialized_channels(graph)}
     if figure.model == "MobileNetV2":
         conventions["next_stage"] = linear_bottlenecks.next_stage_channels(graph)
     for name, channels in conventions.items():

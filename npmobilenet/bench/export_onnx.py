@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from npmobilenet.compiler.passes import Op, Ops
 from npmobilenet.errors import NpMobileNetError
-from npmobilenet.reference.graph import Activation
+from npmobilenet.reference.layers import Activation
 
 OPSET = 17
 IR_VERSION = 8  # of the time of that opset, so that older engines read it too

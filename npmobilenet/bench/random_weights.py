@@ -5,7 +5,8 @@ from math import prod
 import numpy as np
 
 from npmobilenet.models.model import Model, made_up_pixels
-from npmobilenet.reference.graph import BatchNormalization, DepthwiseConv2D, Graph
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import BatchNormalization, DepthwiseConv2D
 from npmobilenet.types import Array
 
 

@@ -4,9 +4,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-from npmobilenet.analysis.cost import CostTable, conventions_table, cost_table
+from npmobilenet.analysis.conventions import conventions_table
+from npmobilenet.analysis.cost import CostTable, cost_table
 from npmobilenet.analysis.cost import to_json as cost_to_json
-from npmobilenet.analysis.memory_plan import POLICIES, Plan, memory_table, plan
+from npmobilenet.analysis.memory_plan import POLICIES, MemoryPlan, memory_table, plan
 from npmobilenet.analysis.memory_report import draw, schedule, to_header
 from npmobilenet.analysis.memory_report import to_json as plan_to_json
 from npmobilenet.analysis.published import paper_tables
@@ -118,7 +119,7 @@ def _print_layers(table: CostTable, per_layer: bool, traffic: bool) -> None:
     else:
         print_table(
             ("layer", "type", "output", "parameters", "multiply-adds"),
-            [(row.name, row.type, row.output_shape, row.params, row.macs) for row in rows],
+            [(row.name, row.type, row.output_shape, row.param_count, row.macs) for row in rows],
         )
 
 
@@ -133,7 +134,7 @@ def _print_paper_tables(as_json: bool) -> None:
         print_table(table.header, table.rows, title=table.title)
 
 
-def _print_policies(model: str, graph: Graph, plans: tuple[Plan, ...], as_json: bool) -> None:
+def _print_policies(model: str, graph: Graph, plans: tuple[MemoryPlan, ...], as_json: bool) -> None:
     if as_json:
         measured = ("policy", "peak_bytes", "arena_bytes", "macs")
         policies = [{name: getattr(planned, name) for name in measured} for planned in plans]

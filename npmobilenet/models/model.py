@@ -32,7 +32,8 @@ from npmobilenet.errors import ImageError, KernelError, NpMobileNetError, ShapeE
 from npmobilenet.files import write_atomically
 from npmobilenet.models.labels import Label, decode_predictions, label_pairs
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.ops import global_average_pool, rescale
+from npmobilenet.reference.normalization import rescale
+from npmobilenet.reference.pooling import global_average_pool
 from npmobilenet.types import Array, Shape
 
 if TYPE_CHECKING:
@@ -398,9 +399,10 @@ class Model:
         """
         if name not in self._engines:
             try:
-                from npmobilenet.compiler.engine import Engine, until
+                from npmobilenet.compiler.engine import Engine
+                from npmobilenet.reference.transforms import subgraph_to
 
-                self._engines[name] = Engine(until(self.graph, name), self._params_as(np.dtype(np.float32)))
+                self._engines[name] = Engine(subgraph_to(self.graph, name), self._params_as(np.dtype(np.float32)))
             except ImportError as error:
                 raise KernelError(f"no compiled kernels: {error}") from error
         return self._engines[name]

@@ -40,8 +40,10 @@ from npmobilenet.errors import ImageError, NpMobileNetError, ShapeError, Weights
 from npmobilenet.files import folder_written_atomically
 from npmobilenet.models.model import Model, Scaling
 from npmobilenet.porting.golden_formats import DTYPES, FORMATS, Tensor
-from npmobilenet.reference.graph import Conv2D, Dense, DepthwiseConv2D, Graph, Layer, Window
-from npmobilenet.reference.rounding import layer_bound, rescale_bound
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer, Window
+from npmobilenet.reference.layers import Conv2D, Dense, DepthwiseConv2D
+from npmobilenet.reference.rounding import rescale_bound
 from npmobilenet.types import Array, Shape
 
 if TYPE_CHECKING:
@@ -170,7 +172,7 @@ class Pack:
     def tolerance(self, name: str) -> Array:
         """How far a float32 engine may be from `output(name)` at each value, given the layer's inputs from this pack.
 
-        Both are within `bounds.layer_bound` of the exact answer to these inputs, so within twice that of each other.
+        Both are within `Layer.error_bound` of the exact answer to these inputs, so within twice that of each other.
 
         Returns:
             Shape of the output, float64. Its maximum is `given_inputs` of the manifest.
@@ -184,7 +186,7 @@ class Pack:
         if not layer.inputs:
             return np.zeros(self.output(name).shape)
         params = {array: self._read("weights", f"{name}/{array}") for array in self.graph.param_shapes_of(layer)}
-        return 2 * layer_bound(layer, params, *map(self.output, layer.inputs))
+        return 2 * layer.error_bound(params, *map(self.output, layer.inputs))
 
     def damaged(self) -> list[str]:
         """Read every tensor in every format and return what is wrong, one message each; none if all is well."""

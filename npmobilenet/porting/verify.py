@@ -1,7 +1,7 @@
 """Is a converted file what it claims to be? Its self-check run again, and its layers beside Keras's own.
 
 A layer is judged on its own: it gets the inputs that Keras gave it, exact to the bit, and Keras's answer must lie
-within `bounds.layer_bound` of the float64 answer to them. So nothing is inherited from earlier layers, the tolerance
+within `Layer.error_bound` of the float64 answer to them. So nothing is inherited from earlier layers, the tolerance
 stays sharp at any depth, and every layer that is wrong is named, not only the first.
 """
 
@@ -16,8 +16,9 @@ import numpy as np
 from npmobilenet.errors import WeightsError
 from npmobilenet.hub.load import load
 from npmobilenet.models.model import Model, made_up_pixels
-from npmobilenet.reference.graph import Graph, Input, Layer
-from npmobilenet.reference.rounding import layer_bound
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import Input
 from npmobilenet.types import Array, Params
 
 
@@ -138,9 +139,9 @@ def _judged(graph: Graph, params: Params, layer: Layer, theirs: Mapping[str, Arr
     if odd:
         shapes = ", ".join(f"{name} is {theirs[name].shape[1:]}, not {graph.shapes[name]}" for name in odd)
         return LayerVerdict(layer.name, layer.type, True, float("inf"), note=f"the other side's {shapes}")
-    arrays = {array: params[f"{layer.name}/{array}"].astype(np.float64) for array in graph.param_shapes_of(layer)}
+    arrays = {name: array.astype(np.float64) for name, array in graph.arrays_of(layer, params).items()}
     inputs = [theirs[name].astype(np.float64) for name in layer.inputs]
-    exact, bound = layer.apply(arrays, *inputs), layer_bound(layer, arrays, *inputs)
+    exact, bound = layer.apply(arrays, *inputs), layer.error_bound(arrays, *inputs)
     return _verdict(layer, np.abs(theirs[layer.name] - exact), bound)
 
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from npmobilenet import reference as ops
 from npmobilenet.architectures import mobilenet_v1
-from npmobilenet.reference import ops
-from npmobilenet.reference.graph import Conv2D, DepthwiseConv2D, Graph, Input
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D, Input
 
 
 class Counted:

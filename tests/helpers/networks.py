@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 
-from npmobilenet.reference.graph import BatchNormalization, DepthwiseConv2D
+from npmobilenet.reference.layers import BatchNormalization, DepthwiseConv2D
 
 
 def random_params(graph, seed, dtype=np.float32):

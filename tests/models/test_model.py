@@ -17,7 +17,8 @@ from PIL import Image
 from npmobilenet import architectures
 from npmobilenet.errors import ImageError, NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.models.model import RAW, UNIT, Model
-from npmobilenet.reference.graph import AveragePooling2D, Conv2D, Dense, Flatten, Graph, Input
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import AveragePooling2D, Conv2D, Dense, Flatten, Input
 from tests.helpers.networks import random_params
 
 NETWORK = architectures.mobilenet_v1(alpha=0.25, resolution=(48, 32), classes=4)

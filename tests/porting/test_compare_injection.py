@@ -12,7 +12,6 @@ from npmobilenet.models.model import RAW, SYMMETRIC, Model
 from npmobilenet.models.preprocessing import RESIZES, decode
 from npmobilenet.porting.diagnose import Picture, compare
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.rounding import layer_bound
 from tests.helpers import port
 from tests.helpers.networks import random_params
 from tests.helpers.port import Mistake
@@ -188,10 +187,10 @@ def is_observable(graph, params, honest, wrong, mistake, at):
     for layer in graph.layers:
         if layer.name == mistake.layer or reached.intersection(layer.inputs):
             reached.add(layer.name)
-            arrays = {array: params[f"{layer.name}/{array}"] for array in graph.param_shapes_of(layer)}
+            arrays = graph.arrays_of(layer, params)
             xs = [honest[name] for name in layer.inputs]
             inherited = [errors.get(name, np.zeros(x.shape)) for name, x in zip(layer.inputs, xs, strict=True)]
-            errors[layer.name] = layer_bound(layer, arrays, *xs, input_bounds=inherited)
+            errors[layer.name] = layer.error_bound(arrays, *xs, input_bounds=inherited)
         if layer.name == at:
             break
     y, bad = honest[at].astype(np.float64), wrong[at].astype(np.float64)

@@ -7,9 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from npmobilenet import reference as ops
+from npmobilenet.analysis.rounding_growth import network_bounds
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v3_small
-from npmobilenet.reference import ops, rounding
-from npmobilenet.reference.graph import ACTIVATIONS, LAYER_TYPES, Activation, Dense, Flatten, Graph, Input, Layer
+from npmobilenet.reference import rounding
+from npmobilenet.reference.activations import ACTIVATIONS
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import LAYER_TYPES, Activation, Dense, Flatten, Input
 from tests.helpers.networks import random_images, random_params
 from tests.helpers.strategies import SEEDS, halves, window_cases
 from tests.helpers.within import assert_within
@@ -73,7 +78,7 @@ def both_ways(layer: Layer, shape, inputs: int, seed: int, size: float, dtype):
     computed = [(x + e * rng.choice([-1, 1], shape)).astype(dtype) for x, e in zip(xs, errors, strict=True)]
     errors = [np.maximum(e, np.abs(c - x)) for c, x, e in zip(computed, xs, errors, strict=True)]
     exact = layer.apply({name: w.astype(np.float64) for name, w in params.items()}, *xs)
-    bound = rounding.layer_bound(layer, params, *xs, input_bounds=errors, dtype=dtype)
+    bound = layer.error_bound(params, *xs, input_bounds=errors, dtype=dtype)
     return layer.apply(params, *computed), exact, bound
 
 
@@ -127,7 +132,7 @@ def test_the_bound_of_an_activation_is_what_the_steepest_error_does_to_it(name: 
 @pytest.mark.parametrize("graph", [mobilenet_v1(0.25, 32, classes=5), mobilenet_v3_small(resolution=33, classes=5)])
 def test_a_network_in_float32_stays_within_its_bounds(graph: Graph) -> None:
     params, x = random_params(graph, 1), random_images(graph, 2)
-    outputs = list(rounding.network_bounds(graph, params, x))
+    outputs = list(network_bounds(graph, params, x))
     assert [name for name, _, _ in outputs] == [layer.name for layer in graph.layers]
     for (name, y), (_, exact, bound) in zip(graph.run(params, x), outputs, strict=True):
         assert_within(bound, y, exact, name)
@@ -138,9 +143,7 @@ def test_the_bound_of_the_first_layers_is_sharp_and_grows_from_layer_to_layer() 
     graph = mobilenet_v1(0.25, 64)
     params, x = random_params(graph, 1), random_images(graph, 2)
     share, worst = {}, {}
-    for (name, y), (_, exact, bound) in zip(
-        graph.run(params, x), rounding.network_bounds(graph, params, x), strict=True
-    ):
+    for (name, y), (_, exact, bound) in zip(graph.run(params, x), network_bounds(graph, params, x), strict=True):
         share[name] = np.abs(y - exact).max() / max(bound.max(), 1e-300)
         worst[name] = bound.max()
     assert share["conv1"] > 0.02
@@ -152,4 +155,4 @@ def test_a_layer_without_a_known_bound_is_named() -> None:
         pass
 
     with pytest.raises(NotImplementedError, match="odd: no error bound is known for Strange"):
-        rounding.layer_bound(Strange(name="odd"), {}, np.zeros((1, 2)))
+        Strange(name="odd").error_bound({}, np.zeros((1, 2)))

@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npmobilenet import architectures
+from npmobilenet import reference as ops
+from npmobilenet.analysis.rounding_growth import network_bounds
 from npmobilenet.errors import ShapeError
-from npmobilenet.reference import ops, rounding
-from npmobilenet.reference.graph import (
-    ACTIVATIONS,
+from npmobilenet.reference import rounding
+from npmobilenet.reference.activations import ACTIVATIONS
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import (
     LAYER_TYPES,
     Activation,
     Add,
@@ -25,7 +28,6 @@ from npmobilenet.reference.graph import (
     Dropout,
     Flatten,
     GlobalAveragePooling2D,
-    Graph,
     Input,
     Multiply,
     Rescaling,
@@ -178,7 +180,7 @@ def test_every_layer_gives_the_shape_it_declares_within_its_bound(layer) -> None
     graph = after(layer)
     params, x = random_params(graph, 0), random_images(graph, 0, N=2)
     (_, _), (_, y) = graph.run(params, x)
-    (_, _, _), (_, exact, bound) = rounding.network_bounds(graph, params, x)
+    (_, _, _), (_, exact, bound) = network_bounds(graph, params, x)
     assert y.shape == (2, *graph.output_shape)
     assert (np.abs(y - exact) <= bound).all()
     only_moves = {"Reshape", "Flatten", "Dropout", "ZeroPadding2D", "MaxPooling2D", "GlobalMaxPooling2D", "Concatenate"}

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from npmobilenet import reference as ops
 from npmobilenet.errors import ShapeError
-from npmobilenet.reference import ops
-from npmobilenet.reference.graph import Concatenate, Conv2D, Graph, Input, MaxPooling2D
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Concatenate, Conv2D, Input, MaxPooling2D
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])

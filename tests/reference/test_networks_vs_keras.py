@@ -12,8 +12,9 @@ from functools import reduce
 import numpy as np
 import pytest
 
-from npmobilenet.reference import rounding
-from npmobilenet.reference.graph import (
+from npmobilenet.analysis.rounding_growth import network_bounds
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import (
     Activation,
     AveragePooling2D,
     BatchNormalization,
@@ -21,7 +22,6 @@ from npmobilenet.reference.graph import (
     Dense,
     DepthwiseConv2D,
     Flatten,
-    Graph,
     Input,
 )
 from tests.architectures.test_architectures import build, keras_twin
@@ -66,7 +66,7 @@ def check_every_layer(graph, params, theirs):
         ours = layer.apply({array: params[f"{layer.name}/{array}"] for array in names}, *inputs)
         arrays = {array: params64[f"{layer.name}/{array}"] for array in names}
         inputs = [y.astype(np.float64) for y in inputs]
-        exact, bound = layer.apply(arrays, *inputs), rounding.layer_bound(layer, arrays, *inputs)
+        exact, bound = layer.apply(arrays, *inputs), layer.error_bound(arrays, *inputs)
         assert ours.dtype == np.float32
         assert_within(bound, ours, exact, f"{layer.name}, the reference")
         assert_within(bound, theirs[layer.name], exact, f"{layer.name}, Keras")
@@ -75,7 +75,7 @@ def check_every_layer(graph, params, theirs):
 def check_the_way_from_the_image(graph, params, x, theirs):
     """Keras is as far from float64 as the reference is, layer by layer, and both lie within the worst case."""
     ours = graph.run(params, x)
-    for (name, y), (_, exact, bound) in zip(ours, rounding.network_bounds(graph, params, x), strict=True):
+    for (name, y), (_, exact, bound) in zip(ours, network_bounds(graph, params, x), strict=True):
         size = np.abs(exact).max()
         assert 1e-4 < size < 1e6, f"{name}: the activations have died out or exploded, which proves nothing"
         assert_within(bound, y, exact, f"{name}, the reference")

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from npmobilenet import reference as ops
 from npmobilenet.errors import ShapeError
-from npmobilenet.reference import ops, rounding
+from npmobilenet.reference import rounding
 from npmobilenet.reference.shapes import same_padding
 from tests.helpers.strategies import LAYOUTS, SEEDS, WindowCase, halves, laid_out, maps, window_cases
 from tests.helpers.within import assert_within

@@ -6,9 +6,10 @@ from functools import partial
 
 import numpy as np
 
-from npmobilenet.analysis.segments import Segment, Step, distance
+from npmobilenet.analysis.segments import Segment, distance
+from npmobilenet.analysis.segments import SegmentStep as Step
 from npmobilenet.porting.diagnose.mistakes.layer_mistakes import SHORT, Altered, scaled
-from npmobilenet.reference.graph import (
+from npmobilenet.reference.layers import (
     Activation,
     AveragePooling2D,
     BatchNormalization,

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from npmobilenet.analysis.segments import Move, Segment, Step, chain, identity
-from npmobilenet.reference.graph import (
+from npmobilenet.analysis.segments import Move, Segment, chain, identity
+from npmobilenet.analysis.segments import SegmentStep as Step
+from npmobilenet.reference.layer import Layer, Window
+from npmobilenet.reference.layers import (
     Activation,
     Add,
     AveragePooling2D,
@@ -26,11 +28,9 @@ from npmobilenet.reference.graph import (
     Flatten,
     GlobalAveragePooling2D,
     GlobalMaxPooling2D,
-    Layer,
     Multiply,
     Rescaling,
     Reshape,
-    Window,
     ZeroPadding2D,
 )
 from npmobilenet.reference.shapes import output_size, same_padding
@@ -174,7 +174,7 @@ def moved_zeros(segment: Segment, step: Step) -> Iterator[Variant]:
     """A padding layer that puts its zeros elsewhere; with a window behind it, `paddings` sees to that."""
     layer = step.layer
     assert isinstance(layer, ZeroPadding2D)
-    if any(isinstance(reader.layer, Window) for reader in segment.readers(layer.name)):
+    if any(isinstance(reader.layer, Window) for reader in segment.consumers(layer.name)):
         return
     (top, bottom), (left, right) = layer.padding
     side = max(top, bottom, left, right)
@@ -380,7 +380,7 @@ def extra_activations(segment: Segment, step: Step) -> Iterator[Variant]:
     layer = step.layer
     inside = getattr(layer, "activation", "linear")
     if inside != "linear" or any(
-        isinstance(r.layer, Activation | BatchNormalization) for r in segment.readers(layer.name)
+        isinstance(r.layer, Activation | BatchNormalization) for r in segment.consumers(layer.name)
     ):
         return
     bare = f"{layer.name}+linear"

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from npmobilenet.analysis.segments import Segment, Step, Storage, identity
+from npmobilenet.analysis.segments import Segment, Storage, identity
+from npmobilenet.analysis.segments import SegmentStep as Step
 from npmobilenet.porting.diagnose.mistakes.layer_mistakes import Altered
-from npmobilenet.reference.graph import BatchNormalization, Conv2D, Dense, DepthwiseConv2D
+from npmobilenet.reference.layers import BatchNormalization, Conv2D, Dense, DepthwiseConv2D
 from npmobilenet.types import Array
 
 
