@@ -123,7 +123,7 @@ def test_errors_lie_below_bounds_which_grow_while_the_layers_own_do_not(build: A
 
 
 def test_x_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(ShapeError, match="needed"):
+    with pytest.raises(ShapeError, match="expected x of shape"):
         next(error_growth(V3, random_params(V3, seed=1), np.zeros((1, 64, 64, 4), np.float32)))
 
 

@@ -8,15 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npmobilenet.analysis.cost import (
-    CONVENTIONS,
-    DEFAULT_CONVENTION,
-    SeparableCost,
-    conventions_table,
-    cost_table,
-    count_multiplications,
-    to_json,
-)
+from npmobilenet.analysis.conventions import CONVENTIONS, DEFAULT_CONVENTION, conventions_table
+from npmobilenet.analysis.cost import cost_table, to_json
+from npmobilenet.analysis.separable_cost import SeparableCost, count_multiplications
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layer import Layer

@@ -390,9 +390,9 @@ def test_schedule_and_json_tell_the_same_plan() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"policy": "magic"}, "policy 'magic' is not known; known are keep, free"),
-        ({"parts": 0}, "are positive"),
-        ({"stripes": 0}, "are positive"),
+        ({"policy": "magic"}, "unknown policy 'magic'; choose from keep, free"),
+        ({"parts": 0}, "must be positive"),
+        ({"stripes": 0}, "must be positive"),
         ({"itemsize": 4, "align": 2}, "align a multiple of itemsize"),
     ],
 )
@@ -403,5 +403,5 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) ->
 
 @pytest.mark.parametrize("x", [np.zeros((2, 64, 64, 3), "f"), np.zeros((1, 64, 64, 3)), np.zeros((1, 32, 64, 3), "f")])
 def test_the_arena_takes_one_image_of_the_planned_size_and_width(x: Any) -> None:
-    with pytest.raises(ShapeError, match="the plan is for one image"):
+    with pytest.raises(ShapeError, match=r"expected x of shape \(1, 64, 64, 3\) with 4 bytes per value"):
         run_in_arena(plan(NETWORKS["v1"]), {}, x)

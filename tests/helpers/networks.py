@@ -1,17 +1,20 @@
-"""Random parameters that keep a whole network alive, whatever its depth."""
+"""Random parameters under which no activation vanishes or explodes, whatever the depth."""
 
 from math import prod
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import BatchNormalization, DepthwiseConv2D
+from npmobilenet.types import Array
 
 
-def random_params(graph, seed, dtype=np.float32):
+def random_params(graph: Graph, seed: int, dtype: DTypeLike = np.float32) -> dict[str, Array]:
     """Arrays by `layer/array`: kernels of unit gain, moving statistics near those of a random batch.
 
-    Statistics that have nothing to do with the activations would let them die out or explode within some layers;
-    gammas up to 3 reach the ceiling of ReLU6.
+    With unrelated statistics the activations would vanish or explode within some layers; gammas up to 3 reach the
+    limit of ReLU6.
     """
     rng = np.random.default_rng(seed)
     params = {}
@@ -36,8 +39,8 @@ def random_params(graph, seed, dtype=np.float32):
     return params
 
 
-def random_images(graph, seed, N=1, dtype=np.float32):
-    """(N, H, W, C): pixels in 0..255 where the network rescales inside, else in [-1, 1]; smooth, as photographs are."""
+def random_images(graph: Graph, seed: int, N: int = 1, dtype: DTypeLike = np.float32) -> Array:
+    """(N, H, W, C): pixels in 0..255 if the network rescales inside, else in [-1, 1]; smooth, as photographs are."""
     rng = np.random.default_rng([seed, 1])
     H, W, C = graph.input_shape
     x = rng.uniform(-1, 1, (N, H, W, C)).cumsum(axis=1).cumsum(axis=2)
