@@ -4,11 +4,12 @@
     model = nm.load("mobilenet_v2_1.0_224")
     model.classify("panda.jpg")
 
-Read `shapes`, `ops`, `graph`, `architectures` in this order; `model` puts weights to it.
+Read `reference`, then `architectures`, then `models`.
 """
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.errors import (
+    ArgumentError,
     AssumptionWarning,
     DownloadError,
     DumpError,
@@ -19,12 +20,14 @@ from npmobilenet.errors import (
     ShapeError,
     WeightsError,
 )
+from npmobilenet.former_modules import register as _register_former_modules
 from npmobilenet.hub.load import load
 from npmobilenet.models.labels import decode_predictions
 from npmobilenet.models.model import Model, Scaling
 from npmobilenet.reference.graph import Graph
 
 __all__ = [
+    "ArgumentError",
     "AssumptionWarning",
     "DownloadError",
     "DumpError",
@@ -44,3 +47,5 @@ __all__ = [
     "mobilenet_v3_large",
     "mobilenet_v3_small",
 ]
+
+_register_former_modules()

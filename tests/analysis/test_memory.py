@@ -29,7 +29,6 @@ from npmobilenet.reference.layers import (
     DepthwiseConv2D,
     GlobalAveragePooling2D,
     Input,
-    ZeroPadding2D,
 )
 from npmobilenet.reference.transforms import fold_padding
 
@@ -307,27 +306,6 @@ def test_v1_has_no_linear_bottleneck_and_squeeze_and_excite_needs_its_map_as_a_w
     opened = {block.opens.name for block in linear_bottlenecks.linear_bottlenecks(fold_padding(mobilenet_v3_small()))}
     assert "expanded_conv_1_expand" in opened
     assert "expanded_conv_3_expand" not in opened, "this block has squeeze-and-excite"
-
-
-def test_padding_is_folded_into_the_windows_that_read_it() -> None:
-    graph = mobilenet_v1(0.25, 64)
-    folded = fold_padding(graph)
-    assert not any(isinstance(layer, ZeroPadding2D) for layer in folded.layers)
-    assert folded.param_shapes == graph.param_shapes
-    assert folded.macs == graph.macs
-    assert folded.output_shape == graph.output_shape
-
-
-def test_padding_that_something_else_reads_stays() -> None:
-    graph = Graph(
-        "padded",
-        (
-            Input(name="x", shape=(4, 4, 1)),
-            ZeroPadding2D(name="pad", inputs=("x",), padding=((1, 1), (1, 1))),
-            GlobalAveragePooling2D(name="pool", inputs=("pad",)),
-        ),
-    )
-    assert fold_padding(graph) == graph
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -1,6 +1,7 @@
 """Small graphs."""
 
 from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
 from npmobilenet.reference.layers import (
     Add,
     BatchNormalization,
@@ -16,16 +17,16 @@ from npmobilenet.reference.layers import (
 X = Input(name="x", shape=(8, 6, 3))
 
 
-def after(*layers):
-    """A chain behind X: every layer that names no input reads the one before it."""
-    chain = [X]
+def after(*layers: Layer) -> Graph:
+    """A chain after X: a layer without inputs reads the previous one."""
+    chain: list[Layer] = [X]
     for layer in layers:
         chain.append(type(layer)(**{**vars(layer), "inputs": layer.inputs or (chain[-1].name,)}))
     return Graph("net", tuple(chain))
 
 
-def small_network():
-    """Every kind of arithmetic in nine layers, on 8 x 6 pixels."""
+def small_network() -> Graph:
+    """Nine layers with every kind of arithmetic, on 8 x 6 pixels."""
     return after(
         Conv2D(name="conv", filters=4, kernel_size=(3, 3), stride=2, padding="same", activation="relu6"),
         DepthwiseConv2D(name="dw", kernel_size=(3, 3), padding="same", use_bias=False),

@@ -8,14 +8,17 @@ from npmobilenet.types import Array
 from tests.helpers.strategies import WindowCase
 
 
-def in_keras(keras: Any, layer: Layer, x: Array, *weights):
+def in_keras(keras: Any, layer: Any, x: Array, *weights: Array) -> Array:
     """The output of a Keras layer with the given weights."""
     layer.build(x.shape)
     layer.set_weights(list(weights))
-    return keras.ops.convert_to_numpy(layer(x))
+    y: Array = keras.ops.convert_to_numpy(layer(x))
+    return y
 
 
-def window_in_keras(keras: Any, kind: Any, case: WindowCase, x: Array, w, b, **fields):
+def window_in_keras(
+    keras: Any, kind: Any, case: WindowCase, x: Array, w: Array, b: Array | None, **fields: Any
+) -> Array:
     """A convolution of Keras; explicit zeros go through its ZeroPadding2D."""
     padding = case.padding
     if not isinstance(padding, str):

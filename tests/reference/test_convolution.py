@@ -28,7 +28,7 @@ from tests.helpers.within import assert_within
 from tests.oracles import naive
 
 
-def window_bound(case: WindowCase, dtype: Any, *, depthwise: bool):
+def window_bound(case: WindowCase, dtype: Any, *, depthwise: bool) -> Array:
     bound = rounding.depthwise_conv2d_bound if depthwise else rounding.conv2d_bound
     return bound(case.x, case.w, case.b, stride=case.stride, padding=case.padding, dtype=dtype)
 
@@ -179,10 +179,10 @@ def test_a_delta_filter_is_the_identity(x: Array, K: int) -> None:
 
 @given(window_cases(depthwise=False), SEEDS)
 def test_conv2d_is_linear_in_x(case: WindowCase, seed: int) -> None:
-    def y(x):
+    def y(x: Array) -> Array:
         return reference.conv2d(x, case.w, stride=case.stride, padding=case.padding)
 
-    def bound(x):
+    def bound(x: Array) -> Array:
         return rounding.conv2d_bound(x, case.w, stride=case.stride, padding=case.padding, dtype=np.float64)
 
     other = halves(np.random.default_rng(seed), case.x.shape)

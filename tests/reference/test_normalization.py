@@ -27,7 +27,7 @@ from tests.helpers.within import assert_within
 from tests.oracles import naive
 
 
-def statistics(rng: np.random.Generator, C: int):
+def statistics(rng: np.random.Generator, C: int) -> tuple[Array, Array, Array, Array]:
     """gamma, beta, mean and var of C channels, some variances smaller than epsilon."""
     return halves(rng, (C,)), halves(rng, (C,)), halves(rng, (C,)), np.abs(halves(rng, (C,))) ** 6
 
@@ -36,10 +36,10 @@ def statistics(rng: np.random.Generator, C: int):
 def test_batch_norm_equals_the_loops(
     x: Array, seed: int, dtype: Any, layout: str, scale: bool, center: bool, epsilon: float
 ) -> None:
-    gamma, beta, mean, var = statistics(np.random.default_rng(seed), x.shape[3])
-    gamma, beta = gamma if scale else None, beta if center else None
-    var = var.astype(dtype).astype(np.float64)
-    cast = [None if a is None else a.astype(dtype) for a in (gamma, beta, mean, var)]
+    drawn = statistics(np.random.default_rng(seed), x.shape[3])
+    mean, var = drawn[2], drawn[3].astype(dtype).astype(np.float64)
+    gamma, beta = drawn[0] if scale else None, drawn[1] if center else None
+    cast: list[Any] = [None if a is None else a.astype(dtype) for a in (gamma, beta, mean, var)]
     y = reference.batch_norm(laid_out(x.astype(dtype), layout), *cast, epsilon=epsilon)
     assert y.dtype == dtype
     if dtype is np.float16 and epsilon < np.finfo(dtype).smallest_normal:
@@ -55,9 +55,9 @@ def test_batch_norm_equals_keras(keras: Any, x: Array, seed: int, scale: bool, c
     layer = keras.layers.BatchNormalization(epsilon=epsilon, scale=scale, center=center)
     weights = ([gamma] if scale else []) + ([beta] if center else []) + [mean, var]
     theirs = in_keras(keras, layer, x, *weights)
-    gamma, beta = gamma if scale else None, beta if center else None
-    y = reference.batch_norm(x, gamma, beta, mean, var, epsilon=epsilon)
-    assert_within(2 * rounding.batch_norm_bound(x, gamma, beta, mean, var, epsilon=epsilon), y, theirs)
+    params = (gamma if scale else None, beta if center else None, mean, var)
+    y = reference.batch_norm(x, *params, epsilon=epsilon)
+    assert_within(2 * rounding.batch_norm_bound(x, *params, epsilon=epsilon), y, theirs)
 
 
 def test_batch_norm_by_hand() -> None:
@@ -69,7 +69,8 @@ def test_batch_norm_by_hand() -> None:
 @given(window_cases(depthwise=False), SEEDS)
 def test_batch_norm_folded_into_the_convolution_gives_the_same(case: WindowCase, seed: int) -> None:
     """w' = w * scale and b' = (b - mean) * scale + beta, with scale = gamma / sqrt(var + epsilon)."""
-    C, where = case.w.shape[3], {"stride": case.stride, "padding": case.padding}
+    where: dict[str, Any] = {"stride": case.stride, "padding": case.padding}
+    C = case.w.shape[3]
     gamma, beta, mean, var = statistics(np.random.default_rng(seed), C)
     b = np.zeros(C) if case.b is None else case.b
     scale = gamma / np.sqrt(var + 1e-3)
@@ -106,7 +107,7 @@ def test_rescale_equals_keras_and_the_formula(keras: Any, x: Array, constants: t
     """In float32 only: Keras rounds the two constants to it whatever the layer's dtype."""
     scale, offset = constants
     x = (x * 100).astype(np.float32)
-    theirs = keras.reference.convert_to_numpy(keras.layers.Rescaling(scale, offset)(x))
+    theirs = keras.ops.convert_to_numpy(keras.layers.Rescaling(scale, offset)(x))
     y = reference.rescale(x, scale, offset)
     bound = rounding.rescale_bound(x, scale, offset)
     assert_within(2 * bound, y, theirs)

@@ -1,5 +1,6 @@
 """What every operation promises: dtype, exactness, memory layouts, empty batches, errors."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from npmobilenet import reference
 from npmobilenet.errors import ShapeError
+from npmobilenet.types import Array
 from tests.helpers.strategies import (
     laid_out,
 )
@@ -19,7 +21,7 @@ MAP = np.random.default_rng(0).normal(size=(2, 5, 4, 3)).astype(np.float32)
 ONES = np.ones(3, np.float32)
 
 
-CALLS = {
+CALLS: dict[str, Callable[[Array], Array]] = {
     "zero_pad": lambda x: reference.zero_pad(x, ((1, 0), (0, 2))),
     "conv2d": lambda x: reference.conv2d(x, np.ones((3, 3, 3, 2), x.dtype), np.ones(2, x.dtype), stride=2),
     "depthwise_conv2d": lambda x: reference.depthwise_conv2d(x, np.ones((3, 3, 3, 1), x.dtype), ONES.astype(x.dtype)),
@@ -101,16 +103,16 @@ def test_the_other_ops_take_a_batch_of_no_images_too() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: reference.conv2d(np.ones((4, 4, 3)), np.ones((3, 3, 3, 1))), r"conv2d: expected x of shape \(N, H, W, C\), got \(4, 4, 3\)"),
-        (lambda: reference.conv2d(np.ones((1, 4, 4, 3)), np.ones((3, 3, 3))), r"conv2d: expected w with 4 axes"),
-        (lambda: reference.conv2d(np.ones((1, 4, 4, 3)), np.ones((3, 3, 2, 1))), r"conv2d: expected x with 2 channels, as in w \(3, 3, 2, 1\), got \(1, 4, 4, 3\)"),
+        (lambda: reference.conv2d(np.ones((4, 4, 3)), np.ones((3, 3, 3, 1))), r"conv2d: expected x .*\(4, 4, 3\)"),
+        (lambda: reference.conv2d(np.ones((1, 4, 4, 3)), np.ones((3, 3, 3))), "conv2d: expected w with 4 axes"),
+        (lambda: reference.conv2d(np.ones((1, 4, 4, 3)), np.ones((3, 3, 2, 1))), "x with 2 channels"),
         (lambda: reference.conv2d(np.ones((1, 2, 4, 3)), np.ones((3, 3, 3, 1)), padding="valid"), "larger input"),
-        (lambda: reference.depthwise_conv2d(np.ones((1, 4, 4, 3)), np.ones((3, 3, 4, 1))), r"expected x with 4 channels, as in w .*, got \(1, 4, 4, 3\)"),
-        (lambda: reference.depthwise_conv2d(np.ones((1, 4, 4, 3)), np.ones((3, 3, 3))), "depthwise_conv2d: expected w with 4 axes"),
-        (lambda: reference.pointwise_conv2d(np.ones((4, 3)), np.ones((3, 1))), r"pointwise_conv2d: expected x .*\(4, 3\)"),
+        (lambda: reference.depthwise_conv2d(np.ones((1, 4, 4, 3)), np.ones((3, 3, 4, 1))), "x with 4 channels"),
+        (lambda: reference.depthwise_conv2d(np.ones((1, 4, 4, 3)), np.ones((3, 3, 3))), "depthwise_conv2d: expected w"),
+        (lambda: reference.pointwise_conv2d(np.ones((4, 3)), np.ones((3, 1))), r"pointwise_conv2d: .*\(4, 3\)"),
         (lambda: reference.pointwise_conv2d(np.ones((1, 1, 4, 3)), np.ones((1, 2, 3, 1))), r"w \(1, 2, 3, 1\)"),
         (lambda: reference.dense(np.ones((4, 3)), np.ones((2, 3))), r"x \(4, 3\), w \(2, 3\)"),
-        (lambda: reference.dense(np.float64(3), np.ones((2, 3))), "dense"),
+        (lambda: reference.dense(np.array(3.0), np.ones((2, 3))), "dense"),
         (lambda: reference.global_average_pool(np.ones((4, 3))), r"global_average_pool.*\(4, 3\)"),
         (lambda: reference.global_max_pool(np.ones((4, 3))), r"global_max_pool.*\(4, 3\)"),
         (lambda: reference.average_pool(np.ones((4, 3)), size=(2, 2), stride=1), r"average_pool.*\(4, 3\)"),

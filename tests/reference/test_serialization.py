@@ -1,6 +1,7 @@
 """Graphs as JSON documents: there and back, and whatever else a document may hold."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,6 @@ from hypothesis import strategies as st
 from npmobilenet import architectures
 from npmobilenet.errors import ShapeError
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.layer import Layer
 from tests.helpers.graphs import small_network
 
 NETWORKS = [
@@ -35,9 +35,9 @@ def test_a_graph_comes_back_from_json_as_it_was(graph: Graph) -> None:
 DOCUMENT = json.loads(json.dumps(small_network().to_json()))
 
 
-def changed(layer: Layer, **edits):
+def changed(layer: str, **edits: Any) -> dict[str, Any]:
     """The document of the small network with fields of one layer changed; None takes a field out."""
-    document = json.loads(json.dumps(DOCUMENT))
+    document: dict[str, Any] = json.loads(json.dumps(DOCUMENT))
     fields = next(entry for entry in document["layers"] if entry["name"] == layer)
     for field, value in edits.items():
         del fields[field]
@@ -108,7 +108,7 @@ def changed(layer: Layer, **edits):
     ],
     ids=lambda document: str(document)[:60],
 )  # fmt: skip
-def test_a_document_that_is_not_a_graph_is_refused_as_one(document) -> None:
+def test_a_document_that_is_not_a_graph_is_refused_as_one(document: Any) -> None:
     with pytest.raises(ShapeError):
         Graph.from_json(document)
 
@@ -123,7 +123,9 @@ JSON_VALUES = st.recursive(
 
 
 @given(st.integers(0, len(DOCUMENT["layers"]) - 1), st.data())
-def test_any_field_of_any_layer_may_hold_anything_and_the_answer_is_a_graph_or_our_error(index: int, data) -> None:
+def test_any_field_of_any_layer_may_hold_anything_and_the_answer_is_a_graph_or_our_error(
+    index: int, data: st.DataObject
+) -> None:
     document = json.loads(json.dumps(DOCUMENT))
     layer = document["layers"][index]
     field = data.draw(st.sampled_from([*layer, "surplus"]))

@@ -18,11 +18,11 @@ from tests.helpers.within import assert_within
 from tests.oracles import naive
 
 
-def squeeze_excite_params(C: int, seed: int, dtype: Any = np.float64):
+def squeeze_excite_params(C: int, seed: int) -> list[Array]:
     rng = np.random.default_rng(seed)
     squeezed = max(C // 2, 1)
     w1, b1, w2, b2 = (halves(rng, shape) for shape in ((C, squeezed), (squeezed,), (squeezed, C), (C,)))
-    return [a.astype(dtype) for a in (w1, b1, w2, 3 * b2)]
+    return [w1, b1, w2, 3 * b2]
 
 
 @given(maps(), SEEDS, DTYPES)
