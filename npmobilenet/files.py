@@ -1,4 +1,4 @@
-"""Atomic writing of files and directories."""
+"""Files written atomically, and the folder of all caches."""
 
 import os
 from collections.abc import Iterator
@@ -6,13 +6,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` completely or not at all.
+def cache_folder() -> Path:
+    """Folder of downloads, converted models and compiled kernels, absolute; it may not exist yet.
 
-    The bytes go to a temporary file in the same directory, which then replaces `path`. Missing directories are created.
+    NPMOBILENET_CACHE if set, else the operating system's cache folder for this user.
+    """
+    if named := os.environ.get("NPMOBILENET_CACHE"):
+        return Path(named).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("npmobilenet")).absolute()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path`: the whole of it, or nothing.
+
+    The bytes go to a temporary file in the same folder, which then takes the place of `path` in one step. Missing
+    folders are made.
 
     Raises:
-        OSError: the directory is not writable.
+        OSError: the folder cannot be written.
     """
     import tempfile
 
@@ -30,13 +43,13 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def folder_written_atomically(path: Path) -> Iterator[Path]:
-    """A new directory that replaces `path` once it is complete.
+    """Fill a new folder that becomes `path` when all of it is there; a folder that stood there before goes.
 
     Yields:
-        An empty directory next to `path`. If the body raises, it is removed and `path` stays as it was.
+        An empty folder beside `path`. If the body raises, it is removed and `path` stays as it was.
 
     Raises:
-        OSError: the parent directory is not writable.
+        OSError: the folder cannot be written.
     """
     import shutil
     import tempfile

@@ -21,11 +21,11 @@ PRESENT: dict[str, tuple[str, ...]] = {
     "loading": ("hub.load",),
     "memory": ("analysis.memory_plan", "analysis.memory_steps", "analysis.arena_run"),
     "memory_views": ("analysis.memory_report",),
-    "model": ("models.model",),
+    "model": ("models.model", "models.preprocessing", "models.self_check"),
     "ops": ("reference",),
-    "packs": ("porting.golden",),
-    "published": ("analysis.published",),
-    "registry": ("hub.registry",),
+    "packs": ("porting.golden", "porting.golden_writer"),
+    "published": ("analysis.published", "analysis.recounts", "analysis.paper_tables"),
+    "registry": ("hub.published_models", "hub.cache"),
     "rivals": ("architectures.baselines",),
     "shapes": ("reference.shapes",),
     "verification": ("porting.verify",),
@@ -35,6 +35,8 @@ PRESENT: dict[str, tuple[str, ...]] = {
 RENAMED = {
     "bottlenecks": {"Bottleneck": "LinearBottleneck", "materialised_channels": "materialized_channels"},
     "memory": {"Plan": "MemoryPlan", "Step": "MemoryStep"},
+    "model": {"made_up_pixels": "synthetic_image"},
+    "packs": {"Pack": "GoldenData", "write_pack": "write_golden_data"},
 }
 """Present names by former name, for each former module."""
 

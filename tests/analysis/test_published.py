@@ -9,8 +9,11 @@ import pytest
 from npmobilenet.analysis import linear_bottlenecks
 from npmobilenet.analysis.conventions import CONVENTIONS
 from npmobilenet.analysis.cost import cost_table
-from npmobilenet.analysis.published import V1, V2, V3, Figure, Recount, figures, paper_tables, recount, verdict
+from npmobilenet.analysis.paper_tables import paper_tables
+from npmobilenet.analysis.published import V1, V2, V3, Figure, figures
+from npmobilenet.analysis.recounts import Recount, recount, verdict
 from npmobilenet.architectures import baselines, mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
+from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.transforms import with_filters
 from tests.helpers.real_files import ROOT, real_file
 
@@ -279,7 +282,7 @@ def test_v2_table_5_counts_ssdlite_twice_and_ssd_once() -> None:
     ("66", with_filters(mobilenet_v3_small(), {"conv_2": 1280})),
     ("65", mobilenet_v3_small(minimalistic=True)),
 ])  # fmt: skip
-def test_no_convention_gives_what_is_printed_for_v3(printed: str, graph) -> None:
+def test_no_convention_gives_what_is_printed_for_v3(printed: str, graph: Graph) -> None:
     entry = Figure(V3, "3", "", 1.0, 224, "mult_adds", printed, "million")
     counts = [convention.count(graph) for convention in CONVENTIONS.values() if convention.unit == "multiply-adds"]
     assert {verdict(entry, Fraction(count)) for count in counts} == {"differs"}

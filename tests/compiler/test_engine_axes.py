@@ -10,7 +10,8 @@ from npmobilenet_kernels.lanes import host_lanes
 
 from npmobilenet.analysis.rounding_growth import network_bounds
 from npmobilenet.compiler.engine import Plan
-from npmobilenet.models.model import RAW, Model
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import RAW
 from npmobilenet.reference.activations import ACTIVATIONS
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layer import Layer
