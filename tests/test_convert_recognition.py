@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from npmobilenet.graph import Graph
+from npmobilenet.shapes import Shape
 from npmobilenet_weights_convert import recognition
 from npmobilenet_weights_convert.matching import places_of
 from npmobilenet_weights_convert.recognition import ALPHAS, NARROWEST_FIRST, VARIANTS
@@ -11,8 +13,6 @@ from npmobilenet_weights_convert.storage import Contents, StoredArray, StoredLay
 
 from npmobilenet.architectures import ARCHITECTURES, mobilenet_v1, mobilenet_v2, mobilenet_v3_small
 from npmobilenet.errors import ShapeError
-from npmobilenet.graph import Graph
-from npmobilenet.shapes import Shape
 
 ODD: Shape = (5, 7)
 

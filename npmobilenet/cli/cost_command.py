@@ -3,7 +3,8 @@
 from dataclasses import asdict
 from typing import Annotated
 
-from npmobilenet.analysis.cost import CostTable, conventions_table, cost_table
+from npmobilenet.analysis.conventions import conventions_table
+from npmobilenet.analysis.cost import CostTable, cost_table
 from npmobilenet.analysis.cost import to_json as cost_to_json
 from npmobilenet.analysis.paper_tables import paper_tables
 from npmobilenet.cli.options import Option, UsageError
@@ -68,7 +69,7 @@ def _print_layers(table: CostTable, per_layer: bool, traffic: bool) -> None:
     else:
         print_table(
             ("layer", "type", "output", "parameters", "multiply-adds"),
-            [(row.name, row.type, row.output_shape, row.params, row.macs) for row in rows],
+            [(row.name, row.type, row.output_shape, row.param_count, row.macs) for row in rows],
         )
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from npmobilenet.analysis.memory_plan import POLICIES, Plan, memory_table, plan
+from npmobilenet.analysis.memory_plan import POLICIES, MemoryPlan, memory_table, plan
 from npmobilenet.analysis.memory_report import draw, plan_rows, to_header
 from npmobilenet.analysis.memory_report import to_json as plan_to_json
 from npmobilenet.cli.options import Option, UsageError
@@ -48,7 +48,7 @@ def memory(
         print(f"peak {planned.peak_bytes:,} bytes, arena {planned.arena_bytes:,} bytes")
 
 
-def _print_policies(model: str, graph: Graph, plans: tuple[Plan, ...], as_json: bool) -> None:
+def _print_policies(model: str, graph: Graph, plans: tuple[MemoryPlan, ...], as_json: bool) -> None:
     if as_json:
         measured = ("policy", "peak_bytes", "arena_bytes", "macs")
         policies = [{name: getattr(planned, name) for name in measured} for planned in plans]

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from npmobilenet.errors import ImageError, ShapeError
 from npmobilenet.models.image_file import Source, upright_rgb
-from npmobilenet.reference.graph import (
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import (
     Activation,
     AveragePooling2D,
     Concatenate,
     Dropout,
     Flatten,
-    Graph,
     MaxPooling2D,
     Rescaling,
     Reshape,

@@ -21,7 +21,9 @@ from npmobilenet.porting.golden import GoldenData
 from npmobilenet.porting.golden_formats import DTYPES, FORMATS, Tensor
 from npmobilenet.porting.golden_manifest import LAYOUTS, MANIFEST, PACK_FORMAT, manifest_hash, suggestion, tensor_hash
 from npmobilenet.porting.progress import Progress, no_progress
-from npmobilenet.reference.graph import Conv2D, Dense, DepthwiseConv2D, Graph, Layer, Window
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer, Window
+from npmobilenet.reference.layers import Conv2D, Dense, DepthwiseConv2D
 from npmobilenet.reference.rounding import rescale_bound
 from npmobilenet.types import Array
 

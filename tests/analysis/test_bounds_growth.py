@@ -14,19 +14,18 @@ import pytest
 from npmobilenet import architectures
 from npmobilenet.analysis.rounding_growth import LayerError, draw_growth, error_growth, traced_layers
 from npmobilenet.errors import NpMobileNetError, ShapeError
-from npmobilenet.reference.graph import (
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import (
     Activation,
     Add,
     BatchNormalization,
     Conv2D,
     DepthwiseConv2D,
     GlobalAveragePooling2D,
-    Graph,
     Input,
     Multiply,
     Rescaling,
 )
-from npmobilenet.reference.rounding import layer_bound
 from tests.helpers.command_line import run
 from tests.helpers.networks import random_images, random_params
 from tests.helpers.real_files import ROOT
@@ -103,9 +102,9 @@ def test_the_layers_own_bound_is_that_of_the_inputs_it_really_had() -> None:
         outputs[layer.name] = traced.computed
         if isinstance(layer, Input):
             continue
-        arrays = {array: params[f"{layer.name}/{array}"] for array in V3.param_shapes_of(layer)}
+        arrays = V3.arrays_of(layer, params)
         inputs = [outputs[name] for name in layer.inputs]
-        np.testing.assert_array_equal(traced.own_bound, layer_bound(layer, arrays, *inputs))
+        np.testing.assert_array_equal(traced.own_bound, layer.error_bound(arrays, *inputs))
         arrays = {array: values.astype(np.float64) for array, values in arrays.items()}
         own = np.abs(traced.computed - layer.apply(arrays, *(values.astype(np.float64) for values in inputs)))
         assert (own <= traced.own_bound).all(), layer.name
@@ -124,7 +123,7 @@ def test_errors_lie_below_bounds_which_grow_while_the_layers_own_do_not(build: A
 
 
 def test_x_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(ShapeError, match="needed"):
+    with pytest.raises(ShapeError, match="expected x of shape"):
         next(error_growth(V3, random_params(V3, seed=1), np.zeros((1, 64, 64, 4), np.float32)))
 
 

@@ -7,13 +7,14 @@ from fractions import Fraction
 import pytest
 
 from npmobilenet.analysis import linear_bottlenecks
-from npmobilenet.analysis.cost import CONVENTIONS, cost_table
+from npmobilenet.analysis.conventions import CONVENTIONS
+from npmobilenet.analysis.cost import cost_table
 from npmobilenet.analysis.paper_tables import paper_tables
 from npmobilenet.analysis.published import V1, V2, V3, Figure, figures
 from npmobilenet.analysis.recounts import Recount, recount, verdict
 from npmobilenet.architectures import baselines, mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
-from npmobilenet.architectures.ssd import with_filters
 from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.transforms import with_filters
 from tests.helpers.real_files import ROOT, real_file
 
 NO_COSTS = ("top1", "top5", "top1_quant", "top5_quant", "map_coco", "mean_ap")  # and latency_*
@@ -223,7 +224,7 @@ def test_v2_table_3_prints_channels_of_the_next_stage_in_three_rows() -> None:
         for entry in figures()
         if entry.metric == "max_channels" and entry.model == "MobileNetV2"
     }
-    own, following = linear_bottlenecks.materialised_channels(graph), linear_bottlenecks.next_stage_channels(graph)
+    own, following = linear_bottlenecks.materialized_channels(graph), linear_bottlenecks.next_stage_channels(graph)
     assert {side: own[side] for side in (112, 7, 1)} == {side: printed[side] for side in (112, 7, 1)}
     assert {side: following[side] for side in (56, 28, 14)} == {side: printed[side] for side in (56, 28, 14)}
     assert {side: own[side] for side in (56, 28, 14)} == {56: 24, 28: 32, 14: 96}

@@ -15,7 +15,8 @@ from npmobilenet import architectures
 from npmobilenet.errors import ImageError, NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import RAW, UNIT
-from npmobilenet.reference.graph import AveragePooling2D, Conv2D, Dense, Flatten, Graph, Input
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import AveragePooling2D, Conv2D, Dense, Flatten, Input
 from npmobilenet.types import Array
 from tests.helpers.models import NETWORK, some_model, some_pixels
 from tests.helpers.networks import random_params

@@ -24,7 +24,6 @@ from npmobilenet.porting.diagnose.mistakes.precision_mistakes import round_bfloa
 from npmobilenet.porting.golden import GoldenData
 from npmobilenet.porting.golden_writer import write_golden_data
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.rounding import layer_bound
 from npmobilenet.types import Array
 from tests.helpers import command_line
 from tests.helpers.command_line import Result
@@ -173,15 +172,15 @@ def test_the_tolerance_of_a_single_layer_is_its_bound() -> None:
     given = {name: y.astype(np.float64) for name, y in outputs.items()}
     layer = model.graph["block_3_expand"]
     segment = segment_to(model.graph, params, layer.name, given)
-    arrays = {array: params[f"{layer.name}/{array}"] for array in model.graph.param_shapes_of(layer)}
-    np.testing.assert_array_equal(segment.tolerance(), layer_bound(layer, arrays, given[layer.inputs[0]]))
+    arrays = model.graph.arrays_of(layer, params)
+    np.testing.assert_array_equal(segment.tolerance(), layer.error_bound(arrays, given[layer.inputs[0]]))
     assert segment.layers == (layer.name,)
 
 
 def test_an_error_of_twice_the_tolerance_in_one_value_is_noticed() -> None:
     model, x, outputs = network("V1")
     arrays = {"kernel": model.params["conv_pw_3/kernel"]}
-    bound = layer_bound(model.graph["conv_pw_3"], arrays, outputs["conv_dw_3_relu"])
+    bound = model.graph["conv_pw_3"].error_bound(arrays, outputs["conv_dw_3_relu"])
     y = outputs["conv_pw_3"].astype(np.float64)
     y[0, 2, 3, 4] += 2 * bound[0, 2, 3, 4]
     diagnosis = diagnose(model, x, outputs | {"conv_pw_3": y})

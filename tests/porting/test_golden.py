@@ -23,17 +23,9 @@ from npmobilenet.porting.golden import GoldenData
 from npmobilenet.porting.golden_formats import FORMATS
 from npmobilenet.porting.golden_manifest import LAYOUTS, manifest_hash
 from npmobilenet.porting.golden_writer import chosen_layers, write_golden_data
-from npmobilenet.reference.graph import (
-    Activation,
-    BatchNormalization,
-    Conv2D,
-    Dense,
-    DepthwiseConv2D,
-    Flatten,
-    Graph,
-    Input,
-)
-from npmobilenet.reference.rounding import depthwise_conv2d_bound, layer_bound
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Activation, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, Flatten, Input
+from npmobilenet.reference.rounding import depthwise_conv2d_bound
 from tests.helpers.command_line import run
 from tests.helpers.networks import random_images, random_params
 from tests.helpers.real_files import ROOT
@@ -189,8 +181,8 @@ def test_nchw_kernels_are_those_of_a_grouped_convolution(name: str, photo: Path,
         x, y, w, b = outputs[layer.inputs[0]], outputs[name], weights[f"{name}/kernel"], weights[f"{name}/bias"]
     assert (entry["axes"], kernel["axes"]) == ("NCHW", "OIHW")
     z = grouped_convolution_nchw(x, w, entry["stride"], entry["padding"]) + b[:, None, None]
-    params = {array: model.params[f"{name}/{array}"] for array in model.graph.param_shapes_of(layer)}
-    bound = layer_bound(layer, params, pack.output(layer.inputs[0]))
+    params = model.graph.arrays_of(layer, model.params)
+    bound = layer.error_bound(params, pack.output(layer.inputs[0]))
     assert_within(np.moveaxis(bound, -1, 1), y, z, name)
 
 

@@ -13,8 +13,8 @@ from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_s
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import RAW, RESIZES, SYMMETRIC, decode
 from npmobilenet.porting.diagnose import Diagnosis, Finding, InputImage, diagnose
-from npmobilenet.reference.graph import BatchNormalization, Graph, ZeroPadding2D
-from npmobilenet.reference.rounding import layer_bound
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import BatchNormalization, ZeroPadding2D
 from npmobilenet.types import Array, Params
 from tests.helpers import port
 from tests.helpers.networks import random_params
@@ -196,10 +196,10 @@ def is_observable(
     for layer in graph.layers:
         if layer.name == mistake.layer or reached.intersection(layer.inputs):
             reached.add(layer.name)
-            arrays = {array: params[f"{layer.name}/{array}"] for array in graph.param_shapes_of(layer)}
+            arrays = graph.arrays_of(layer, params)
             xs = [honest[name] for name in layer.inputs]
             inherited = [errors.get(name, np.zeros(x.shape)) for name, x in zip(layer.inputs, xs, strict=True)]
-            errors[layer.name] = layer_bound(layer, arrays, *xs, input_bounds=inherited)
+            errors[layer.name] = layer.error_bound(arrays, *xs, input_bounds=inherited)
         if layer.name == at:
             break
     y, bad = honest[at].astype(np.float64), wrong[at].astype(np.float64)

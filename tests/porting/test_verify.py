@@ -17,7 +17,7 @@ from npmobilenet.errors import AssumptionWarning
 from npmobilenet.hub.load import load
 from npmobilenet.models.model import Model
 from npmobilenet.porting.verify import compare_with_keras, judge_layers, open_and_check
-from npmobilenet.reference.graph import BatchNormalization
+from npmobilenet.reference.layers import BatchNormalization
 from tests.helpers.command_line import run
 from tests.helpers.keras_files import PIXELS, application, fine_tuned, twin
 from tests.helpers.networks import random_images, random_params

@@ -14,12 +14,10 @@ from npmobilenet.errors import NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import RAW, SYMMETRIC, Scaling, choose_scaling
-from npmobilenet.reference.graph import (
-    BatchNormalization,
-    GlobalMaxPooling2D,
-    Graph,
-)
-from npmobilenet.reference.ops import rescale
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import BatchNormalization, GlobalMaxPooling2D
+from npmobilenet.reference.normalization import rescale
+from npmobilenet.reference.transforms import with_epsilon
 from npmobilenet.types import Array, Params
 from npmobilenet_weights_convert.assumptions import (
     assumed_of,
@@ -246,7 +244,7 @@ def _from_architecture(contents: Contents, own: _Network) -> _Network | None:
     filled = _filled(graph, found.pairs, found.matched_by, True, own.notes)
     epsilons = {layer.epsilon for layer in own.graph.layers if isinstance(layer, BatchNormalization)}
     epsilon = next(layer.epsilon for layer in graph.layers if isinstance(layer, BatchNormalization))
-    if not _same_function(replace(own, graph=_with_epsilon(own.graph, epsilon)), filled):
+    if not _same_function(replace(own, graph=with_epsilon(own.graph, epsilon)), filled):
         return None
     if epsilons == {epsilon}:
         return filled
@@ -269,11 +267,6 @@ def arguments_in(graph: Graph, found: Recognised) -> dict[str, Any]:
     if found.arch.startswith("mobilenet_v3"):
         arguments["include_preprocessing"] = choose_scaling(graph) == RAW
     return arguments
-
-
-def _with_epsilon(graph: Graph, epsilon: float) -> Graph:
-    layers = (replace(la, epsilon=epsilon) if isinstance(la, BatchNormalization) else la for la in graph.layers)
-    return Graph(graph.name, tuple(layers))
 
 
 def _same_function(own: _Network, other: _Network) -> bool:
