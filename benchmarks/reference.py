@@ -41,7 +41,7 @@ def main() -> None:
     nchw = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
     runs: dict[str, Callable[[], Array]] = {
         "npmobilenet reference": lambda: model.forward(x, backend="reference"),
-        "onnx.reference": lambda: np.asarray(list(evaluator.run(None, {"x": nchw}))[0]),
+        "onnx.reference": lambda: np.asarray(next(iter(evaluator.run(None, {"x": nchw})))),
     }
     own, other = (run() for run in runs.values())
     np.testing.assert_allclose(own.ravel(), other.ravel(), rtol=1e-3, atol=1e-6)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npmobilenet.errors import KernelError
-from npmobilenet.models.model import Model, made_up_pixels
+from npmobilenet.models.model import Model
+from npmobilenet.models.self_check import synthetic_image
 
 if TYPE_CHECKING:
     from npmobilenet.compiler.engine import Plan
@@ -69,7 +70,7 @@ def check_plan(model: Model, plan: "Plan") -> EngineCheck:
     """Check one plan of a model; errors as `check_engine`."""
     from npmobilenet.analysis.segments import excess, segment_to
 
-    x = model.scale(made_up_pixels(model.graph.input_shape)[None])  # (1, H, W, C)
+    x = model.scale(synthetic_image(model.graph.input_shape)[None])  # (1, H, W, C)
     params = {name: array.astype(np.float64) for name, array in model.params.items()}
     given = {model.graph.layers[0].name: x.astype(np.float64)}
     output = model.graph.layers[-1].name

@@ -5,7 +5,9 @@ from math import prod
 import numpy as np
 from numpy.typing import DTypeLike
 
-from npmobilenet.models.model import Model, made_up_pixels
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import choose_scaling
+from npmobilenet.models.self_check import synthetic_image
 from npmobilenet.reference.graph import BatchNormalization, DepthwiseConv2D, Graph
 from npmobilenet.types import Array
 
@@ -15,8 +17,6 @@ def random_model(graph: Graph, seed: int = 0) -> Model:
 
     Time does not depend on weights unless values vanish, explode or become denormal, which `random_params` prevents.
     """
-    from npmobilenet_weights_convert.converter import choose_scaling
-
     scaling = choose_scaling(graph)
     x = _sample_pixels(graph, 2) * np.float32(scaling.scale) + np.float32(scaling.offset)
     return Model(graph, random_params(graph, seed, x), scaling)
@@ -62,5 +62,5 @@ def reference_output(model: Model, x: Array) -> Array:
 
 
 def _sample_pixels(graph: Graph, batch: int) -> Array:
-    pixels = made_up_pixels(graph.input_shape)  # (H, W, C) uint8
+    pixels = synthetic_image(graph.input_shape)  # (H, W, C) uint8
     return np.stack([np.roll(pixels, 5 * image, axis=0) for image in range(batch)])

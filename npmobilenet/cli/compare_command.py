@@ -9,8 +9,9 @@ import numpy as np
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
 from npmobilenet.cli.shared import AsJson, Resize, ResizeOption, load_and_say, reported
 from npmobilenet.errors import NpMobileNetError
-from npmobilenet.models.model import Model, made_up_pixels
+from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import RESIZES, decode
+from npmobilenet.models.self_check import synthetic_image
 from npmobilenet.output import print_json, print_table, progress_bar
 from npmobilenet.porting.diagnose import walk
 from npmobilenet.porting.diagnose.dump_matching import Matched, match, read_mapping
@@ -90,7 +91,7 @@ def _from_image(name: str, image: str | None, resize: str, other: Path) -> tuple
     if image is None:
         if other.suffix.lower() not in RUNNABLE:
             raise NpMobileNetError(f"{other} is not run here: which picture was it computed from? --image IMAGE")
-        return network, network.scale(made_up_pixels(network.graph.input_shape)[None]), InputImage(network.scaling)
+        return network, network.scale(synthetic_image(network.graph.input_shape)[None]), InputImage(network.scaling)
     H, W, _ = network.graph.input_shape
     decoded = decode(image)
     x = network.scale(RESIZES[resize](decoded, H, W)[None])

@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 
 from npmobilenet.errors import WeightsError
-from npmobilenet.models.model import Model, Scaling
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import Scaling
 from npmobilenet.porting.channels_first import map_to_channels_last, weight_to_channels_last
 from npmobilenet.porting.golden_formats import DTYPES, FORMATS
 from npmobilenet.porting.golden_manifest import MANIFEST, PACK_FORMAT, manifest_hash, suggestion, tensor_hash

@@ -26,7 +26,7 @@ from npmobilenet.reference.rounding import rescale_bound
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
-    from npmobilenet.models.preprocessing import Source
+    from npmobilenet.models.image_file import Source
 
 
 @dataclass(frozen=True)

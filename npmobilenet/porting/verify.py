@@ -15,7 +15,8 @@ import numpy as np
 
 from npmobilenet.errors import WeightsError
 from npmobilenet.hub.load import load
-from npmobilenet.models.model import Model, made_up_pixels
+from npmobilenet.models.model import Model
+from npmobilenet.models.self_check import synthetic_image
 from npmobilenet.reference.graph import Graph, Input, Layer
 from npmobilenet.reference.rounding import layer_bound
 from npmobilenet.types import Array, Params
@@ -111,7 +112,7 @@ def compare_with_keras(model: Model, source: str | PathLike[str]) -> list[LayerV
     """
     from npmobilenet_weights_convert.run_in_keras import layer_outputs, open_in_keras
 
-    x = model.scale(made_up_pixels(model.graph.input_shape)[None])
+    x = model.scale(synthetic_image(model.graph.input_shape)[None])
     outputs = layer_outputs(open_in_keras(source, model.graph), x)
     return judge_layers(model.graph, model.params, {model.graph.layers[0].name: x} | outputs)
 

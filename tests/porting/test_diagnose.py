@@ -15,7 +15,8 @@ from npmobilenet import load
 from npmobilenet.analysis.segments import segment_to
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_small
 from npmobilenet.errors import DumpError
-from npmobilenet.models.model import RAW, SYMMETRIC, Model
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import RAW, SYMMETRIC
 from npmobilenet.porting.diagnose import Diagnosis, Finding, diagnose, explain
 from npmobilenet.porting.diagnose.dump_matching import match, read_mapping
 from npmobilenet.porting.diagnose.dumps import read_dump

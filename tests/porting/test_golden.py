@@ -17,8 +17,8 @@ from PIL import Image
 
 from npmobilenet import architectures
 from npmobilenet.errors import ImageError, NpMobileNetError, ShapeError, WeightsError
-from npmobilenet.models.model import UNIT, Model
-from npmobilenet.models.preprocessing import decode, resize_crop
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import UNIT, decode, resize_crop
 from npmobilenet.porting.golden import GoldenData
 from npmobilenet.porting.golden_formats import FORMATS
 from npmobilenet.porting.golden_manifest import LAYOUTS, manifest_hash

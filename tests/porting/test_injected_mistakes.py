@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_small
-from npmobilenet.models.model import RAW, SYMMETRIC, Model
-from npmobilenet.models.preprocessing import RESIZES, decode
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import RAW, RESIZES, SYMMETRIC, decode
 from npmobilenet.porting.diagnose import Diagnosis, Finding, InputImage, diagnose
 from npmobilenet.reference.graph import BatchNormalization, Graph, ZeroPadding2D
 from npmobilenet.reference.rounding import layer_bound

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from npmobilenet.analysis.segments import Move, Segment
-from npmobilenet.models.model import Scaling
+from npmobilenet.models.preprocessing import Scaling
 from npmobilenet.porting.diagnose.mistakes.variants import Altered
 from npmobilenet.reference.rounding import gamma
 from npmobilenet.types import Array
