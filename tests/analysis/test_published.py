@@ -151,8 +151,8 @@ def test_tables_show_printed_and_counted_values() -> None:
 def test_v1_table_1_prints_a_stride_that_contradicts_its_own_sizes() -> None:
     (table,) = (table for table in paper_tables() if "table 1:" in table.title)
     (row,) = (row for row in table.rows if row[-1] == "differs")
-    layer, printed, *_, ours, _, _, _ = row
-    assert (layer, printed, ours) == ("conv_dw_13", "Conv dw / s2", "Conv dw / s1")
+    layer, printed, *_, counted, _, _, _ = row
+    assert (layer, printed, counted) == ("conv_dw_13", "Conv dw / s2", "Conv dw / s1")
     assert len(table.rows) == 30
 
 

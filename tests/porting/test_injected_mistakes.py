@@ -247,9 +247,9 @@ def judged(family: str, dump: Mapping[str, Array], layer: str, causes: set[str])
     if first is None:
         return False, False, "no difference found"
     best = first.explanations[0] if first.explanations else None
-    said = f"{first.layer}: " + (f"{best.cause}, {best.what} in {best.layers}" if best else "no explanation")
+    message = f"{first.layer}: " + (f"{best.cause}, {best.what} in {best.layers}" if best else "no explanation")
     named = first.layer == layer if layer in dump else layer in first.covers
-    return named, bool(named and best and best.fits and best.cause in causes and layer in best.layers), said
+    return named, bool(named and best and best.fits and best.cause in causes and layer in best.layers), message
 
 
 def first_wrong(diagnosis: Diagnosis) -> Finding:
@@ -280,12 +280,12 @@ def test_layer_and_cause_of_a_mistake_inside_the_network_are_named(
                     :2
                 ] == (1, 1):
                     causes = {*causes, "kernel-transposed"}  # equivalent if c_in equals c_out
-                layer, cause, said = judged(family, dump, mistake.layer, causes)
+                layer, cause, message = judged(family, dump, mistake.layer, causes)
                 row[0] += 1
                 row[1] += layer
                 row[2] += cause
                 if not cause:
-                    misses.append(f"{family} {mistake}: {said}")
+                    misses.append(f"{family} {mistake}: {message}")
         rows[kind] = row
     total = np.sum(list(rows.values()), axis=0)
     with capsys.disabled():

@@ -174,12 +174,12 @@ def test_a_converted_file_equals_keras_in_every_layer(pair: tuple[Path, Path]) -
     "name", ["conv/kernel", "expanded_conv_3_depthwise/kernel", "expanded_conv_1_project_bn/gamma", "logits/bias"]
 )
 def test_the_layer_that_differs_from_keras_is_the_only_one_named(v3: tuple[Model, dict[str, Any]], name: str) -> None:
-    model, theirs = v3
-    verdicts = judge_layers(model.graph, model.params, theirs)
-    assert len(verdicts) == len(theirs) - 1 == 182
+    model, outputs = v3
+    verdicts = judge_layers(model.graph, model.params, outputs)
+    assert len(verdicts) == len(outputs) - 1 == 182
     assert [verdict.name for verdict in verdicts if not verdict.same] == []
     params = {**model.params, name: model.params[name] * np.float32(1.1)}
-    wrong = [verdict for verdict in judge_layers(model.graph, params, theirs) if not verdict.same]
+    wrong = [verdict for verdict in judge_layers(model.graph, params, outputs) if not verdict.same]
     assert [verdict.name for verdict in wrong] == [name.partition("/")[0]]
     assert wrong[0].difference > wrong[0].allowed > 0
 
