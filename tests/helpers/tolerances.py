@@ -1,5 +1,12 @@
 """Tolerances that are chosen, not derived, each with its reason."""
 
+BOUND_OVER_ERROR = 300
+"""Rounding bound over measured error within the first block: errors cancel, so measured ratios are 11 to 62; a useless
+bound is larger by orders of magnitude."""
+
+MACHINES = 4
+"""Factor between the maximum rounding error of a layer on two machines, whose BLAS sum in different orders."""
+
 PROBABILITIES = 1e-5  # the fifth decimal, beyond what is printed of a probability; float32 leaves 6 to 7 digits
 ACTIVATIONS = 1e-5  # of a layer's largest value, at least 1: float32 leaves 6 to 7 digits
 LOSSY_MEAN = 8  # of 255, mean over an image: a GIF has 256 colors, JPEG quantizes; swapped channels differ by over 40
