@@ -59,13 +59,13 @@ def facts_of(folder: Path, task: str) -> dict[str, Any]:
 def prepare(task: str, folder: Path, threads: int) -> Once:
     """Get ready for a task; a function that does it once and answers with the seconds that it took."""
     if task == PEAK:
-        from npmobilenet_kernels import peak
+        from npmobilenet_kernels.runtime import peak
 
         burst = peak.arithmetic(threads)
         _write_facts(folder, task, {"amount": burst.amount})
         return _timed(burst.run)
     if task == READING:
-        from npmobilenet_kernels import peak
+        from npmobilenet_kernels.runtime import peak
 
         plan = _plan(folder)
         working_set = plan.weight_bytes + plan.arena_bytes

@@ -92,7 +92,7 @@ def _network(
 
 def _threads(asked: int | None) -> int:
     """As many as are asked for, or as the engine takes by itself; at most one a core."""
-    from npmobilenet_kernels.threads import available_cores
+    from npmobilenet_kernels.runtime.thread_pool import available_cores
 
     try:
         from npmobilenet.compiler.engine import default_threads

@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from npmobilenet_kernels import native
-from npmobilenet_kernels.building import Build, BuildError
-from npmobilenet_kernels.lanes import lanes
+from npmobilenet_kernels.runtime import native
+from npmobilenet_kernels.runtime.building import Build, BuildError
+from npmobilenet_kernels.runtime.cpu import lanes
 
 from npmobilenet.errors import KernelError
 
@@ -89,7 +89,7 @@ def kernels_are_kept() -> bool:
 
 
 def _all_symbols() -> Collection[str]:
-    from npmobilenet_kernels.tiles import all_tiles
+    from npmobilenet_kernels.microkernels.tiles import all_tiles
 
     return all_tiles(lanes()).keys()
 

@@ -14,11 +14,11 @@ from math import prod
 from time import perf_counter
 
 import numpy as np
-from npmobilenet_kernels import layout
-from npmobilenet_kernels.lanes import Lanes, lanes
-from npmobilenet_kernels.native import Native
-from npmobilenet_kernels.steps import Field, Job, Product
-from npmobilenet_kernels.threads import MOST, Team, available_cores, new_job, team
+from npmobilenet_kernels.drivers.step_table import Field, Job, Product
+from npmobilenet_kernels.runtime import packing
+from npmobilenet_kernels.runtime.cpu import Lanes, lanes
+from npmobilenet_kernels.runtime.native import Native
+from npmobilenet_kernels.runtime.thread_pool import MOST, Team, available_cores, new_job, team
 
 from npmobilenet.compiler.compilation import begin_to_compile, compiled_kernels, kernels_if_ready
 from npmobilenet.compiler.encoding import ALIGNMENT, Table, aligned_floats
@@ -368,14 +368,14 @@ class Plan:
         shape = self._shapes[name]
         place = self._place(name)
         floats = arena.floats(place.offset, place.blocks * place.pixels * self.lanes.width)
-        return layout.from_blocks(floats.reshape(place.blocks, place.pixels, self.lanes.width), shape)
+        return packing.from_blocks(floats.reshape(place.blocks, place.pixels, self.lanes.width), shape)
 
     def _run_reference(self, step: Step, arena: "_Arena", x: Array) -> None:
         (op,) = step.ops
         values = [x if name == self.ops[0].name else self._value(name, arena) for name in op.reads]
         y = apply(op, *(value[None] for value in values))[0]
         place = self._places[op.name]
-        blocks = layout.to_blocks(y.reshape(-1, 1, y.shape[-1]), self.lanes.width, place.blocks)
+        blocks = packing.to_blocks(y.reshape(-1, 1, y.shape[-1]), self.lanes.width, place.blocks)
         arena.floats(place.offset, blocks.size)[:] = blocks.ravel()
 
 
@@ -399,7 +399,7 @@ class _Arena:
         """Address of the first thread's scratch."""
         return self._scratch.ctypes.data
 
-    def floats(self, offset: int, count: int) -> layout.Floats:
+    def floats(self, offset: int, count: int) -> packing.Floats:
         """`count` floats from `offset` bytes on, not copied."""
         begin = offset // FLOAT_BYTES
         return self._floats[begin : begin + count]

@@ -491,7 +491,7 @@ def check_threads(threads: int | None) -> None:
     Raises:
         NpMobileNetError: it is not.
     """
-    from npmobilenet_kernels.threads import MOST
+    from npmobilenet_kernels.runtime.thread_pool import MOST
 
     whole = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
     if threads is not None and not (whole and 1 <= threads <= MOST):

@@ -123,7 +123,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int
 
 def _number_of_threads(asked: int | None) -> int:
     """As many as are asked for, or as the engine takes by itself, and no more than there are cores."""
-    from npmobilenet_kernels.threads import available_cores
+    from npmobilenet_kernels.runtime.thread_pool import available_cores
 
     cores = available_cores()
     if asked is not None:

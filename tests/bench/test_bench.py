@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from npmobilenet_kernels import native, peak
-from npmobilenet_kernels.lanes import host_lanes, lanes
-from npmobilenet_kernels.threads import available_cores
+from npmobilenet_kernels.runtime import native, peak
+from npmobilenet_kernels.runtime.cpu import host_lanes, lanes
+from npmobilenet_kernels.runtime.thread_pool import available_cores
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.bench import measure, runtimes

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from npmobilenet_kernels.lanes import host_lanes
+from npmobilenet_kernels.runtime.cpu import host_lanes
 
 from npmobilenet.compiler.engine import Plan
 from npmobilenet.models.model import RAW, Model

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from npmobilenet_kernels.lanes import host_lanes
-from npmobilenet_kernels.steps import Field
+from npmobilenet_kernels.drivers.step_table import Field
+from npmobilenet_kernels.runtime.cpu import host_lanes
 from npmobilenet_weights_convert import convert_file
 
 from npmobilenet import architectures

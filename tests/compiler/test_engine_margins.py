@@ -21,10 +21,10 @@ from math import prod
 
 import numpy as np
 import pytest
-from npmobilenet_kernels.lanes import host_lanes, lanes
-from npmobilenet_kernels.layout import from_blocks
-from npmobilenet_kernels.steps import Field, Job
-from npmobilenet_kernels.threads import new_job
+from npmobilenet_kernels.drivers.step_table import Field, Job
+from npmobilenet_kernels.runtime.cpu import host_lanes, lanes
+from npmobilenet_kernels.runtime.packing import from_blocks
+from npmobilenet_kernels.runtime.thread_pool import new_job
 
 from npmobilenet.compiler import encoding, engine
 from npmobilenet.compiler.engine import Plan

@@ -19,7 +19,7 @@ from itertools import count
 from types import FrameType
 from typing import Any
 
-import npmobilenet_kernels.threads as pool
+import npmobilenet_kernels.runtime.thread_pool as pool
 import numpy as np
 
 import npmobilenet.compiler.engine as engine

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from npmobilenet_kernels import native, plain, tiles
-from npmobilenet_kernels.lanes import FAMILIES, host_lanes, lanes, tile_rows
-from npmobilenet_kernels.layout import from_blocks, pack_depthwise, pack_matrix, pack_vector, to_blocks
-from npmobilenet_kernels.steps import Activation
-from npmobilenet_kernels.tiles import GEMV_SPLIT
+from npmobilenet_kernels import loops
+from npmobilenet_kernels.drivers.step_table import Activation
+from npmobilenet_kernels.microkernels import tiles
+from npmobilenet_kernels.microkernels.tiles import GEMV_SPLIT
+from npmobilenet_kernels.runtime import native
+from npmobilenet_kernels.runtime.cpu import FAMILIES, host_lanes, lanes, tile_rows
+from npmobilenet_kernels.runtime.packing import from_blocks, pack_depthwise, pack_matrix, pack_vector, to_blocks
 
 from npmobilenet.reference import ops, rounding
 from npmobilenet.reference.graph import ACTIVATIONS
@@ -137,7 +139,7 @@ def test_the_matrix_product_equals_its_plain_loop_on_small_integers_to_the_bit(c
     x, w = (rng.integers(-8, 9, shape).astype(np.float32) for shape in ((M, K), (K, N)))
     bias = rng.integers(-8, 9, N).astype(np.float32)
     expected = np.tile(bias, (M, 1))
-    plain.gemm_accumulate(x, w, expected)
+    loops.gemm_accumulate(x, w, expected)
 
     y = gemm(x, w, bias, Activation.LINEAR, None, *tile)
 
@@ -222,7 +224,7 @@ def test_the_depthwise_rows_equal_their_plain_loop_on_small_integers_to_the_bit(
 
     expected = np.empty_like(y)
     expected[:] = bias
-    plain.depthwise_accumulate(np.pad(x, (*zeros, (0, 0))), w, stride, expected)
+    loops.depthwise_accumulate(np.pad(x, (*zeros, (0, 0))), w, stride, expected)
     np.testing.assert_array_equal(y, expected)
 
 

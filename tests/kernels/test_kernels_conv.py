@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from npmobilenet_kernels import plain
-from npmobilenet_kernels.lanes import lanes
-from npmobilenet_kernels.layout import from_blocks, to_blocks
-from npmobilenet_kernels.steps import Kind
-from npmobilenet_kernels.tiles import simple_name
+from npmobilenet_kernels import loops
+from npmobilenet_kernels.drivers.step_table import Kind
+from npmobilenet_kernels.microkernels.tiles import simple_name
+from npmobilenet_kernels.runtime.cpu import lanes
+from npmobilenet_kernels.runtime.packing import from_blocks, to_blocks
 
 from npmobilenet.compiler import encoding, engine
 from npmobilenet.compiler.engine import Plan
@@ -144,7 +144,7 @@ def test_any_convolution_equals_its_plain_loop_on_small_integers_to_the_bit(case
     expected = np.empty(graph.output_shape, np.float32)
     expected[:] = params["conv/bias"]
     padded = np.pad(x[0], (*layer.zeros(shape), (0, 0)))
-    plain.conv_accumulate(padded, params["conv/kernel"], layer.stride, expected)
+    loops.conv_accumulate(padded, params["conv/kernel"], layer.stride, expected)
 
     y, _ = run_guarded(graph, params, x, width, threads, sizes)
 

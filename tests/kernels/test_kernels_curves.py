@@ -7,12 +7,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from llvmlite import binding
-from npmobilenet_kernels import native, plain
-from npmobilenet_kernels.curves import EXP_ERROR, LOWEST, exponential
-from npmobilenet_kernels.lanes import lanes
-from npmobilenet_kernels.layout import from_blocks, to_blocks
-from npmobilenet_kernels.tiles import simple_name
-from npmobilenet_kernels.vector import build_module
+from npmobilenet_kernels import loops
+from npmobilenet_kernels.microkernels.emitter import build_module
+from npmobilenet_kernels.microkernels.exp import EXP_ERROR, LOWEST, exponential
+from npmobilenet_kernels.microkernels.tiles import simple_name
+from npmobilenet_kernels.runtime import native
+from npmobilenet_kernels.runtime.cpu import lanes
+from npmobilenet_kernels.runtime.packing import from_blocks, to_blocks
 
 from npmobilenet.reference import ops, rounding
 from tests.helpers.strategies import SEEDS
@@ -90,7 +91,7 @@ def test_softmax_equals_the_exact_one_within_its_rounding(width, pixels, C, spre
 def test_softmax_equals_its_plain_loop_within_both_roundings(width, C, seed):
     x = normal(np.random.default_rng(seed), 1, C)
     expected = np.empty(C, np.float32)
-    plain.softmax(x[0], expected)
+    loops.softmax(x[0], expected)
 
     y = softmax(x, width)
 

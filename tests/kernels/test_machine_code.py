@@ -9,11 +9,11 @@ import re
 
 import pytest
 from llvmlite import binding
-from npmobilenet_kernels import lanes, native
-from npmobilenet_kernels.tiles import all_tiles
-from npmobilenet_kernels.vector import build_module
+from npmobilenet_kernels.microkernels.emitter import build_module
+from npmobilenet_kernels.microkernels.tiles import all_tiles
+from npmobilenet_kernels.runtime import cpu, native
 
-KINDS = {"avx512": lanes.AVX512, "avx2": lanes.AVX2, "sse2": lanes.SSE2, "neon": lanes.NEON}
+KINDS = {"avx512": cpu.AVX512, "avx2": cpu.AVX2, "sse2": cpu.SSE2, "neon": cpu.NEON}
 TRIPLES = {"neon": "aarch64-unknown-linux-gnu"}
 CPUS = {
     **dict.fromkeys(("skylake-avx512", "icelake-server", "sapphirerapids", "znver4", "znver5", "x86-64-v4"), "avx512"),
@@ -76,19 +76,19 @@ def test_code_written_for_a_named_cpu_uses_the_same_vectors(cpu: str) -> None:
 @pytest.mark.parametrize(
     ("features", "width"),
     [
-        (lanes.AVX512.needs, 16),
-        (lanes.AVX512.needs - {"avx512vl"}, 8),  # a virtual machine that hides features
-        (lanes.AVX2.needs, 8),
-        (lanes.AVX2.needs - {"fma"}, 4),
+        (cpu.AVX512.needs, 16),
+        (cpu.AVX512.needs - {"avx512vl"}, 8),  # a virtual machine that hides features
+        (cpu.AVX2.needs, 8),
+        (cpu.AVX2.needs - {"fma"}, 4),
         ((), 4),  # a CPU that LLVM knows nothing of
     ],
 )
 def test_a_cpu_gets_the_widest_vectors_all_of_whose_instructions_it_has(features: set[str], width: int) -> None:
-    assert next(iter(lanes.usable(lanes.FAMILIES["x86_64"], features))) == width
+    assert next(iter(cpu.usable(cpu.FAMILIES["x86_64"], features))) == width
 
 
 @pytest.mark.parametrize("machine", ["i686", "armv7l", "s390x", "riscv64"])
 def test_a_machine_without_kernels_is_told_so_in_one_sentence(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     with pytest.raises(ImportError, match=f"not for {machine}.*; the NumPy reference computes here"):
-        lanes.family()
+        cpu.family()

@@ -34,7 +34,7 @@ DIGITS = [str(ROOT / "examples" / "digits" / f"{digit}.png") for digit in range(
 @pytest.fixture
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads, also where this process may use one core only."""
-    monkeypatch.setattr("npmobilenet_kernels.threads.available_cores", lambda: 2)
+    monkeypatch.setattr("npmobilenet_kernels.runtime.thread_pool.available_cores", lambda: 2)
 
 
 def photo(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
@@ -169,7 +169,7 @@ def test_memory_is_flat_over_many_pictures() -> None:
     program = """
 import io, resource, sys
 from PIL import Image
-import npmobilenet_kernels.threads as threads
+import npmobilenet_kernels.runtime.thread_pool as threads
 threads.available_cores = lambda: 2
 import npmobilenet as nm
 

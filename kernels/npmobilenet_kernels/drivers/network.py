@@ -14,8 +14,7 @@ from typing import Any
 
 from numba import njit
 
-from npmobilenet_kernels.scalars import add_now, give_way, invoke, pause, read, read_now, write
-from npmobilenet_kernels.steps import (
+from npmobilenet_kernels.drivers.step_table import (
     CALLED_OFF,
     FIELDS,
     LINE,
@@ -27,7 +26,8 @@ from npmobilenet_kernels.steps import (
     Producer,
     Product,
 )
-from npmobilenet_kernels.vector import FLOAT_BYTES
+from npmobilenet_kernels.microkernels.emitter import FLOAT_BYTES
+from npmobilenet_kernels.runtime.intrinsics import add_now, give_way, invoke, pause, read, read_now, write
 
 # Called by other compiled code alone: no wrappers for Python. No exceptions: no division here can be by zero.
 OPTIONS: Any = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}

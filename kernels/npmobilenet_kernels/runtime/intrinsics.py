@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import extending
 from numba.core import types
 
-from npmobilenet_kernels.vector import I64, POINTER, Value, Values, declared
+from npmobilenet_kernels.microkernels.emitter import I64, POINTER, Value, Values, declared
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"

@@ -15,10 +15,10 @@ from inspect import signature
 
 import numpy as np
 
-from npmobilenet_kernels.lanes import lanes
-from npmobilenet_kernels.layout import Floats
-from npmobilenet_kernels.native import compile_tiles, load
-from npmobilenet_kernels.vector import FLOAT_BYTES, Emit, Emitter, Value, Values
+from npmobilenet_kernels.microkernels.emitter import FLOAT_BYTES, Emit, Emitter, Value, Values
+from npmobilenet_kernels.runtime.cpu import lanes
+from npmobilenet_kernels.runtime.native import compile_tiles, load
+from npmobilenet_kernels.runtime.packing import Floats
 
 SUMS = 12  # independent sums: two multiply-adds may start in a cycle, and each takes four to five
 UNROLL = 4  # multiply-adds of every sum in a round, so that counting the rounds costs nothing

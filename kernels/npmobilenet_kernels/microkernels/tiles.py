@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from npmobilenet_kernels.curves import sigmoid, softmax
-from npmobilenet_kernels.gather import gather_pixels, image_pixels, repeat_channels
-from npmobilenet_kernels.lanes import Lanes
-from npmobilenet_kernels.steps import Activation
-from npmobilenet_kernels.vector import ADDRESS_BYTES, FLOAT_BYTES, Emit, Emitter, Value, Values
+from npmobilenet_kernels.drivers.step_table import Activation
+from npmobilenet_kernels.microkernels.emitter import ADDRESS_BYTES, FLOAT_BYTES, Emit, Emitter, Value, Values
+from npmobilenet_kernels.microkernels.exp import sigmoid, softmax
+from npmobilenet_kernels.microkernels.im2col import gather_pixels, image_pixels, repeat_channels
+from npmobilenet_kernels.runtime.cpu import Lanes
 
 DEPTHWISE_PIXELS = (8, 7, 4)  # output pixels of one depthwise tile: 7 divides the maps of images of 224, 8 those of 128
 DEPTHWISE_ENDS = {  # zeros on the left and right of a row, by size and stride: SAME for odd and even widths

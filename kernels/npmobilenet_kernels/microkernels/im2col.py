@@ -7,7 +7,7 @@ copy. Each value copied is then used for every output channel, so copying costs 
 
 from __future__ import annotations
 
-from npmobilenet_kernels.vector import FLOAT_BYTES, Emitter, Value, Values
+from npmobilenet_kernels.microkernels.emitter import FLOAT_BYTES, Emitter, Value, Values
 
 
 def gather_pixels(

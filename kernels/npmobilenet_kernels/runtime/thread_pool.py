@@ -23,7 +23,7 @@ from queue import Empty, SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
-from npmobilenet_kernels.steps import CALLED_OFF, LINE, Job
+from npmobilenet_kernels.drivers.step_table import CALLED_OFF, LINE, Job
 
 PATIENCE = 2000  # looks for the next job before a thread goes to sleep: a tenth of a millisecond
 ROLL_CALL = 0.1  # seconds after which whoever waits for the others sees whether they are still there

@@ -24,10 +24,10 @@ from typing import Any
 
 from llvmlite import binding
 
-from npmobilenet_kernels import kept
-from npmobilenet_kernels.building import ENTRY, Build, BuildError
-from npmobilenet_kernels.lanes import Lanes, family, lanes
-from npmobilenet_kernels.vector import Emit, build_module
+from npmobilenet_kernels.microkernels.emitter import Emit, build_module
+from npmobilenet_kernels.runtime import object_cache
+from npmobilenet_kernels.runtime.building import ENTRY, Build, BuildError
+from npmobilenet_kernels.runtime.cpu import Lanes, family, lanes
 
 ARGUMENTS = 4  # of network.run, all int64
 ALLOWED = {"sched_yield", "SwitchToThread", "memcpy", "memset", "memmove"}  # what frozen code may call: the C library
@@ -89,7 +89,7 @@ def find(symbols: Collection[str], folder: Path | None) -> Native | None:
         if _process.failure is not None:
             raise _process.failure
         try:
-            _adopt(kept.read(folder, _missing(symbols)))
+            _adopt(object_cache.read(folder, _missing(symbols)))
         except BuildError as error:
             _process.failure = error
             raise
@@ -141,7 +141,7 @@ def current_build() -> Build | None:
 def is_kept(symbols: Iterable[str], folder: Path | None) -> bool:
     """Whether later processes will find the driver and these tiles in the folder."""
     wanted = {ENTRY, *symbols}
-    return len(kept.read(folder, wanted)) == len(wanted)
+    return len(object_cache.read(folder, wanted)) == len(wanted)
 
 
 def compile_symbol(symbol: str) -> bytes:
@@ -150,7 +150,7 @@ def compile_symbol(symbol: str) -> bytes:
     Raises:
         NotImplementedError: Numba's code for the driver needs more than the C library.
     """
-    from npmobilenet_kernels.tiles import all_tiles
+    from npmobilenet_kernels.microkernels.tiles import all_tiles
 
     if symbol == ENTRY:
         return compile_driver()
@@ -168,7 +168,7 @@ def compile_driver() -> bytes:
 
     from numba import cfunc, types
 
-    from npmobilenet_kernels import network
+    from npmobilenet_kernels.drivers import network
 
     for function in network.compiled_functions:
         function.compile((types.int64,) * len(signature(function.py_func).parameters))

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from npmobilenet_kernels import kept
+from npmobilenet_kernels.runtime import object_cache
 
 ENTRY = "npmobilenet_run"  # symbol of the driver
 TURN_SECONDS = 300  # how long to wait for another process that compiles; then compile as well
@@ -27,7 +27,7 @@ PROGRAM = """
 import json, sys
 job = json.loads(sys.argv[1])
 sys.path[:] = job.pop("path")
-from npmobilenet_kernels.building import serve
+from npmobilenet_kernels.runtime.building import serve
 serve(**job)
 """
 
@@ -149,18 +149,18 @@ def build(symbols: Collection[str], folder: Path | None) -> tuple[dict[str, byte
 
     Each piece is kept as soon as it is there. Whoever else compiles for the folder comes first.
     """
-    from npmobilenet_kernels.native import compile_symbol
+    from npmobilenet_kernels.runtime.native import compile_symbol
 
     not_kept = ""
     with _turn(folder):
-        codes = kept.read(folder, symbols)
+        codes = object_cache.read(folder, symbols)
         for symbol in symbols:
             if symbol in codes:
                 continue
             codes[symbol] = compile_symbol(symbol)
             try:
                 if folder is not None:
-                    kept.write(folder, symbol, codes[symbol])
+                    object_cache.write(folder, symbol, codes[symbol])
             except OSError as error:
                 not_kept = error.strerror or str(error)
     return codes, not_kept
@@ -174,13 +174,13 @@ def _turn(folder: Path | None) -> Iterator[None]:
         return
     from filelock import FileLock
 
-    place = folder / kept.key()
+    place = folder / object_cache.key()
     lock = FileLock(place / "lock")
     with suppress(OSError, NotImplementedError):
-        kept.make_folders(place)
-        kept.check_folders(place)
+        object_cache.make_folders(place)
+        object_cache.check_folders(place)
         lock.acquire(timeout=TURN_SECONDS)
-        kept.remove_parts(place)
+        object_cache.remove_parts(place)
     try:
         yield
     finally:

@@ -33,7 +33,7 @@ def key() -> str:
     from llvmlite import binding
 
     digest = sha256()
-    for source in sorted(Path(__file__).parent.rglob("*.py")):
+    for source in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(source.read_bytes() + b"\0")
     for value in (llvmlite.__version__, binding.get_default_triple()):
         digest.update(value.encode() + b"\0")

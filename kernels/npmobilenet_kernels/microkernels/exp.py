@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from math import factorial
 
-from npmobilenet_kernels.vector import ROUNDING, Emitter, Value, Values
+from npmobilenet_kernels.microkernels.emitter import ROUNDING, Emitter, Value, Values
 
 EXP_ERROR = 3  # units of 2**-24
 DEGREE = 7
