@@ -216,7 +216,7 @@ class Table:
             Field.SOURCE_HEIGHT: H_in, Field.SOURCE_WIDTH: W_in, Field.BLOCKS: self._blocks(c_in),
             Field.CHANNELS: c_in, Field.SIZE: K_h, Field.SIZE_ACROSS: K_w, Field.STRIDE: op.stride,
             Field.TOP: op.zeros[0][0], Field.LEFT: op.zeros[1][0],
-            Field.GATHER_TILE: self._simple_tile("gather_pixels"),
+            Field.GATHER_TILE: self._simple_tile("im2col_row"),
             Field.UNITS: parts * groups, Field.PIXEL_PARTS: parts, Field.PANEL_GROUPS: groups, Field.CHUNK: chunk,
             Field.SUMS: chunk * segment, Field.SUMS_BYTES: sums, Field.FINISH_TILE: self._simple_tile("finish_pixels"),
             Field.SCRATCH: chunk * segment + 2 * sums,

@@ -14,9 +14,10 @@ from math import prod
 from time import perf_counter
 
 import numpy as np
-from npmobilenet_kernels.drivers.step_table import Field, Job, Product
+from npmobilenet_kernels.drivers.step_table import Field, Product
 from npmobilenet_kernels.runtime import packing
 from npmobilenet_kernels.runtime.cpu import Lanes, lanes
+from npmobilenet_kernels.runtime.job import Job
 from npmobilenet_kernels.runtime.native import Native
 from npmobilenet_kernels.runtime.thread_pool import MOST, Team, available_cores, new_job, team
 

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from npmobilenet_kernels.drivers.step_table import CALLED_OFF, Kind
+from npmobilenet_kernels.drivers.step_table import Kind
 from npmobilenet_kernels.microkernels.tiles import all_tiles
-from npmobilenet_kernels.runtime import native
+from npmobilenet_kernels.runtime import codegen, native
 from npmobilenet_kernels.runtime.cpu import host_lanes
+from npmobilenet_kernels.runtime.job import CANCELLED, ENTRY
 from npmobilenet_kernels.runtime.thread_pool import Team, available_cores, team
 
 from npmobilenet import NpMobileNetError, ShapeError
@@ -468,7 +469,7 @@ def test_whoever_is_interrupted_before_the_work_begins_calls_the_others_off(run)
         if number == 0:
             raise KeyboardInterrupt
         result = run(job, number, seen, patience)
-        if result == CALLED_OFF:
+        if result == CANCELLED:
             left[number].set()
         return result
 
@@ -677,7 +678,7 @@ def test_kernels_are_compiled_again_where_the_kept_file_is_damaged_or_no_folder_
 
 def test_numba_compiles_every_function_once_and_the_code_calls_nothing_of_python():
     """When this fails, Numba has changed, and predictions may be computed by the reference."""
-    assert native.compile_symbol(native.ENTRY)
+    assert codegen.compile_symbol(ENTRY)
     from npmobilenet_kernels.drivers.network import compiled_functions
 
     assert {function.py_func.__name__: len(function.overloads) for function in compiled_functions} == {

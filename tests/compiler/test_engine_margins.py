@@ -21,8 +21,9 @@ from math import prod
 
 import numpy as np
 import pytest
-from npmobilenet_kernels.drivers.step_table import Field, Job
+from npmobilenet_kernels.drivers.step_table import Field
 from npmobilenet_kernels.runtime.cpu import host_lanes, lanes
+from npmobilenet_kernels.runtime.job import Job
 from npmobilenet_kernels.runtime.packing import from_blocks
 from npmobilenet_kernels.runtime.thread_pool import new_job
 

@@ -15,7 +15,7 @@ from npmobilenet_kernels import loops
 from npmobilenet_kernels.drivers.step_table import Activation
 from npmobilenet_kernels.microkernels import tiles
 from npmobilenet_kernels.microkernels.tiles import GEMV_SPLIT
-from npmobilenet_kernels.runtime import native
+from npmobilenet_kernels.runtime import codegen, native
 from npmobilenet_kernels.runtime.cpu import FAMILIES, host_lanes, lanes, tile_rows
 from npmobilenet_kernels.runtime.packing import from_blocks, pack_depthwise, pack_matrix, pack_vector, to_blocks
 
@@ -62,7 +62,7 @@ def written(shape):
 def compiled(width):
     chosen = lanes(width)
     every = tiles.all_tiles(chosen)
-    return native.load(native.compile_tiles(every, chosen), every)
+    return native.load(codegen.compile_tiles(every, chosen), every)
 
 
 def call(name, *arguments):
@@ -139,7 +139,7 @@ def test_the_matrix_product_equals_its_plain_loop_on_small_integers_to_the_bit(c
     x, w = (rng.integers(-8, 9, shape).astype(np.float32) for shape in ((M, K), (K, N)))
     bias = rng.integers(-8, 9, N).astype(np.float32)
     expected = np.tile(bias, (M, 1))
-    loops.gemm_accumulate(x, w, expected)
+    loops.pointwise(x, w, expected)
 
     y = gemm(x, w, bias, Activation.LINEAR, None, *tile)
 
@@ -224,7 +224,7 @@ def test_the_depthwise_rows_equal_their_plain_loop_on_small_integers_to_the_bit(
 
     expected = np.empty_like(y)
     expected[:] = bias
-    loops.depthwise_accumulate(np.pad(x, (*zeros, (0, 0))), w, stride, expected)
+    loops.depthwise(np.pad(x, (*zeros, (0, 0))), w, stride, expected)
     np.testing.assert_array_equal(y, expected)
 
 

@@ -35,7 +35,7 @@ def test_gathering_takes_every_stride_th_pixel_and_zeros_outside(width, columns,
     for c in range(len(blocks)):
         here, there = row.values[c].ctypes.data, y.values[c].ctypes.data
         rest = channels - c * width
-        call(simple_name("gather_pixels", lanes(width)), here, columns, first, stride, rest, zero, count, there)
+        call(simple_name("im2col_row", lanes(width)), here, columns, first, stride, rest, zero, count, there)
 
     expected = np.zeros((1, count, channels), np.float32)
     for j in range(count):
@@ -144,7 +144,7 @@ def test_any_convolution_equals_its_plain_loop_on_small_integers_to_the_bit(case
     expected = np.empty(graph.output_shape, np.float32)
     expected[:] = params["conv/bias"]
     padded = np.pad(x[0], (*layer.zeros(shape), (0, 0)))
-    loops.conv_accumulate(padded, params["conv/kernel"], layer.stride, expected)
+    loops.convolution(padded, params["conv/kernel"], layer.stride, expected)
 
     y, _ = run_guarded(graph, params, x, width, threads, sizes)
 

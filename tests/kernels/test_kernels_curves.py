@@ -6,12 +6,11 @@ import functools
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from llvmlite import binding
 from npmobilenet_kernels import loops
-from npmobilenet_kernels.microkernels.emitter import build_module
 from npmobilenet_kernels.microkernels.exp import EXP_ERROR, LOWEST, exponential
 from npmobilenet_kernels.microkernels.tiles import simple_name
 from npmobilenet_kernels.runtime import native
+from npmobilenet_kernels.runtime.codegen import compile_tiles
 from npmobilenet_kernels.runtime.cpu import lanes
 from npmobilenet_kernels.runtime.packing import from_blocks, to_blocks
 
@@ -32,8 +31,7 @@ def compiled_exponential(width):
     def emit(e, x, y):
         e.store(exponential(e, e.load(x)), y)
 
-    module = binding.parse_assembly(build_module({"exponential": emit}, width))
-    (address,) = native.load(native._object_code(module, lanes(width)), ["exponential"]).values()
+    (address,) = native.load(compile_tiles({"exponential": emit}, lanes(width)), ["exponential"]).values()
     return ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(address)
 
 

@@ -11,7 +11,7 @@ import pytest
 from llvmlite import binding
 from npmobilenet_kernels.microkernels.emitter import build_module
 from npmobilenet_kernels.microkernels.tiles import all_tiles
-from npmobilenet_kernels.runtime import cpu, native
+from npmobilenet_kernels.runtime import codegen, cpu
 
 KINDS = {"avx512": cpu.AVX512, "avx2": cpu.AVX2, "sse2": cpu.SSE2, "neon": cpu.NEON}
 TRIPLES = {"neon": "aarch64-unknown-linux-gnu"}
@@ -31,9 +31,9 @@ def assembly(kind: str, cpu: str | None = None) -> dict[str, str]:
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
     target = binding.Target.from_triple(TRIPLES.get(kind, "x86_64-unknown-linux-gnu"))
-    machine = native.target_machine(target, cpu or chosen.cpu, chosen.features)
+    machine = codegen.target_machine(target, cpu or chosen.cpu, chosen.features)
     module = binding.parse_assembly(build_module(all_tiles(chosen), chosen.width))
-    native.optimize(module, machine)
+    codegen.optimize(module, machine)
     pieces = re.split(r"(?m)^(?=npmobilenet_\w+:)", machine.emit_assembly(module))[1:]
     return {piece.split(":", 1)[0]: piece.split(".Lfunc_end")[0] for piece in pieces}
 

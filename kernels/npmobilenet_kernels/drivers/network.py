@@ -15,19 +15,17 @@ from typing import Any
 from numba import njit
 
 from npmobilenet_kernels.drivers.step_table import (
-    CALLED_OFF,
     FIELDS,
-    LINE,
     SCRATCH_HEADER,
     Activation,
     Field,
-    Job,
     Kind,
     Producer,
     Product,
 )
 from npmobilenet_kernels.microkernels.emitter import FLOAT_BYTES
 from npmobilenet_kernels.runtime.intrinsics import add_now, give_way, invoke, pause, read, read_now, write
+from npmobilenet_kernels.runtime.job import CANCELLED, LINE, Job
 
 # Called by other compiled code alone: no wrappers for Python. No exceptions: no division here can be by zero.
 OPTIONS: Any = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -657,8 +655,8 @@ def run(job, thread, seen, patience):  # type: ignore[no-untyped-def]
         patience: looks for another job before the thread had better sleep.
 
     Returns:
-        For thread 0: 0, or CALLED_OFF when the team was sent away before the job was done. For the others: jobs seen,
-        when patience is at an end; the same below 0, when the last of them is not for this function; CALLED_OFF, when
+        For thread 0: 0, or CANCELLED when the team was sent away before the job was done. For the others: jobs seen,
+        when patience is at an end; the same below 0, when the last of them is not for this function; CANCELLED, when
         the team is.
     """
     if thread == 0:
@@ -667,11 +665,11 @@ def run(job, thread, seen, patience):  # type: ignore[no-untyped-def]
                 for member in range(read(job, Job.THREADS)):
                     deal(job, member, 0, read(job, Job.TABLE))
             add_now(job + Job.CALLS * 8, 1)
-        return 0 if take_part(job, thread) else CALLED_OFF
+        return 0 if take_part(job, thread) else CANCELLED
     looks = 0
     while looks < patience:
         if read_now(job + Job.BARRIER * 8) < 0:
-            return CALLED_OFF
+            return CANCELLED
         if read_now(job + Job.CALLS * 8) == seen:
             pause()
             looks += 1
@@ -680,6 +678,6 @@ def run(job, thread, seen, patience):  # type: ignore[no-untyped-def]
             if read(job, Job.STEPS) == 0:
                 return -seen
             if not take_part(job, thread):
-                return CALLED_OFF
+                return CANCELLED
             looks = 0
     return seen

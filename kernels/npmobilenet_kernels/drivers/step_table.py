@@ -11,24 +11,6 @@ from enum import IntEnum, auto
 
 FIELDS = 96  # int64 values a row; `Field` names them
 SCRATCH_HEADER = 64  # bytes at the start of a thread's scratch: addresses of the filter's rows
-LINE = 64  # bytes of a cache line
-CALLED_OFF = -(1 << 62)  # what Job.BARRIER becomes when all threads shall leave
-
-
-class Job(IntEnum):
-    """What the threads of a team read to compute one image; int64, each group on cache lines of its own."""
-
-    TABLE = 0  # address of the first step's row
-    STEPS = auto()  # 0: nothing to compute
-    ARENA = auto()
-    SCRATCH = auto()  # of the first thread, SCRATCH_BYTES to the next one's
-    SCRATCH_BYTES = auto()
-    IMAGE = auto()
-    THREADS = auto()
-    ARRIVED = auto()  # value of BARRIER before the first step
-    CALLS = 16  # jobs so far
-    BARRIER = 32  # arrivals so far, at the ends of all steps of all jobs, or CALLED_OFF
-    SHARES = 48  # of every thread, in this step and in the next one; a cache line each
 
 
 class Kind(IntEnum):

@@ -73,10 +73,6 @@ class Emitter:
         """-value."""
         return self.builder.neg(value)
 
-    def both(self, one: Value, other: Value) -> Value:
-        """Whether both conditions hold."""
-        return self.builder.and_(one, other)
-
     def where(self, condition: Value, yes: Value, no: Value) -> Value:
         """`yes` if the condition holds, else `no`; no jump."""
         return self.builder.select(condition, yes, no)
@@ -199,20 +195,20 @@ class Emitter:
         bits = self.builder.add(self.builder.shl(self.builder.bitcast(n, integers), shift), one)
         return self.builder.bitcast(bits, self.vector)
 
-    def combined(self, x: Value, combine: Callable[[Value, Value], Value]) -> Value:
-        """All lanes of x, combined in pairs, pairs of pairs and so on, in every lane of the result."""
+    def reduce_lanes(self, x: Value, combine: Callable[[Value, Value], Value]) -> Value:
+        """All lanes of x, combined in a binary tree, in every lane of the result."""
         distance = self.width // 2
         while distance:
             x = combine(x, self._shuffled(x, [(lane + distance) % self.width for lane in range(self.width)]))
             distance //= 2
         return x
 
-    def doubled(self, x: Value, half: int) -> Value:
-        """Every lane of the lower (0) or upper (1) half of x, twice."""
+    def interleave(self, x: Value, half: int) -> Value:
+        """One half of x interleaved with itself: every lane of the lower (0) or upper (1) half twice."""
         return self._shuffled(x, [(half * self.width + lane) // 2 for lane in range(self.width)])
 
-    def first_lanes(self, count: Value) -> Value:
-        """The first `count` lanes, -2**31 <= count < 2**31, as a condition for `where`; none for count <= 0."""
+    def lane_mask(self, count: Value) -> Value:
+        """Mask of the first `count` lanes, -2**31 <= count < 2**31, a condition for `where`; empty for count <= 0."""
         wide = ir.VectorType(I32, self.width)
         one = self.builder.insert_element(
             ir.Constant(wide, ir.Undefined), self.builder.trunc(count, I32), ir.Constant(I32, 0)

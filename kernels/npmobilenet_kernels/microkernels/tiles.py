@@ -15,7 +15,7 @@ from collections.abc import Callable
 from npmobilenet_kernels.drivers.step_table import Activation
 from npmobilenet_kernels.microkernels.emitter import ADDRESS_BYTES, FLOAT_BYTES, Emit, Emitter, Value, Values
 from npmobilenet_kernels.microkernels.exp import sigmoid, softmax
-from npmobilenet_kernels.microkernels.im2col import gather_pixels, image_pixels, repeat_channels
+from npmobilenet_kernels.microkernels.im2col import im2col_row, image_pixels, repeat_channels
 from npmobilenet_kernels.runtime.cpu import Lanes
 
 DEPTHWISE_PIXELS = (8, 7, 4)  # output pixels of one depthwise tile: 7 divides the maps of images of 224, 8 those of 128
@@ -85,7 +85,7 @@ def all_tiles(lanes: Lanes) -> dict[str, Emit]:
         for fixed in ((pixels, *zeros) for zeros in ends for pixels in DEPTHWISE_PIXELS):
             tiles[depthwise_name(size, stride, lanes, *fixed)] = depthwise_row_fixed(size, stride, *fixed)
     simple = (
-        pool, largest, scale_weights, add_pixels, scale_and_copy, gather_pixels, image_pixels, repeat_channels, softmax,
+        pool, largest, scale_weights, add_pixels, scale_and_copy, im2col_row, image_pixels, repeat_channels, softmax,
         sigmoid, depthwise_row, finish_pixels,
     )  # fmt: skip
     return tiles | {simple_name(emit.__name__, lanes): emit for emit in simple}

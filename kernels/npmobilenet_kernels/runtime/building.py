@@ -1,10 +1,10 @@
-"""Compiling in a process of its own, which tells this one what came of it.
+"""Compilation in a process of its own.
 
-A thread would hold up everything else here: Numba is Python code and keeps the interpreter's lock, LLVM's lock makes a
-fork hang, and nobody can end a thread inside LLVM when the interpreter ends. A process does none of this. If this one
-ends first, the other finishes what later processes will find.
+A thread would hold up everything else here: Numba is Python code and holds the interpreter's lock, LLVM's lock makes a
+fork hang, and a thread inside LLVM cannot be ended when the interpreter exits. A process has none of these problems. If
+this process exits first, the other one still fills the cache.
 
-Where several processes miss the same code, one compiles and the others wait for what it keeps.
+If several processes lack the same code, one compiles, and the others wait for its entries in the cache.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from npmobilenet_kernels.runtime import object_cache
+from npmobilenet_kernels.runtime.job import ENTRY
 
-ENTRY = "npmobilenet_run"  # symbol of the driver
-TURN_SECONDS = 300  # how long to wait for another process that compiles; then compile as well
+LOCK_SECONDS = 300  # time to wait for another process that compiles; then compile as well
 NICENESS = 10  # of a process that compiles while this one computes with the reference
-MARK = b"npmobilenet kernels\n"  # before the answer: whatever a process prints when it starts comes first
+MARK = b"npmobilenet kernels\n"  # start of the response: a process may print something else at startup
 PROGRAM = """
 import json, sys
 job = json.loads(sys.argv[1])
@@ -33,51 +33,51 @@ serve(**job)
 
 
 class BuildError(RuntimeError):
-    """Kernels that cannot be compiled or loaded; the message says why."""
+    """Kernels cannot be compiled or loaded, for the reason in the message."""
 
 
 class Build:
-    """A process that compiles.
+    """A compiling process.
 
     Args:
-        symbols: the driver and tiles.
-        folder: where they are kept; None keeps nothing.
-        is_waited_for: whether nothing else is to be done meanwhile; otherwise it leaves the cores to all others.
+        symbols: of the driver and micro-kernels.
+        folder: cache of object code; None caches nothing.
+        is_waited_for: whether the caller does nothing else meanwhile; otherwise the process runs at low priority.
 
     Attributes:
-        not_kept: why the folder has not got all of them; "" if it has.
+        not_kept: why not all of them could be cached; "" if they were.
         is_stopped: whether `stop` was called.
 
     Raises:
-        BuildError: it cannot be started.
+        BuildError: the process cannot be started.
     """
 
     def __init__(self, symbols: Collection[str], folder: Path | None, *, is_waited_for: bool) -> None:
         self.not_kept = ""
         self.is_stopped = False
         self._symbols = frozenset(symbols)
-        self._output = self._complaints = b""
+        self._output = self._errors = b""
         job = {
             "path": [path for path in sys.path if isinstance(path, str)],
-            "symbols": sorted(symbols, key=lambda symbol: (symbol != ENTRY, symbol)),  # what may fail comes first
+            "symbols": sorted(symbols, key=lambda symbol: (symbol != ENTRY, symbol)),  # the one that may fail first
             "folder": None if folder is None else str(folder),
             "niceness": 0 if is_waited_for else NICENESS,
         }
         if not sys.executable or getattr(sys, "frozen", False):
-            raise BuildError("this program has no Python interpreter that could compile them")
-        import subprocess  # whoever finds its kernels kept does without
+            raise BuildError("compiling them takes a Python interpreter, which this frozen program does not have")
+        import subprocess  # slow to import, and not used if all kernels are cached
 
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-c", PROGRAM, json.dumps(job)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(),
-                start_new_session=True,  # an interrupt at the terminal is not meant for it
+                start_new_session=True,  # an interrupt at the terminal ends the calling process only
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )  # fmt: skip
             self._reader = threading.Thread(target=self._read, name="npmobilenet-build", daemon=True)
             self._reader.start()
         except (OSError, RuntimeError) as error:
-            raise BuildError(f"no process to compile them can be started: {error}") from error
+            raise BuildError(f"cannot start a process to compile them: {error}") from error
 
     @property
     def is_done(self) -> bool:
@@ -85,7 +85,7 @@ class Build:
         return not self._reader.is_alive()
 
     def wait(self) -> None:
-        """Wait until the process has ended; whatever interrupts that ends the process, too."""
+        """Wait until the process has ended; an exception meanwhile, such as an interrupt, stops it."""
         try:
             self._reader.join()
         except BaseException:
@@ -93,7 +93,7 @@ class Build:
             raise
 
     def stop(self) -> None:
-        """End the process; what it has compiled so far is kept."""
+        """End the process; the code compiled so far stays in the cache."""
         self.is_stopped = True
         self._process.terminate()
 
@@ -101,13 +101,13 @@ class Build:
         """Object code by symbol, once the process has ended.
 
         Raises:
-            BuildError: it did not compile them all.
+            BuildError: not all of them were compiled.
         """
-        _, _, answer = self._output.partition(MARK)
-        header, _, codes = answer.partition(b"\n")
+        _, _, response = self._output.partition(MARK)
+        header, _, codes = response.partition(b"\n")
         if not header:
-            *_, last = self._complaints.decode(errors="replace").strip().splitlines() or [""]
-            raise BuildError(f"the process that compiled them ended with {self._process.returncode}: {last}")
+            *_, last = self._errors.decode(errors="replace").strip().splitlines() or [""]
+            raise BuildError(f"the process that compiled them exited with status {self._process.returncode}: {last}")
         found = json.loads(header)
         if found["error"]:
             raise BuildError(found["error"])
@@ -117,20 +117,20 @@ class Build:
             pieces[symbol] = codes[begin : begin + size]
             begin += size
         if begin != len(codes) or pieces.keys() != self._symbols:
-            raise BuildError("the answer of the process that compiled them is cut off")
+            raise BuildError("the output of the process that compiled them is truncated")
         return pieces
 
     def _read(self) -> None:
-        self._output, self._complaints = self._process.communicate()
+        self._output, self._errors = self._process.communicate()
 
 
 def serve(symbols: list[str], folder: str | None, niceness: int) -> None:
-    """What the process does: compile, keep, and write the answer to standard output.
+    """Main function of the process: compile, cache, and write the response to standard output.
 
-    The answer is MARK, one line of JSON ("sizes" of the pieces by symbol, "not_kept", "error"), and the pieces.
+    The response is MARK, one line of JSON ("sizes" of the pieces by symbol, "not_kept", "error"), and the pieces.
     """
-    answer = os.dup(1)
-    os.dup2(2, 1)  # nothing else gets into the answer
+    response = os.dup(1)
+    os.dup2(2, 1)  # keeps all other output out of the response
     if hasattr(os, "nice"):
         os.nice(niceness)
     codes: dict[str, bytes] = {}
@@ -140,19 +140,24 @@ def serve(symbols: list[str], folder: str | None, niceness: int) -> None:
     except Exception as problem:
         error = f"{type(problem).__name__}: {problem}".strip()
     header = {"sizes": {symbol: len(code) for symbol, code in codes.items()}, "not_kept": not_kept, "error": error}
-    with suppress(BrokenPipeError), open(answer, "wb") as file:  # noqa: PTH123
+    with suppress(BrokenPipeError), open(response, "wb") as file:  # noqa: PTH123
         file.write(MARK + json.dumps(header).encode() + b"\n" + b"".join(codes.values()))
 
 
 def build(symbols: Collection[str], folder: Path | None) -> tuple[dict[str, bytes], str]:
-    """Object code by symbol, compiled where it is not kept; and why it could not be kept, "" if it could.
+    """Compile the symbols that are not cached yet, and cache each at once; one process per folder at a time.
 
-    Each piece is kept as soon as it is there. Whoever else compiles for the folder comes first.
+    Args:
+        symbols: of the driver and micro-kernels.
+        folder: cache of object code; None caches nothing.
+
+    Returns:
+        Object code by symbol; and why not all of it could be cached, "" if it was.
     """
-    from npmobilenet_kernels.runtime.native import compile_symbol
+    from npmobilenet_kernels.runtime.codegen import compile_symbol
 
     not_kept = ""
-    with _turn(folder):
+    with _locked(folder):
         codes = object_cache.read(folder, symbols)
         for symbol in symbols:
             if symbol in codes:
@@ -167,20 +172,20 @@ def build(symbols: Collection[str], folder: Path | None) -> tuple[dict[str, byte
 
 
 @contextmanager
-def _turn(folder: Path | None) -> Iterator[None]:
-    """Wait until no other process compiles for the folder; not where nothing can be kept, or locks do not work."""
+def _locked(folder: Path | None) -> Iterator[None]:
+    """Hold the folder's lock; do without if nothing can be cached or the file system has no locks."""
     if folder is None:
         yield
         return
     from filelock import FileLock
 
-    place = folder / object_cache.key()
-    lock = FileLock(place / "lock")
+    entries = folder / object_cache.key()
+    lock = FileLock(entries / "lock")
     with suppress(OSError, NotImplementedError):
-        object_cache.make_folders(place)
-        object_cache.check_folders(place)
-        lock.acquire(timeout=TURN_SECONDS)
-        object_cache.remove_parts(place)
+        object_cache.make_folders(entries)
+        object_cache.check_folders(entries)
+        lock.acquire(timeout=LOCK_SECONDS)
+        object_cache.remove_parts(entries)
     try:
         yield
     finally:
@@ -188,6 +193,6 @@ def _turn(folder: Path | None) -> Iterator[None]:
 
 
 def _environment() -> dict[str, str]:
-    """This process's, without what it tells Numba; LLVM optimises the whole afterwards, so that Numba need not."""
-    kept_variables = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    return kept_variables | {"NUMBA_OPT": "0"}
+    """This process's environment without Numba's variables; LLVM optimizes the whole afterwards, so Numba need not."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    return inherited | {"NUMBA_OPT": "0"}

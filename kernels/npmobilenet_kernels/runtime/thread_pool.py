@@ -23,7 +23,7 @@ from queue import Empty, SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
-from npmobilenet_kernels.drivers.step_table import CALLED_OFF, LINE, Job
+from npmobilenet_kernels.runtime.job import CANCELLED, LINE, Job
 
 PATIENCE = 2000  # looks for the next job before a thread goes to sleep: a tenth of a millisecond
 ROLL_CALL = 0.1  # seconds after which whoever waits for the others sees whether they are still there
@@ -102,7 +102,7 @@ class Team:
             self.job[: Job.ARRIVED + 1] = (*columns, self.size, self.job[Job.BARRIER])
             for desk in self._wake():
                 desk.put(None)
-            if self._run(self.job.ctypes.data, 0, 0, 0) == CALLED_OFF:
+            if self._run(self.job.ctypes.data, 0, 0, 0) == CANCELLED:
                 raise RuntimeError(LOST)
         except BaseException:
             self.call_off()
@@ -150,7 +150,7 @@ class Team:
 
     def call_off(self) -> None:
         """Send the threads away that are at work or look out for it."""
-        self.job[Job.BARRIER] = CALLED_OFF
+        self.job[Job.BARRIER] = CANCELLED
 
     def dismiss(self) -> None:
         """Let all threads end, those that are asleep included."""
@@ -190,7 +190,7 @@ class Team:
 
     def _look_out(self, desk: SimpleQueue[Member | str | None], number: int) -> None:
         address, seen = self.job.ctypes.data, 0
-        while (result := self._run(address, number, seen, PATIENCE)) != CALLED_OFF:
+        while (result := self._run(address, number, seen, PATIENCE)) != CANCELLED:
             seen = abs(result)
             if result < 0:
                 task = desk.get()
