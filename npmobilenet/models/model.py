@@ -491,11 +491,11 @@ def check_threads(threads: int | None) -> None:
     Raises:
         NpMobileNetError: it is not.
     """
-    from npmobilenet_kernels.runtime.thread_pool import MOST
+    from npmobilenet_kernels.runtime.thread_pool import MAX_THREADS
 
     whole = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
-    if threads is not None and not (whole and 1 <= threads <= MOST):
-        raise NpMobileNetError(f"threads: expected a whole number from 1 to {MOST}, or None; got {threads!r}")
+    if threads is not None and not (whole and 1 <= threads <= MAX_THREADS):
+        raise NpMobileNetError(f"threads: expected a whole number from 1 to {MAX_THREADS}, or None; got {threads!r}")
 
 
 def _as_sequence(images: "Images") -> "Sequence[Picture]":

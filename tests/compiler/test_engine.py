@@ -20,7 +20,7 @@ from npmobilenet_kernels.microkernels.tiles import all_tiles
 from npmobilenet_kernels.runtime import codegen, native
 from npmobilenet_kernels.runtime.cpu import host_lanes
 from npmobilenet_kernels.runtime.job import CANCELLED, ENTRY
-from npmobilenet_kernels.runtime.thread_pool import Team, available_cores, team
+from npmobilenet_kernels.runtime.thread_pool import ThreadPool, available_cores, shared_pool
 
 from npmobilenet import NpMobileNetError, ShapeError
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
@@ -473,11 +473,11 @@ def test_whoever_is_interrupted_before_the_work_begins_calls_the_others_off(run)
             left[number].set()
         return result
 
-    with team(3, interrupted) as members:
+    with shared_pool(3, interrupted) as members:
         with pytest.raises(KeyboardInterrupt):
-            members.together(0, 1, 0, 0, 0, 0)
+            members.compute(0, 1, 0, 0, 0, 0)
         assert all(event.wait(20) for event in left[1:])
-    with team(3, run) as fresh:
+    with shared_pool(3, run) as fresh:
         assert fresh is not members
         assert fresh.is_idle
 
@@ -487,12 +487,12 @@ def test_work_that_fails_on_another_thread_is_reported_here(run):
         if piece == 5:
             raise ValueError("piece 5")
 
-    members = Team(3, run)
+    members = ThreadPool(3, run)
     members.start()
     with pytest.raises(ValueError, match="piece 5"):
-        members.share(work, 9)
+        members.for_each(work, 9)
     assert members.is_idle
-    members.dismiss()
+    members.shut_down()
 
 
 def test_a_team_does_both_kinds_of_work_in_any_order_awake_or_asleep(run):
@@ -508,7 +508,7 @@ def test_a_team_does_both_kinds_of_work_in_any_order_awake_or_asleep(run):
 
 
 def test_whoever_finds_the_team_busy_works_alone(run):
-    with team(2, run) as first, team(2, run) as second:
+    with shared_pool(2, run) as first, shared_pool(2, run) as second:
         assert first is not None
         assert second is None
 

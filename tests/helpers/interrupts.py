@@ -88,7 +88,7 @@ def instructions(every: int, seed: int) -> Counter[str]:
     """An exception at every n-th instruction of the pool and of the engine's way to it, on the thread that calls."""
     counts: Counter[str] = Counter()
     for images in (1, 2 * CORES):  # computed together, and shared out
-        for is_new in (False, True):  # with the team there is, and with one made for it
+        for is_new in (False, True):  # with the existing pool, and with a new one
             for place in count(seed % every, every):
                 watch()
                 if is_new:
@@ -106,8 +106,8 @@ def instructions(every: int, seed: int) -> Counter[str]:
                 counts["injected"] += 1
                 predict(images)
                 predict(2 * CORES + 1 - images)
-                if pool._office._caller() is not None:
-                    raise SystemExit(f"the team is lent for good after {tracer.hit}")
+                if pool._shared._caller() is not None:
+                    raise SystemExit(f"the pool is held for good after {tracer.hit}")
     return counts
 
 
