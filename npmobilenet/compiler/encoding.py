@@ -10,10 +10,8 @@ from math import prod
 import numpy as np
 from npmobilenet_kernels.drivers.step_table import FIELDS, SCRATCH_HEADER, Activation, Field, Kind, Producer, Product
 from npmobilenet_kernels.microkernels.tiles import (
-    FETCHED_BYTES,
     STEM_CHANNELS,
     STEM_PITCH,
-    UNROLL,
     depthwise_choice,
     gemm_name,
     gemv_name,
@@ -21,6 +19,7 @@ from npmobilenet_kernels.microkernels.tiles import (
 )
 from npmobilenet_kernels.runtime import packing
 from npmobilenet_kernels.runtime.cpu import Lanes, tile_rows
+from npmobilenet_kernels.runtime.job import LINE
 from numpy.typing import ArrayLike, NDArray
 
 from npmobilenet.compiler.passes import Op, Ops
@@ -33,7 +32,7 @@ STRIP_PIXELS = 56  # output pixels of a strip, where they fit into CACHE
 PARTS = 8  # a pointwise step with fewer panels than this splits its pixels as well, so that threads share evenly
 CONV_PIXELS = 196  # output pixels of a general convolution for which its weights are read once
 GROUP_PANELS = 4  # panels that use the pixels gathered for a general convolution, where there are so many
-PART_TILES = 4  # but into parts of so many tiles at least: the last tile of a part is work done twice
+PART_TILES = 2  # but into parts of so many tiles at least: the last tile may overlap the one before
 
 Row = dict[int, int]
 
@@ -182,10 +181,11 @@ class Table:
         H, W, C = op.shape
         c_in = _weights(op)[0].shape[-2]
         panels = -(-self._blocks(C) // self._lanes.panel)
-        parts = max(-(-PARTS // panels), -(-H * W * c_in * FLOAT_BYTES // CACHE))
-        parts = 1 if step.average else max(1, min(parts, H * W // (PART_TILES * self._lanes.rows[0])))
-        return self._product(Field.MATRIX, op, H * W // parts) | self._extras(op) | {
-            Field.PIXEL_PARTS: parts, Field.UNITS: parts * panels,
+        tiles = -(-H * W // tile_rows(H * W, self._lanes.rows))
+        in_cache = -(-H * W * c_in * FLOAT_BYTES // CACHE)
+        parts = 1 if step.average else max(1, min(max(-(-PARTS // panels), in_cache), tiles // PART_TILES))
+        return self._product(Field.MATRIX, op, H * W, parts) | self._extras(op) | {
+            Field.PIXEL_PARTS: parts, Field.UNITS: parts * panels, Field.PARTS_FIRST: int(in_cache == 1),
             Field.SCRATCH: c_in * self._lanes.panel * self._vector if op.gate else 0,
         }  # fmt: skip
 
@@ -194,7 +194,9 @@ class Table:
         (H, W, _), (H_in, W_in, c_in), lanes = op.shape, self._shapes[op.inputs[0]], self._lanes
         kernel, _ = _weights(op)
         K_h, K_w, _, c_out = kernel.shape
-        length = lanes.width if c_in > lanes.width else -(-c_in // UNROLL) * UNROLL  # values of a tap and block
+        length = (
+            lanes.width if c_in > lanes.width else -(-c_in // lanes.unroll) * lanes.unroll
+        )  # values of a tap and block
         segments = K_h * K_w * self._blocks(c_in)
         padded = np.zeros((K_h, K_w, segments // (K_h * K_w) * length, c_out))
         padded[:, :, :c_in] = kernel
@@ -202,7 +204,7 @@ class Table:
         tiles = -(-H * W // rows)
         groups = max(1, min(PARTS, panels // GROUP_PANELS))
         parts = max(1, min(max(-(-H * W // CONV_PIXELS), -(-PARTS // groups)), tiles // 2))  # two whole tiles at least
-        pixels = np.diff([min(part * tiles // parts * rows, H * W) for part in range(parts + 1)])
+        pixels = _parts(H * W, rows, parts)
         segment = int(pixels.max()) * self._vector
         rounds = -(-segments // max(1, CACHE // segment))
         chunk = -(-segments // rounds)
@@ -291,11 +293,12 @@ class Table:
             Field.DEPTHWISE_TILE: self._tile(tile),
         }  # fmt: skip
 
-    def _product(self, start: int, op: Op, pixels: int) -> Row:
-        """A pointwise layer, in columns from `start` on, at least `pixels` pixels at a time."""
+    def _product(self, start: int, op: Op, pixels: int, parts: int = 1) -> Row:
+        """A pointwise layer, in columns from `start` on: at least `pixels` pixels at a time, or `parts` of them."""
         kernel, _ = _weights(op)
         c_in, lanes = kernel.shape[-2], self._lanes
-        choice = tile_rows(pixels, lanes.rows), tile_rows(pixels, lanes.narrow_rows)
+        rows = tile_rows(pixels, lanes.rows)
+        choice = rows, tile_rows(int(_parts(pixels, rows, parts).min()), lanes.narrow_rows)
         row = {
             Product.PITCH: self._vector, Product.SEGMENTS: c_in // lanes.width, Product.LENGTH: lanes.width,
             Product.TAIL: c_in % lanes.width,
@@ -334,16 +337,17 @@ class Table:
         kernel, bias = _weights(op)
         matrix, lanes = kernel.reshape(-1, kernel.shape[-1]), self._lanes
         blocks = self._blocks(matrix.shape[1])
-        tiles: Row = {}
-        if blocks >= lanes.panel:
+        last = (blocks - 1) % lanes.panel + 1  # vectors of the last panel
+        last_rows = rows[0] if last == lanes.panel else rows[1]
+        half = lanes.halves and 0 < matrix.shape[1] % lanes.width <= lanes.width // 2
+        tiles: Row = {Product.LAST_TILE: self._tile(gemm_name(last_rows, last, lanes, stem=stem, half=half))}
+        if blocks > lanes.panel:
             tiles[Product.TILE] = self._tile(gemm_name(rows[0], lanes.panel, lanes, stem=stem))
-        if blocks % lanes.panel:
-            tiles[Product.NARROW_TILE] = self._tile(gemm_name(rows[1], 1, lanes, stem=stem))
         return tiles | {
-            Product.ROWS: rows[0], Product.NARROW_ROWS: rows[1], Product.BLOCKS: blocks,
+            Product.ROWS: rows[0], Product.LAST_ROWS: last_rows, Product.BLOCKS: blocks,
             Product.WEIGHTS: self._packing.add(packing.pack_matrix(matrix, lanes.width, lanes.panel)),
             Product.PANEL_BYTES: len(matrix) * lanes.panel * self._vector,
-            Product.FETCHED: len(matrix) // UNROLL * FETCHED_BYTES,
+            Product.FETCHED: len(matrix) // lanes.width * lanes.width // lanes.unroll * LINE,
             Product.BIAS: self._packing.add(packing.pack_vector(bias, lanes.width)),
             Product.ACTIVATION: Activation[op.activation.upper()],
         }  # fmt: skip
@@ -372,7 +376,7 @@ WEIGHT_FIELDS = {
 TILE_FIELDS = {
     Field.COPY_TILE, Field.DEPTHWISE_TILE, Field.FINISH_TILE, Field.SCALE_TILE, Field.GEMV_TILE, Field.POOL_TILE,
     Field.ADD_TILE, Field.CURVE_TILE, Field.GATHER_TILE,
-    *(start + column for start in (Field.PRODUCER, Field.MATRIX) for column in (Product.TILE, Product.NARROW_TILE)),
+    *(start + column for start in (Field.PRODUCER, Field.MATRIX) for column in (Product.TILE, Product.LAST_TILE)),
 }  # fmt: skip
 
 
@@ -415,6 +419,12 @@ def aligned_floats(size: int) -> packing.Floats:
 
 def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _parts(pixels: int, rows: int, parts: int) -> NDArray[np.int64]:
+    """Pixels of each part, cut at whole tiles of so many rows."""
+    tiles = -(-pixels // rows)
+    return np.diff([min(part * tiles // parts * rows, pixels) for part in range(parts + 1)])
 
 
 def _present(op: Op | None) -> Op:

@@ -148,7 +148,7 @@ def test_without_an_interpreter_to_compile_in_the_reason_is_told(
 ) -> None:
     for executable in ("", str(tmp_path / "nothing")):
         monkeypatch.setattr(sys, "executable", executable)
-        with pytest.raises(building.BuildError, match="takes a Python interpreter|cannot start a process"):
+        with pytest.raises(building.BuildError, match=r"takes a Python interpreter|cannot start a process"):
             building.Build(["npmobilenet_run"], None, is_waited_for=True)
 
 
