@@ -29,6 +29,7 @@ DEPTHWISE_ENDS = {  # zeros on the left and right of a row, by size and stride: 
 STEM_CHANNELS = 3  # the first convolution that has a tile: RGB, a pixel of its output two pixels of the image further
 STEM_PITCH = 2 * STEM_CHANNELS * FLOAT_BYTES
 POOL_ROWS = 4  # partial sums of the average: one addition waits four cycles for the one before it
+GEMV_AHEAD = 2048  # bytes of each stream of a dense layer's weights that are on their way
 GEMV_SPLIT = 4  # partial sums over k for a single panel
 
 
@@ -222,7 +223,10 @@ def gemv_tile(panels: int, split: int) -> Emit:
                     v = e.splat(x, d * FLOAT_BYTES)
                     for j in range(panels):
                         slot = j * split + d % split
-                        sums[slot] = e.fma(v, e.load(e.add(starts[j], offset), d * e.bytes), sums[slot])
+                        stream = e.add(starts[j], offset)
+                        if depth > 1 and d * e.bytes % LINE == 0:
+                            e.fetch(stream, GEMV_AHEAD + d * e.bytes)
+                        sums[slot] = e.fma(v, e.load(stream, d * e.bytes), sums[slot])
                 return [e.add(x, depth * FLOAT_BYTES), e.add(offset, depth * e.bytes), *sums]
 
             return e.loop(count, [x, offset, *sums], one_round)

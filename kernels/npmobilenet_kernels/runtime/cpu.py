@@ -58,7 +58,7 @@ AVX512_NEEDS = frozenset({"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512c
 # 32 registers with AVX-512: 14 x 2 accumulators, 2 weights, 1 pixel. That is 16 loads for 28 multiply-adds, where 28 x
 # 1 has 29, and the CPU two of each in a cycle. 10 rows for 7 x 7, where five tiles of 10 waste one pixel.
 AVX512 = Lanes(
-    16, 2, (14, 13, 12, 10, 8, 4, 1), (28, 25, 16, 8, 1), (14, 16), (16, 8, 1), AVX512_NEEDS, "x86-64-v4", UNUSED,
+    16, 2, (14, 13, 12, 10, 8, 4, 1), (28, 25, 16, 8, 1), (14, 16), (8, 1), AVX512_NEEDS, "x86-64-v4", UNUSED,
     halves=True, unroll=2,
 )  # fmt: skip
 # 16 registers: 6 x 2 accumulators, 2 weights, 1 pixel.
