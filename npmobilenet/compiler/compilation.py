@@ -7,7 +7,7 @@ from pathlib import Path
 
 from npmobilenet_kernels.runtime import native
 from npmobilenet_kernels.runtime.building import Build, BuildError
-from npmobilenet_kernels.runtime.cpu import lanes
+from npmobilenet_kernels.runtime.cpu import host_target
 
 from npmobilenet.errors import KernelError
 
@@ -89,9 +89,9 @@ def kernels_are_kept() -> bool:
 
 
 def _all_symbols() -> Collection[str]:
-    from npmobilenet_kernels.microkernels.tiles import all_tiles
+    from npmobilenet_kernels.microkernels.catalog import all_tiles
 
-    return all_tiles(lanes()).keys()
+    return all_tiles(host_target()).keys()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 from npmobilenet_kernels.drivers.step_table import FIELDS, SCRATCH_HEADER, Activation, Field, Kind, Producer, Product
-from npmobilenet_kernels.microkernels.tiles import (
+from npmobilenet_kernels.microkernels.symbols import (
     STEM_CHANNELS,
     STEM_PITCH,
     depthwise_choice,
@@ -18,7 +18,7 @@ from npmobilenet_kernels.microkernels.tiles import (
     simple_name,
 )
 from npmobilenet_kernels.runtime import packing
-from npmobilenet_kernels.runtime.cpu import Lanes, tile_rows
+from npmobilenet_kernels.runtime.cpu import CpuTarget, tile_rows
 from npmobilenet_kernels.runtime.job import LINE
 from numpy.typing import ArrayLike, NDArray
 
@@ -55,7 +55,7 @@ class Table:
         values: the table, (steps, FIELDS), with addresses instead of offsets of weights; of tiles once they are linked.
     """
 
-    def __init__(self, ops: Ops, steps: Sequence[Step], place: Callable[[str], Place], lanes: Lanes) -> None:
+    def __init__(self, ops: Ops, steps: Sequence[Step], place: Callable[[str], Place], lanes: CpuTarget) -> None:
         self._input = ops[0]
         self._shapes: dict[str, Shape] = {op.name: op.shape for op in ops}
         self._place = place
@@ -220,7 +220,7 @@ class Table:
             Field.TOP: op.zeros[0][0], Field.LEFT: op.zeros[1][0],
             Field.GATHER_TILE: self._simple_tile("im2col_row"),
             Field.UNITS: parts * groups, Field.PIXEL_PARTS: parts, Field.PANEL_GROUPS: groups, Field.CHUNK: chunk,
-            Field.SUMS: chunk * segment, Field.SUMS_BYTES: sums, Field.FINISH_TILE: self._simple_tile("finish_pixels"),
+            Field.SUMS: chunk * segment, Field.SUMS_BYTES: sums, Field.FINISH_TILE: self._simple_tile("epilogue"),
             Field.SCRATCH: chunk * segment + 2 * sums,
         }  # fmt: skip
 

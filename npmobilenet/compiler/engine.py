@@ -16,7 +16,7 @@ from time import perf_counter
 import numpy as np
 from npmobilenet_kernels.drivers.step_table import Field, Product
 from npmobilenet_kernels.runtime import packing
-from npmobilenet_kernels.runtime.cpu import Lanes, lanes
+from npmobilenet_kernels.runtime.cpu import CpuTarget, host_target
 from npmobilenet_kernels.runtime.job import Job
 from npmobilenet_kernels.runtime.native import Native
 from npmobilenet_kernels.runtime.thread_pool import MAX_THREADS, ThreadPool, available_cores, new_job, shared_pool
@@ -58,7 +58,7 @@ class Engine:
     """
 
     def __init__(self, graph: Graph, params: Mapping[str, Array]) -> None:
-        lanes()
+        host_target()
         self.graph = graph
         self._params = params
         self._plans: dict[tuple[int, int], Plan] = {}
@@ -142,7 +142,7 @@ class Plan:
         self, graph: Graph, params: Mapping[str, Array], *, width: int | None = None, compiled: bool = True
     ) -> None:
         self.graph = graph
-        self.lanes: Lanes = lanes(width)
+        self.lanes: CpuTarget = host_target(width)
         self.ops = fuse(graph, params)
         self.steps = group(self.ops)
         self._shapes = {op.name: op.shape for op in self.ops}

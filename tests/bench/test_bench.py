@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from npmobilenet_kernels.runtime import codegen, native, peak
-from npmobilenet_kernels.runtime.cpu import host_lanes, lanes
+from npmobilenet_kernels.runtime.cpu import host_target, host_targets
 from npmobilenet_kernels.runtime.thread_pool import available_cores
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
@@ -30,7 +30,7 @@ from tests.helpers import command_line
 from tests.helpers.command_line import Result
 
 QUICK = ("--rounds", 1, "--threads", 1)
-WIDTHS = sorted(host_lanes())
+WIDTHS = sorted(host_targets())
 NETWORKS = {
     "V1 of odd size": lambda: mobilenet_v1(alpha=0.25, resolution=(65, 97), classes=11),
     "V2": lambda: mobilenet_v2(alpha=0.35, resolution=96, classes=11),
@@ -216,7 +216,7 @@ def test_a_plan_times_each_of_its_steps_by_a_call(threads: int) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_peak_is_measured_by_multiply_adds_that_are_done_and_memory_that_is_read(width: int) -> None:
     tiles = {"multiply_adds": peak.multiply_adds, "read_all": peak.read_all}
-    addresses = native.load(codegen.compile_tiles(tiles, lanes(width)), tiles)
+    addresses = native.load(codegen.compile_tiles(tiles, host_target(width)), tiles)
     sums = np.full((peak.FLOATS, width), 0.5, np.float32)
     sums[2:] = np.arange(2, peak.FLOATS)[:, None]
     once = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2)(addresses["multiply_adds"])

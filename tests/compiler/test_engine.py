@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from npmobilenet_kernels.drivers.step_table import Kind
-from npmobilenet_kernels.microkernels.tiles import all_tiles
+from npmobilenet_kernels.microkernels.catalog import all_tiles
 from npmobilenet_kernels.runtime import codegen, native
-from npmobilenet_kernels.runtime.cpu import host_lanes
+from npmobilenet_kernels.runtime.cpu import host_targets
 from npmobilenet_kernels.runtime.job import CANCELLED, ENTRY
 from npmobilenet_kernels.runtime.thread_pool import ThreadPool, available_cores, shared_pool
 
@@ -49,7 +49,7 @@ from tests.oracles.stepwise import exact_step, run_stepwise
 
 pytestmark = pytest.mark.usefixtures("kernels_kept", "many_cores")
 
-WIDTHS = sorted(host_lanes())
+WIDTHS = sorted(host_targets())
 WIRED = 1e-3  # of the largest output: a layer that reads the wrong value gives something else altogether
 PEAK = 200e6  # bytes, with Numba loaded beside kept kernels
 LOGITS = {"classifier_activation": None, "classes": 21}

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from npmobilenet_kernels import loops
 from npmobilenet_kernels.drivers.step_table import Activation
-from npmobilenet_kernels.microkernels import tiles
-from npmobilenet_kernels.microkernels.tiles import GEMV_SPLIT
+from npmobilenet_kernels.microkernels import symbols
+from npmobilenet_kernels.microkernels.catalog import all_tiles
+from npmobilenet_kernels.microkernels.gemv import SPLIT
 from npmobilenet_kernels.runtime import codegen, native
-from npmobilenet_kernels.runtime.cpu import FAMILIES, host_lanes, lanes, tile_rows
+from npmobilenet_kernels.runtime.cpu import FAMILIES, host_target, host_targets, tile_rows
 from npmobilenet_kernels.runtime.packing import from_blocks, pack_depthwise, pack_matrix, pack_vector, to_blocks
 
 from npmobilenet.reference import ops, rounding
@@ -24,7 +25,7 @@ from npmobilenet.reference.graph import ACTIVATIONS
 from tests.helpers.strategies import SEEDS
 from tests.helpers.within import assert_within
 
-WIDTHS = st.sampled_from(sorted(host_lanes()))
+WIDTHS = st.sampled_from(sorted(host_targets()))
 ACTIVATION = st.sampled_from(list(Activation))
 MARGIN = 512  # floats on either side
 UNTOUCHED = np.float32(-12345.678)
@@ -60,8 +61,8 @@ def written(shape):
 
 @functools.cache
 def compiled(width):
-    chosen = lanes(width)
-    every = tiles.all_tiles(chosen)
+    chosen = host_target(width)
+    every = all_tiles(chosen)
     return native.load(codegen.compile_tiles(every, chosen), every)
 
 
@@ -88,7 +89,7 @@ def gemm(x, w, bias, activation, residual, chosen, rows, panel, half):
     y = written((N // width, M, width))
     added = None if residual is None else read(to_blocks(residual[None], width))
     vector = 4 * width
-    name = tiles.gemm_name(rows, panel, chosen, half=half)
+    name = symbols.gemm_name(rows, panel, chosen, half=half)
     for n in range(N // (panel * width)):
         for first in [*range(0, M - rows, rows), M - rows]:
             here = first * vector
@@ -106,7 +107,7 @@ def gemm(x, w, bias, activation, residual, chosen, rows, panel, half):
 
 @st.composite
 def products(draw):
-    chosen = lanes(draw(WIDTHS))
+    chosen = host_target(draw(WIDTHS))
     panel = draw(st.sampled_from([1, chosen.panel]))
     rows = draw(st.sampled_from(chosen.rows if panel > 1 else chosen.narrow_rows))
     M = rows + draw(st.integers(0, 2 * rows))
@@ -175,11 +176,11 @@ def filters(draw):
     size, stride = draw(st.sampled_from([3, 5])), draw(st.sampled_from([1, 2]))
     if draw(st.booleans()):
         size, stride = draw(st.integers(1, 8)), draw(st.integers(1, 3))  # those that have no tile of their own
-    usual = st.sampled_from(tiles.DEPTHWISE_ENDS.get((size, stride), [(0, 0)]))
+    usual = st.sampled_from(symbols.DEPTHWISE_PADDINGS.get((size, stride), [(0, 0)]))
     unusual = st.tuples(st.integers(0, size - 1), st.integers(0, size - 1))
     zeros = draw(unusual), draw(usual | unusual)
     H, W = (max(1, size - sum(pair)) + draw(st.integers(0, 30)) for pair in zeros)
-    return lanes(draw(WIDTHS)), size, stride, zeros, (H, W, draw(st.integers(1, 33))), draw(SEEDS)
+    return host_target(draw(WIDTHS)), size, stride, zeros, (H, W, draw(st.integers(1, 33))), draw(SEEDS)
 
 
 def depthwise(x, w, bias, stride, zeros, activation, chosen):
@@ -192,7 +193,7 @@ def depthwise(x, w, bias, stride, zeros, activation, chosen):
     y = written((blocks, H_out * W_out, width))
     table = np.zeros(K, np.int64)
     left = zeros[1][0]
-    tile = tiles.depthwise_choice((K, K), stride, left, max((W_out - 1) * stride + K - left - W, 0), W_out, chosen)
+    tile = symbols.depthwise_choice((K, K), stride, left, max((W_out - 1) * stride + K - left - W, 0), W_out, chosen)
     for c in range(blocks):
         for i in range(H_out):
             source = [i * stride - zeros[0][0] + u for u in range(K)]
@@ -253,19 +254,17 @@ def test_a_nan_reaches_exactly_the_outputs_whose_window_holds_it(case):
 
 @given(WIDTHS, st.integers(1, 70), st.sampled_from([0, 1, -1]), ACTIVATION, SEEDS)
 def test_the_dense_tiles_equal_the_exact_product_within_its_rounding(width, K, which, activation, seed):
-    chosen, rng = lanes(width), np.random.default_rng(seed)
+    chosen, rng = host_target(width), np.random.default_rng(seed)
     panels = chosen.streams[which]
     N = panels * width
     x, w, bias = normal(rng, K), normal(rng, K, N), normal(rng, N)
     a, b, start, y = read(x), read(pack_matrix(w, width)), read(bias), written(N)
 
-    call(tiles.gemv_name(panels, chosen), a, K, b, K * width * 4, start, y, activation)
+    call(symbols.gemv_name(panels, chosen), a, K, b, K * width * 4, start, y, activation)
 
     name = activation_name(activation)
     sums = ops.dense(x.astype(np.float64), w.astype(np.float64), bias.astype(np.float64))
-    longer = rounding.dense_bound(
-        np.pad(x, (0, GEMV_SPLIT)), np.pad(w, ((0, GEMV_SPLIT), (0, 0))), bias
-    )  # more additions
+    longer = rounding.dense_bound(np.pad(x, (0, SPLIT)), np.pad(w, ((0, SPLIT), (0, 0))), bias)  # more additions
     bound = rounding.activation_bound(name, sums, longer)
     assert_within(bound, y.values, ACTIVATIONS[name](sums), f"gemv {panels} panels of {width}, K {K}")
     y.assert_margins_untouched()
@@ -273,12 +272,12 @@ def test_the_dense_tiles_equal_the_exact_product_within_its_rounding(width, K, w
 
 @given(WIDTHS, st.integers(1, 60), SEEDS)
 def test_the_pool_averages_and_the_sum_adds(width, pixels, seed):
-    chosen, rng = lanes(width), np.random.default_rng(seed)
+    chosen, rng = host_target(width), np.random.default_rng(seed)
     x, other = normal(rng, 1, pixels, width), normal(rng, 1, pixels, width)
     a, b, average, total = read(x), read(other), written(width), written((pixels, width))
 
-    call(tiles.simple_name("pool", chosen), a, pixels, read([1 / pixels]), average)
-    call(tiles.simple_name("add_pixels", chosen), a, b, pixels, total)
+    call(symbols.simple_name("pool", chosen), a, pixels, read([1 / pixels]), average)
+    call(symbols.simple_name("add_pixels", chosen), a, b, pixels, total)
 
     exact = x[0].astype(np.float64).mean(axis=0)
     assert_within(rounding.global_average_pool_bound(x[None])[0], average.values, exact, "pool")
@@ -291,7 +290,7 @@ def test_the_pool_averages_and_the_sum_adds(width, pixels, seed):
 def test_copying_scales_every_value_and_touches_no_other(width, count, seed):
     x, y = read(normal(np.random.default_rng(seed), count)), written(count)
 
-    call(tiles.simple_name("scale_and_copy", lanes(width)), x, count, read([0.5, -1]), y)
+    call(symbols.simple_name("scale_and_copy", host_target(width)), x, count, read([0.5, -1]), y)
 
     np.testing.assert_array_equal(y.values, x.values * np.float32(0.5) - 1)
     y.assert_margins_untouched()
@@ -299,11 +298,11 @@ def test_copying_scales_every_value_and_touches_no_other(width, count, seed):
 
 @given(WIDTHS, st.integers(1, 30), SEEDS)
 def test_a_gate_scales_the_rows_of_a_panel_of_weights(width, K, seed):
-    chosen, rng = lanes(width), np.random.default_rng(seed)
+    chosen, rng = host_target(width), np.random.default_rng(seed)
     panel = rng.integers(1, 3)
     w, gate, y = read(normal(rng, K, panel * width)), read(normal(rng, K)), written((K, panel * width))
 
-    call(tiles.simple_name("scale_weights", chosen), w, gate, K, panel, y)
+    call(symbols.simple_name("scale_weights", chosen), w, gate, K, panel, y)
 
     np.testing.assert_array_equal(y.values, w.values * gate.values[:, None])
     y.assert_margins_untouched()
@@ -317,7 +316,7 @@ def test_blocks_are_the_same_values_in_another_order(shape, width, seed):
 
 @given(st.integers(1, 13000), WIDTHS)
 def test_a_tile_never_has_more_rows_than_there_are_pixels(pixels, width):
-    assert tile_rows(pixels, lanes(width).rows) <= pixels
+    assert tile_rows(pixels, host_target(width).rows) <= pixels
 
 
 @pytest.mark.parametrize("kind", [kind for kinds in FAMILIES.values() for kind in kinds])

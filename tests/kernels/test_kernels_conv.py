@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from npmobilenet_kernels import loops
 from npmobilenet_kernels.drivers.step_table import Kind
-from npmobilenet_kernels.microkernels.tiles import simple_name
-from npmobilenet_kernels.runtime.cpu import lanes
+from npmobilenet_kernels.microkernels.symbols import simple_name
+from npmobilenet_kernels.runtime.cpu import host_target
 from npmobilenet_kernels.runtime.packing import from_blocks, to_blocks
 
 from npmobilenet.compiler import encoding, engine
@@ -35,7 +35,7 @@ def test_gathering_takes_every_stride_th_pixel_and_zeros_outside(width, columns,
     for c in range(len(blocks)):
         here, there = row.values[c].ctypes.data, y.values[c].ctypes.data
         rest = channels - c * width
-        call(simple_name("im2col_row", lanes(width)), here, columns, first, stride, rest, zero, count, there)
+        call(simple_name("im2col_row", host_target(width)), here, columns, first, stride, rest, zero, count, there)
 
     expected = np.zeros((1, count, channels), np.float32)
     for j in range(count):
@@ -54,7 +54,7 @@ def test_an_image_becomes_scaled_blocks_of_channels(width, count, channels, seed
     for c in range(blocks):
         here, there = x.address + 4 * c * width, y.values[c].ctypes.data
         rest = min(width, channels - c * width)
-        call(simple_name("image_pixels", lanes(width)), here, 4 * channels, rest, read([0.5, -1]), count, there)
+        call(simple_name("image_pixels", host_target(width)), here, 4 * channels, rest, read([0.5, -1]), count, there)
 
     np.testing.assert_array_equal(y.values, to_blocks((x.values * np.float32(0.5) - 1)[None], width))
     y.assert_margins_untouched()
@@ -201,8 +201,8 @@ def test_every_channel_is_repeated_in_the_order_of_the_depth_multiplier(width, p
     for c in range(blocks):
         there = y.values[c].ctypes.data
         call(
-            simple_name("repeat_channels", lanes(width)), source, pixels * width * 4, pixels, c * width, multiplier,
-            channels, there,
+            simple_name("repeat_channels", host_target(width)), source, pixels * width * 4, pixels, c * width,
+            multiplier, channels, there,
         )  # fmt: skip
 
     expected = np.repeat(x, multiplier, axis=2)

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from npmobilenet_kernels import loops
 from npmobilenet_kernels.microkernels.exp import EXP_ERROR, LOWEST, exponential
-from npmobilenet_kernels.microkernels.tiles import simple_name
+from npmobilenet_kernels.microkernels.symbols import simple_name
 from npmobilenet_kernels.runtime import native
 from npmobilenet_kernels.runtime.codegen import compile_tiles
-from npmobilenet_kernels.runtime.cpu import lanes
+from npmobilenet_kernels.runtime.cpu import host_target
 from npmobilenet_kernels.runtime.packing import from_blocks, to_blocks
 
 from npmobilenet.reference import ops, rounding
@@ -31,7 +31,7 @@ def compiled_exponential(width):
     def emit(e, x, y):
         e.store(exponential(e, e.load(x)), y)
 
-    (address,) = native.load(compile_tiles({"exponential": emit}, lanes(width)), ["exponential"]).values()
+    (address,) = native.load(compile_tiles({"exponential": emit}, host_target(width)), ["exponential"]).values()
     return ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(address)
 
 
@@ -68,7 +68,7 @@ def softmax(x, width):
     a, y = read(blocks), written(blocks.shape)
     for pixel in range(pixels):
         here = pixel * width * 4
-        call(simple_name("softmax", lanes(width)), a.address + here, pixels * width * 4, C, y.address + here)
+        call(simple_name("softmax", host_target(width)), a.address + here, pixels * width * 4, C, y.address + here)
     y.assert_margins_untouched()
     regular = np.isfinite(x.max(axis=1))
     np.testing.assert_array_equal(y.values[-1, regular, (C - 1) % width + 1 :], 0)
@@ -121,7 +121,7 @@ def test_softmax_of_nan_and_infinity_is_that_of_the_reference(width, C, strange,
 def pixelwise(operation, x, width):
     """sigmoid of (pixels, width)."""
     a, y = read(x), written(x.shape)
-    call(simple_name(operation, lanes(width)), a, len(x), y)
+    call(simple_name(operation, host_target(width)), a, len(x), y)
     y.assert_margins_untouched()
     return y.values
 
@@ -149,7 +149,7 @@ def test_the_global_maximum_is_that_of_the_reference_to_the_bit_nan_included(wid
     x[rng.integers(0, pixels, strange), rng.integers(0, width, strange)] = rng.choice(STRANGE, strange)
     a, y = read(x), written(width)
 
-    call(simple_name("largest", lanes(width)), a, pixels, 0, y)
+    call(simple_name("largest", host_target(width)), a, pixels, 0, y)
 
     np.testing.assert_array_equal(y.values, x.max(axis=0))
     y.assert_margins_untouched()

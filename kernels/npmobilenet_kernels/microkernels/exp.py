@@ -50,7 +50,7 @@ def softmax(e: Emitter, x: Value, block: Value, channels: Value, y: Value) -> No
 
     Args of the micro-kernel:
         x: address of the pixel's first vector, `block` bytes to that of the next block of L channels; y has the same
-            layout. Lanes after the last channel are ignored, and become 0.
+            layout. CpuTarget after the last channel are ignored, and become 0.
         channels: C.
     """
     blocks = e.divide(e.add(channels, e.width - 1), e.width)

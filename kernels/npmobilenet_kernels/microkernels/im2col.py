@@ -31,7 +31,7 @@ def im2col_row(
 
     def one_pixel(j: Value, _: Values) -> Values:
         column = e.add(e.multiply(stride, j), first)
-        pixel = e.load(e.where(e.below(column, width), e.add(row, e.multiply(column, e.bytes)), zero))
+        pixel = e.load(e.where(e.in_range(column, width), e.add(row, e.multiply(column, e.bytes)), zero))
         e.store(e.where(channels, pixel, e.constant(0)), e.add(y, e.multiply(j, e.bytes)))
         return []
 

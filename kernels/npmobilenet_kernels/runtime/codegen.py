@@ -18,7 +18,7 @@ from typing import Any
 from llvmlite import binding
 
 from npmobilenet_kernels.microkernels.emitter import Emit, build_module
-from npmobilenet_kernels.runtime.cpu import Lanes, family, lanes
+from npmobilenet_kernels.runtime.cpu import CpuTarget, family, host_target
 from npmobilenet_kernels.runtime.job import ARGUMENTS, ENTRY
 
 ALLOWED = {"sched_yield", "SwitchToThread", "memcpy", "memset", "memmove"}  # C library functions that it may call
@@ -30,11 +30,11 @@ def compile_symbol(symbol: str) -> bytes:
     Raises:
         NotImplementedError: Numba's code for the driver calls more than the C library.
     """
-    from npmobilenet_kernels.microkernels.tiles import all_tiles
+    from npmobilenet_kernels.microkernels.catalog import all_tiles
 
     if symbol == ENTRY:
         return compile_driver()
-    target = lanes(int(symbol.rsplit("x", 1)[1]))
+    target = host_target(int(symbol.rsplit("x", 1)[1]))
     return compile_tiles({symbol: all_tiles(target)[symbol]}, target)
 
 
@@ -60,7 +60,7 @@ def compile_driver() -> bytes:
     return without_python(compiled.inspect_llvm(), compiled.native_name)
 
 
-def compile_tiles(tiles: Mapping[str, Emit], target: Lanes) -> bytes:
+def compile_tiles(tiles: Mapping[str, Emit], target: CpuTarget) -> bytes:
     """Object code of micro-kernels, by symbol, for this CPU with its features capped at the vector width."""
     return object_code(build_module(tiles, target.width), target)
 
@@ -88,13 +88,13 @@ def without_python(assembly: str, entry: str) -> bytes:
     return code
 
 
-def object_code(assembly: str, target: Lanes) -> bytes:
+def object_code(assembly: str, target: CpuTarget) -> bytes:
     """Object code of a module in LLVM assembly."""
     start_llvm()
     return _object_code(binding.parse_assembly(assembly), target)
 
 
-def _object_code(module: Any, target: Lanes) -> bytes:
+def _object_code(module: Any, target: CpuTarget) -> bytes:
     module.verify()
     machine = machine_for(target)
     optimize(module, machine)
@@ -109,7 +109,7 @@ def optimize(module: Any, machine: Any) -> None:
     passes.getModulePassManager().run(module, passes)
 
 
-def machine_for(target: Lanes) -> Any:
+def machine_for(target: CpuTarget) -> Any:
     """LLVM's code generator for this machine's architecture."""
     return target_machine(binding.Target.from_default_triple(), target.cpu, target.features)
 

@@ -21,7 +21,7 @@ from llvmlite import binding
 from npmobilenet_kernels.runtime import object_cache
 from npmobilenet_kernels.runtime.building import Build, BuildError
 from npmobilenet_kernels.runtime.codegen import machine_for, start_llvm
-from npmobilenet_kernels.runtime.cpu import lanes
+from npmobilenet_kernels.runtime.cpu import host_target
 from npmobilenet_kernels.runtime.job import ARGUMENTS, ENTRY
 
 
@@ -156,7 +156,7 @@ def load_all(codes: Iterable[bytes], symbols: Iterable[str]) -> dict[str, int]:
     """
     with _process.lock:
         start_llvm()
-        engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine_for(lanes()))
+        engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine_for(host_target()))
         for code in codes:
             engine.add_object_file(binding.ObjectFileRef.from_data(code))
         engine.finalize_object()

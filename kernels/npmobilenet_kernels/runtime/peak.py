@@ -18,7 +18,7 @@ import numpy as np
 
 from npmobilenet_kernels.microkernels.emitter import FLOAT_BYTES, Emit, Emitter, Value, Values
 from npmobilenet_kernels.runtime.codegen import compile_tiles
-from npmobilenet_kernels.runtime.cpu import lanes
+from npmobilenet_kernels.runtime.cpu import host_target
 from npmobilenet_kernels.runtime.native import load
 from npmobilenet_kernels.runtime.packing import Floats
 
@@ -45,7 +45,7 @@ class Burst:
 
 def arithmetic(threads: int) -> Burst:
     """Multiply-adds from registers, on every thread."""
-    width = lanes().width
+    width = host_target().width
     values = np.full((threads, FLOATS, width), 0.5, np.float32)  # s = s / 2 + 1 / 2 converges to 1, never to a denormal
     values[:, 2:] = np.arange(2, FLOATS)[:, None]
 
@@ -57,7 +57,7 @@ def arithmetic(threads: int) -> Burst:
 
 def reading(threads: int, size: int) -> Burst:
     """Repeated reads of `size` bytes, split over the threads: from the cache that holds them, or from memory."""
-    width = lanes().width
+    width = host_target().width
     rounds = -(-size // (threads * READ_UNROLL * width * FLOAT_BYTES))
     values = np.ones((threads, rounds * READ_UNROLL * width), np.float32)  # ones, since untouched zeros share one page
     totals: Floats = np.zeros((threads, width), np.float32)
@@ -123,6 +123,6 @@ def _burst(work: Callable[[int], None], threads: int, amount: int) -> Burst:
 
 @functools.cache
 def _compiled(emit: Emit) -> Callable[..., None]:
-    chosen, name = lanes(), f"npmobilenet_{emit.__name__}"
+    chosen, name = host_target(), f"npmobilenet_{emit.__name__}"
     address = load(compile_tiles({name: emit}, chosen), [name])[name]
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * (len(signature(emit).parameters) - 1))(address)
