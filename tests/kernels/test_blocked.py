@@ -12,6 +12,7 @@ from npmobilenet.compiler.engine import Plan
 from npmobilenet.reference import ops, rounding
 from npmobilenet.reference.graph import Conv2D, Graph, Input
 from npmobilenet.types import Array
+from tests.helpers.kernel_calls import integers, normal
 from tests.helpers.strategies import SEEDS
 from tests.helpers.within import assert_within
 
@@ -24,15 +25,6 @@ def products(draw: st.DrawFn) -> tuple[tuple[int, int, int], Tile, int]:
     """(M, K, N), a tile (MR, NR) that fits M, and a seed."""
     M, K, N = draw(st.tuples(*SIDES))
     return (M, K, N), (draw(st.integers(1, M)), draw(st.integers(1, 40))), draw(SEEDS)
-
-
-def integers(rng: np.random.Generator, *shape: int) -> Array:
-    """Small integers, whose products float32 sums exactly in any order."""
-    return rng.integers(-8, 9, shape).astype(np.float32)
-
-
-def normal(rng: np.random.Generator, *shape: int) -> Array:
-    return rng.normal(size=shape).astype(np.float32)
 
 
 def blocked_product(A: Array, B: Array, bias: Array, tile: Tile) -> Array:

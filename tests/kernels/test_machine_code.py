@@ -81,24 +81,3 @@ def test_code_written_for_a_named_cpu_uses_the_same_vectors(cpu: str) -> None:
     name = f"npmobilenet_gemm_{KINDS[kind].rows[0]}x2x{KINDS[kind].width}"
     loops = innermost_loops(assembly(kind, cpu)[name])
     assert any("vfmadd" in loop and register in loop for loop in loops)
-
-
-@pytest.mark.parametrize(
-    ("features", "width"),
-    [
-        (cpu.AVX512.needs, 16),
-        (cpu.AVX512.needs - {"avx512vl"}, 8),  # a virtual machine that hides features
-        (cpu.AVX2.needs, 8),
-        (cpu.AVX2.needs - {"fma"}, 4),
-        ((), 4),  # a CPU that LLVM knows nothing of
-    ],
-)
-def test_a_cpu_gets_the_widest_vectors_all_of_whose_instructions_it_has(features: set[str], width: int) -> None:
-    assert next(iter(cpu.usable(cpu.FAMILIES["x86_64"], features))) == width
-
-
-@pytest.mark.parametrize("machine", ["i686", "armv7l", "s390x", "riscv64"])
-def test_a_machine_without_kernels_is_told_so_in_one_sentence(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform.machine", lambda: machine)
-    with pytest.raises(ImportError, match=f"not {machine}.*; use the NumPy reference"):
-        cpu.family()

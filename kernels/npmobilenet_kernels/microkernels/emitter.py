@@ -119,8 +119,8 @@ class Emitter:
     def constant_from_memory(self, value: float) -> Value:
         """The number `value` in every lane, loaded at every use: for loops with more constants than registers.
 
-        It is a variable, and as far as LLVM knows any store may change it. So it is not kept in a register for the whole
-        loop nor, once registers run out, on the stack.
+        It is a variable, and as far as LLVM knows any store may change it. So it is not kept in a register for the
+        whole loop nor, once registers run out, on the stack.
         """
         name = f"npmobilenet_{float(value).hex()}x{self.width}"
         variable = self.builder.module.globals.get(name)

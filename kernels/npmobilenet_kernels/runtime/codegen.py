@@ -1,7 +1,7 @@
 """Code generation: from micro-kernels and drivers to object code.
 
     micro-kernels  emitter.build_module -> LLVM's optimizer -> object code
-    driver         drivers.network.run -> Numba, which need not optimize -> its LLVM code, in which every function but
+    driver         work_stealing.run -> Numba, which need not optimize -> its LLVM code, in which every function but
                    `run` becomes private, so that LLVM proves that no exception can occur, and drops all calls into
                    Python -> object code
 
@@ -39,7 +39,7 @@ def compile_symbol(symbol: str) -> bytes:
 
 
 def compile_driver() -> bytes:
-    """Object code of `network.run`, as ENTRY.
+    """Object code of `work_stealing.run`, as ENTRY.
 
     Numba would compile a function again for every literal argument. So each is compiled ahead of time for integers,
     callees before callers, and then for nothing else.
@@ -51,12 +51,13 @@ def compile_driver() -> bytes:
 
     from numba import cfunc, types
 
-    from npmobilenet_kernels.drivers import network
+    from npmobilenet_kernels.drivers.compiled import compiled_functions
+    from npmobilenet_kernels.runtime import work_stealing
 
-    for function in network.compiled_functions:
+    for function in compiled_functions:
         function.compile((types.int64,) * len(signature(function.py_func).parameters))
         function.disable_compile()
-    compiled = cfunc(types.int64(*[types.int64] * ARGUMENTS), error_model="numpy")(network.run)
+    compiled = cfunc(types.int64(*[types.int64] * ARGUMENTS), error_model="numpy")(work_stealing.run)
     return without_python(compiled.inspect_llvm(), compiled.native_name)
 
 

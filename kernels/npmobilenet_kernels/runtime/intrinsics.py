@@ -26,7 +26,7 @@ def intrinsic(emit: Callable[..., Any]) -> Any:
 
 
 @intrinsic
-def invoke(typing: Any, address: Any, arguments: Any) -> Any:
+def call(typing: Any, address: Any, arguments: Any) -> Any:
     """Call the micro-kernel at `address` with a tuple of integers."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, given: Values) -> Value:
@@ -63,7 +63,7 @@ def write(typing: Any, table: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
-def read_now(typing: Any, address: Any) -> Any:
+def load_acquire(typing: Any, address: Any) -> Any:
     """The int64 at `address`, and with it all that the thread wrote before which stored it (acquire)."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, values: Values) -> Value:
@@ -73,7 +73,7 @@ def read_now(typing: Any, address: Any) -> Any:
 
 
 @intrinsic
-def add_now(typing: Any, address: Any, amount: Any) -> Any:
+def fetch_add(typing: Any, address: Any, amount: Any) -> Any:
     """Add to the int64 at `address` atomically, and return its previous value (acquire and release)."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, values: Values) -> Value:
@@ -95,7 +95,7 @@ def pause(typing: Any) -> Any:
 
 
 @intrinsic
-def give_way(typing: Any) -> Any:
+def sched_yield(typing: Any) -> Any:
     """Offer the core to another thread of the operating system."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, values: Values) -> Value:
