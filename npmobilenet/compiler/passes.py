@@ -43,7 +43,7 @@ from npmobilenet.reference.graph import (
     Window,
     ZeroPadding2D,
 )
-from npmobilenet.types import Array, Pair, Shape
+from npmobilenet.types import Array, Pair, Params, Shape
 
 FUSED_ACTIVATIONS = ("linear", "relu", "relu6", "hard_swish", "hard_sigmoid")
 SINGLE_ACTIVATIONS = ("softmax", "sigmoid")  # that have a kernel of their own
@@ -140,13 +140,31 @@ def merge_zero_padding(ops: Ops) -> Ops:
     return _merge_pairs(ops, merge)
 
 
+def scale_and_shift(params: Params, epsilon: float) -> tuple[Array, Array]:
+    """Batch normalization as y = x * scale + shift.
+
+    gamma (x - mean) / sqrt(var + epsilon) + beta:  scale = gamma / sqrt(var + epsilon),  shift = beta - mean scale
+
+    Args:
+        params: moving_mean, moving_variance and, if the layer has them, gamma and beta, each (C,).
+        epsilon: added to the variance.
+
+    Returns:
+        (scale, shift), each (C,), float64.
+
+    Source: Ioffe & Szegedy 2015 (arXiv:1502.03167), algorithm 2.
+    """
+    arrays = {name: array.astype(np.float64) for name, array in params.items()}
+    scale = arrays.get("gamma", 1.0) / np.sqrt(arrays["moving_variance"] + epsilon)
+    return scale, arrays.get("beta", 0.0) - arrays["moving_mean"] * scale
+
+
 def fold_batch_norm(ops: Ops) -> Ops:
-    """Normalisation after a convolution or dense layer becomes part of its kernel and bias.
+    """Normalization after a convolution or dense layer becomes part of its kernel and bias.
 
-    gamma (x * w + b - mean) / sqrt(var + eps) + beta  =  x * (w s) + ((b - mean) s + beta),  s = gamma / sqrt(var +
-    eps)
+    (x * w + b) scale + shift  =  x * (w scale) + (b scale + shift)
 
-    Computed in float64, rounded once. Where a folded number is beyond float32, though the layers' own numbers are not,
+    Computed in float64, rounded once. Where a folded number exceeds float32, though the layers' own numbers do not,
     the two stay apart.
     """
 
@@ -156,12 +174,11 @@ def fold_batch_norm(ops: Ops) -> Ops:
             return None
         if conv.activation != "linear":
             return None
-        arrays = {array: values.astype(np.float64) for array, values in norm.arrays.items()}
-        s = arrays.get("gamma", 1.0) / np.sqrt(arrays["moving_variance"] + layer.epsilon)
-        shift = arrays.get("beta", 0.0) - arrays["moving_mean"] * s
-        bias = conv.bias * s + shift
+        scale, shift = scale_and_shift(norm.arrays, layer.epsilon)
+        bias = conv.bias * scale + shift
+        room = np.empty_like(conv.kernel)
         with np.errstate(over="ignore"):
-            kernel = np.multiply(conv.kernel, s, out=np.empty_like(conv.kernel), dtype=np.float64, casting="same_kind")
+            kernel = np.multiply(conv.kernel, scale, out=room, dtype=np.float64, casting="same_kind")
         if not np.isfinite(kernel).all() or np.abs(bias).max() > np.finfo(np.float32).max:
             return None
         return replace(conv, kernel=kernel, bias=bias)

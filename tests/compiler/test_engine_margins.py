@@ -29,7 +29,7 @@ from npmobilenet_kernels.runtime.thread_pool import new_job
 
 from npmobilenet.compiler import encoding, engine
 from npmobilenet.compiler.engine import Plan
-from npmobilenet.hub.registry import KNOWN_MODELS
+from npmobilenet.hub.published_models import KNOWN_MODELS
 from tests.helpers.forbidden import Room
 from tests.helpers.real_files import ROOT
 from tests.oracles.stepwise import made_by, run_step

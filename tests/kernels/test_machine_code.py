@@ -41,10 +41,10 @@ def assembly(kind: str, cpu: str | None = None) -> dict[str, str]:
 
 
 def innermost_loops(code: str) -> list[str]:
-    """The basic blocks that jump back to their own beginning."""
+    """The basic blocks that jump back to their own beginning, up to that jump."""
     _, *pieces = LABEL.split(code)
     blocks = zip(pieces[::2], pieces[1::2], strict=True)
-    return [block for label, block in blocks if re.search(rf"{re.escape(label)}\b", block)]
+    return [block[: jump.end()] for label, block in blocks for jump in re.finditer(rf"{re.escape(label)}\b", block)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
