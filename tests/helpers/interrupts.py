@@ -41,7 +41,7 @@ expected = plan.run(x, threads=1)
 
 
 class InjectedError(Exception):
-    """What is raised where nobody expects anything."""
+    """An exception at a place where none is expected."""
 
 
 class Tracer:
@@ -112,7 +112,7 @@ def instructions(every: int, seed: int) -> Counter[str]:
 
 
 def lines_of_the_threads(every: int, seed: int) -> Counter[str]:
-    """An exception at every n-th line of a thread that waits for work; whoever is computing then is told."""
+    """An exception at every n-th line of a thread that waits for work; the caller that computes then gets an error."""
     counts: Counter[str] = Counter()
     threading.excepthook = lambda _: None
     for images in (1, 2 * CORES):

@@ -57,7 +57,7 @@ def test_no_tile_touches_the_stack_in_its_innermost_loop(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_sums_of_a_product_are_found_in_its_innermost_loop(kind: str) -> None:
-    """What the test above reads is the loop that matters: as many multiply-adds as sums, times `unroll`."""
+    """The loop that the test above reads is the one that matters: `unroll` multiply-adds per sum of the tile."""
     chosen = KINDS[kind]
     for rows, half in itertools.product(chosen.rows, {False, chosen.halves}):
         loops = innermost_loops(assembly(kind)[gemm_name(rows, chosen.panel, chosen, half=half)])

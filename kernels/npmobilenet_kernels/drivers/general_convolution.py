@@ -3,7 +3,7 @@
     C (M, N) = act(A (M, K) @ B (K, N) + bias (N,)) + residual (M, N)         M = H W pixels, K = K_h K_w c_in
 
 A is copied as [tap][block of channels][pixel][L], so that the K values of a pixel are in segments like those of a
-pointwise convolution with K_h K_w times as many channels. Only a chunk of the segments is copied at a time, few enough
+pointwise convolution of K_h K_w c_in channels. Only a chunk of the segments is copied at a time, few enough
 to stay in cache together with their weights; the partial sums are in scratch meanwhile (loop 4 around the micro-kernel
 in BLIS, which blocks K).
 

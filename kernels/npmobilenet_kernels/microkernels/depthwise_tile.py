@@ -61,7 +61,7 @@ class DepthwiseTile:
 
     Attributes:
         size, stride: of the filter, size x size.
-        pixels: outputs per tile. A row has exactly this number, or so many more that no tile touches both ends.
+        pixels: outputs per tile. A row has exactly this number, or enough more that no tile touches both ends.
         left: columns of padding on the left; right: columns of padding on the right that the last output reads.
     """
 

@@ -1,4 +1,4 @@
-"""Cache of object code for later processes: one file per function, in folders that nobody else can write.
+"""Cache of object code for later processes: one file per function, in folders that no other user can write.
 
     FOLDER/KEY/npmobilenet_gemm_14x2x16.o    SHA-256 of the code, then the code
     FOLDER/KEY/lock                          held by the process that compiles
@@ -119,7 +119,7 @@ def _check(path: Path, status: os.stat_result) -> None:
 
 @functools.cache
 def _is_private(group: int, user: int) -> bool:
-    """Whether the group is the user's own, as many systems create one per user."""
+    """Whether the group is the user's own, which most systems create for each user."""
     import grp
     import pwd
 
