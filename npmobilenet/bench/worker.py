@@ -75,7 +75,7 @@ def prepare(task: str, folder: Path, threads: int) -> Once:
 
 
 def _prepare_peak(folder: Path, threads: int) -> Once:
-    from npmobilenet_kernels import peak
+    from npmobilenet_kernels.runtime import peak
 
     burst = peak.arithmetic(threads)
     _write_facts(folder, PEAK, {"amount": burst.amount})
@@ -83,7 +83,7 @@ def _prepare_peak(folder: Path, threads: int) -> Once:
 
 
 def _prepare_reading(folder: Path, threads: int) -> Once:
-    from npmobilenet_kernels import peak
+    from npmobilenet_kernels.runtime import peak
 
     plan = _plan(folder)
     working_set = plan.weight_bytes + plan.arena_bytes

@@ -92,7 +92,7 @@ def _verdict(ratio: float, fastest: str) -> str:
 
 def _threads(asked: int | None) -> int:
     """Threads to use: as requested, or the engine's default; at most one per core."""
-    from npmobilenet_kernels.threads import available_cores
+    from npmobilenet_kernels.runtime.thread_pool import available_cores
 
     try:
         from npmobilenet.compiler.engine import default_threads

@@ -1,6 +1,6 @@
 """A plan's steps as the table that the kernels read, and the weights packed as they want them.
 
-One row of int64 a step; `npmobilenet_kernels.steps` names the columns.
+One row of int64 a step; `npmobilenet_kernels.drivers.step_table` names the columns.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,10 +8,8 @@ from dataclasses import replace
 from math import prod
 
 import numpy as np
-from npmobilenet_kernels import layout
-from npmobilenet_kernels.lanes import Lanes, tile_rows
-from npmobilenet_kernels.steps import FIELDS, LINE, SCRATCH_HEADER, Activation, Field, Kind, Producer, Product
-from npmobilenet_kernels.tiles import (
+from npmobilenet_kernels.drivers.step_table import FIELDS, SCRATCH_HEADER, Activation, Field, Kind, Producer, Product
+from npmobilenet_kernels.microkernels.symbols import (
     STEM_CHANNELS,
     STEM_PITCH,
     depthwise_choice,
@@ -19,6 +17,9 @@ from npmobilenet_kernels.tiles import (
     gemv_name,
     simple_name,
 )
+from npmobilenet_kernels.runtime import packing
+from npmobilenet_kernels.runtime.cpu import CpuTarget, tile_rows
+from npmobilenet_kernels.runtime.job import LINE
 from numpy.typing import ArrayLike, NDArray
 
 from npmobilenet.compiler.passes import Op, Ops
@@ -54,7 +55,7 @@ class Table:
         values: the table, (steps, FIELDS), with addresses instead of offsets of weights; of tiles once they are linked.
     """
 
-    def __init__(self, ops: Ops, steps: Sequence[Step], place: Callable[[str], Place], lanes: Lanes) -> None:
+    def __init__(self, ops: Ops, steps: Sequence[Step], place: Callable[[str], Place], lanes: CpuTarget) -> None:
         self._input = ops[0]
         self._shapes: dict[str, Shape] = {op.name: op.shape for op in ops}
         self._place = place
@@ -217,9 +218,9 @@ class Table:
             Field.SOURCE_HEIGHT: H_in, Field.SOURCE_WIDTH: W_in, Field.BLOCKS: self._blocks(c_in),
             Field.CHANNELS: c_in, Field.SIZE: K_h, Field.SIZE_ACROSS: K_w, Field.STRIDE: op.stride,
             Field.TOP: op.zeros[0][0], Field.LEFT: op.zeros[1][0],
-            Field.GATHER_TILE: self._simple_tile("gather_pixels"),
+            Field.GATHER_TILE: self._simple_tile("im2col_row"),
             Field.UNITS: parts * groups, Field.PIXEL_PARTS: parts, Field.PANEL_GROUPS: groups, Field.CHUNK: chunk,
-            Field.SUMS: chunk * segment, Field.SUMS_BYTES: sums, Field.FINISH_TILE: self._simple_tile("finish_pixels"),
+            Field.SUMS: chunk * segment, Field.SUMS_BYTES: sums, Field.FINISH_TILE: self._simple_tile("epilogue"),
             Field.SCRATCH: chunk * segment + 2 * sums,
         }  # fmt: skip
 
@@ -242,8 +243,8 @@ class Table:
             Field.UNITS: -(-blocks // streams), Field.GEMV_PANELS: streams,
             Field.GEMV_TILE: self._tile(gemv_name(streams, self._lanes)),
             Field.MATRIX + Product.BLOCKS: blocks, Field.MATRIX + Product.LENGTH: len(matrix),
-            Field.MATRIX + Product.WEIGHTS: self._packing.add(layout.pack_matrix(matrix, self._lanes.width)),
-            Field.MATRIX + Product.BIAS: self._packing.add(layout.pack_vector(bias, self._lanes.width)),
+            Field.MATRIX + Product.WEIGHTS: self._packing.add(packing.pack_matrix(matrix, self._lanes.width)),
+            Field.MATRIX + Product.BIAS: self._packing.add(packing.pack_vector(bias, self._lanes.width)),
             Field.MATRIX + Product.ACTIVATION: Activation[op.activation.upper()],
         }  # fmt: skip
 
@@ -288,7 +289,7 @@ class Table:
             Field.SOURCE_HEIGHT: H_in, Field.SOURCE_WIDTH: W_in, Field.HEIGHT: op.shape[0], Field.WIDTH: W,
             Field.BLOCKS: self._blocks(c_out), Field.SIZE: K, Field.SIZE_ACROSS: across, Field.STRIDE: op.stride,
             Field.TOP: op.zeros[0][0], Field.LEFT: left, Field.ACTIVATION: Activation[op.activation.upper()],
-            Field.WEIGHTS: self._packing.add(layout.pack_depthwise(kernel, bias, self._lanes.width)),
+            Field.WEIGHTS: self._packing.add(packing.pack_depthwise(kernel, bias, self._lanes.width)),
             Field.DEPTHWISE_TILE: self._tile(tile),
         }  # fmt: skip
 
@@ -344,10 +345,10 @@ class Table:
             tiles[Product.TILE] = self._tile(gemm_name(rows[0], lanes.panel, lanes, stem=stem))
         return tiles | {
             Product.ROWS: rows[0], Product.LAST_ROWS: last_rows, Product.BLOCKS: blocks,
-            Product.WEIGHTS: self._packing.add(layout.pack_matrix(matrix, lanes.width, lanes.panel)),
+            Product.WEIGHTS: self._packing.add(packing.pack_matrix(matrix, lanes.width, lanes.panel)),
             Product.PANEL_BYTES: len(matrix) * lanes.panel * self._vector,
             Product.FETCHED: len(matrix) // lanes.width * lanes.width // lanes.unroll * LINE,
-            Product.BIAS: self._packing.add(layout.pack_vector(bias, lanes.width)),
+            Product.BIAS: self._packing.add(packing.pack_vector(bias, lanes.width)),
             Product.ACTIVATION: Activation[op.activation.upper()],
         }  # fmt: skip
 
@@ -404,12 +405,12 @@ class Weights:
         return begin * FLOAT_BYTES
 
     @property
-    def packed(self) -> layout.Floats:
+    def packed(self) -> packing.Floats:
         """All values in one array, each where `add` said."""
         return self._room[: self._used]
 
 
-def aligned_floats(size: int) -> layout.Floats:
+def aligned_floats(size: int) -> packing.Floats:
     """Zeros, `size` bytes from an address that ALIGNMENT divides."""
     room = np.zeros(size // FLOAT_BYTES + ALIGNMENT // FLOAT_BYTES, np.float32)
     skip = -room.ctypes.data % ALIGNMENT // FLOAT_BYTES

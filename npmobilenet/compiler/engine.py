@@ -14,11 +14,12 @@ from math import prod
 from time import perf_counter
 
 import numpy as np
-from npmobilenet_kernels import layout
-from npmobilenet_kernels.lanes import Lanes, lanes
-from npmobilenet_kernels.native import Native
-from npmobilenet_kernels.steps import Field, Job, Product
-from npmobilenet_kernels.threads import MOST, Team, available_cores, new_job, team
+from npmobilenet_kernels.drivers.step_table import Field, Product
+from npmobilenet_kernels.runtime import packing
+from npmobilenet_kernels.runtime.cpu import CpuTarget, host_target
+from npmobilenet_kernels.runtime.job import Job
+from npmobilenet_kernels.runtime.native import Native
+from npmobilenet_kernels.runtime.thread_pool import MAX_THREADS, ThreadPool, available_cores, new_job, shared_pool
 
 from npmobilenet.compiler.compilation import begin_to_compile, compiled_kernels, kernels_if_ready
 from npmobilenet.compiler.encoding import ALIGNMENT, Table, aligned_floats
@@ -57,7 +58,7 @@ class Engine:
     """
 
     def __init__(self, graph: Graph, params: Mapping[str, Array]) -> None:
-        lanes()
+        host_target()
         self.graph = graph
         self._params = params
         self._plans: dict[tuple[int, int], Plan] = {}
@@ -133,7 +134,7 @@ class Plan:
         self, graph: Graph, params: Mapping[str, Array], *, width: int | None = None, compiled: bool = True
     ) -> None:
         self.graph = graph
-        self.lanes: Lanes = lanes(width)
+        self.lanes: CpuTarget = host_target(width)
         self.ops = fuse(graph, params)
         self.steps = group(self.ops)
         self._shapes = {op.name: op.shape for op in self.ops}
@@ -200,15 +201,15 @@ class Plan:
             raise ShapeError(f"plan: x (N, {', '.join(map(str, self.graph.input_shape))}) is needed; x {x.shape}")
         x = np.ascontiguousarray(x, np.float32)
         y = np.empty((len(x), *self.graph.output_shape), np.float32)
-        with team(default_threads() if threads is None else threads, self._native.run) as members:
+        with shared_pool(default_threads() if threads is None else threads, self._native.run) as members:
             if members is not None and len(x) >= members.size:
-                members.share(lambda image: self._run_image(x[image], y[image], None), len(x))
+                members.for_each(lambda image: self._run_image(x[image], y[image], None), len(x))
             else:
                 for image in range(len(x)):
                     self._run_image(x[image], y[image], members)
         return y
 
-    def _run_image(self, x: Array, y: Array, members: Team | None) -> None:
+    def _run_image(self, x: Array, y: Array, members: ThreadPool | None) -> None:
         arena = self._free_arena()
         arena.make_room(members.size if members else 1)
         for begin, end in self._segments:
@@ -245,12 +246,12 @@ class Plan:
         except IndexError:
             return _Arena(self.arena_bytes, self.scratch_bytes)
 
-    def _run_native(self, begin: int, end: int, arena: "_Arena", x: Array, members: Team | None) -> None:
+    def _run_native(self, begin: int, end: int, arena: "_Arena", x: Array, members: ThreadPool | None) -> None:
         """Steps begin ... end - 1 in one native call."""
         table, image = self._table.values[begin:].ctypes.data, x.ctypes.data
         columns = (table, end - begin, arena.address, arena.scratch, self.scratch_bytes, image)
         if members:
-            members.together(*columns, in_use=(self, arena, x))
+            members.compute(*columns, in_use=(self, arena, x))
         else:
             arena.job[: Job.THREADS + 1] = (*columns, 1)
             self._native.run(arena.job.ctypes.data, 0, 0, 0)
@@ -276,7 +277,7 @@ class Plan:
         image = np.ascontiguousarray(x[0], np.float32)
         arena = self._free_arena()
         ticks: list[tuple[float, float, float]] = []
-        with team(threads, self._native.run) as members:
+        with shared_pool(threads, self._native.run) as members:
             arena.make_room(members.size if members else 1)
             for number, step in enumerate(self.steps):
                 start = perf_counter()
@@ -360,14 +361,14 @@ class Plan:
         shape = self._shapes[name]
         place = self._place(name)
         floats = arena.floats(place.offset, place.blocks * place.pixels * self.lanes.width)
-        return layout.from_blocks(floats.reshape(place.blocks, place.pixels, self.lanes.width), shape)
+        return packing.from_blocks(floats.reshape(place.blocks, place.pixels, self.lanes.width), shape)
 
     def _run_reference(self, step: Step, arena: "_Arena", x: Array) -> None:
         (op,) = step.ops
         values = [x if name == self.ops[0].name else self._value(name, arena) for name in op.reads]
         y = apply(op, *(value[None] for value in values))[0]
         place = self._places[op.name]
-        blocks = layout.to_blocks(y.reshape(-1, 1, y.shape[-1]), self.lanes.width, place.blocks)
+        blocks = packing.to_blocks(y.reshape(-1, 1, y.shape[-1]), self.lanes.width, place.blocks)
         arena.floats(place.offset, blocks.size)[:] = blocks.ravel()
 
 
@@ -391,7 +392,7 @@ class _Arena:
         """Address of the first thread's scratch."""
         return self._scratch.ctypes.data
 
-    def floats(self, offset: int, count: int) -> layout.Floats:
+    def floats(self, offset: int, count: int) -> packing.Floats:
         """`count` floats from `offset` bytes on, not copied."""
         begin = offset // FLOAT_BYTES
         return self._floats[begin : begin + count]
@@ -404,6 +405,6 @@ def default_threads() -> int:
         NpMobileNetError: NPMOBILENET_THREADS is set to something else than a number of threads.
     """
     asked = os.environ.get("NPMOBILENET_THREADS", "").strip()
-    if asked and not (asked.isdecimal() and 0 < int(asked) <= MOST):
-        raise NpMobileNetError(f"NPMOBILENET_THREADS is {asked!r}; expected a whole number from 1 to {MOST}")
+    if asked and not (asked.isdecimal() and 0 < int(asked) <= MAX_THREADS):
+        raise NpMobileNetError(f"NPMOBILENET_THREADS is {asked!r}; expected a whole number from 1 to {MAX_THREADS}")
     return int(asked) if asked else available_cores()

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
-from npmobilenet_kernels.steps import SCRATCH_HEADER, Kind
-from npmobilenet_kernels.vector import ADDRESS_BYTES
+from npmobilenet_kernels.drivers.step_table import SCRATCH_HEADER, Kind
+from npmobilenet_kernels.microkernels.emitter import ADDRESS_BYTES
 
 from npmobilenet.compiler.passes import SINGLE_ACTIVATIONS, Op, Ops
 from npmobilenet.reference.layers import Rescaling

@@ -142,7 +142,7 @@ def or_raise(found: Array | NpMobileNetError) -> Array:
 
 def _number_of_threads(requested: int | None) -> int:
     """The requested number, or the engine's default, and at most the number of cores."""
-    from npmobilenet_kernels.threads import available_cores
+    from npmobilenet_kernels.runtime.thread_pool import available_cores
 
     cores = available_cores()
     if requested is not None:

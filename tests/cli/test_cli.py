@@ -267,7 +267,7 @@ def test_warmup_that_can_keep_nothing_says_so_once_and_fails(tmp_path: Path) -> 
     warmup = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert warmup.returncode == 1
     assert warmup.stdout == ""
-    assert warmup.stderr.count("compiled kernels cannot be kept in") == 1
+    assert warmup.stderr.count("compiled kernels cannot be cached in") == 1
     assert (
         f"the cache directory {tmp_path / 'file' / 'kernels'} is not writable; set NPMOBILENET_CACHE" in warmup.stderr
     )

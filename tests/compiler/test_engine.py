@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from npmobilenet_kernels import native
-from npmobilenet_kernels.lanes import host_lanes
-from npmobilenet_kernels.steps import CALLED_OFF, Kind
-from npmobilenet_kernels.threads import Team, available_cores, team
-from npmobilenet_kernels.tiles import all_tiles
+from npmobilenet_kernels.drivers.step_table import Kind
+from npmobilenet_kernels.microkernels.catalog import all_tiles
+from npmobilenet_kernels.runtime import codegen, native
+from npmobilenet_kernels.runtime.cpu import host_targets
+from npmobilenet_kernels.runtime.job import CANCELLED, ENTRY
+from npmobilenet_kernels.runtime.thread_pool import ThreadPool, available_cores, shared_pool
 
 from npmobilenet import NpMobileNetError, ShapeError
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
@@ -48,7 +49,7 @@ from tests.oracles.stepwise import exact_step, run_stepwise
 
 pytestmark = pytest.mark.usefixtures("kernels_kept", "many_cores")
 
-WIDTHS = sorted(host_lanes())
+WIDTHS = sorted(host_targets())
 WIRED = 1e-3  # of the largest output: a layer that reads the wrong value gives something else altogether
 PEAK = 200e6  # bytes, with Numba loaded beside kept kernels
 LOGITS = {"classifier_activation": None, "classes": 21}
@@ -465,15 +466,15 @@ def test_whoever_is_interrupted_before_the_work_begins_calls_the_others_off(run)
         if number == 0:
             raise KeyboardInterrupt
         result = run(job, number, seen, patience)
-        if result == CALLED_OFF:
+        if result == CANCELLED:
             left[number].set()
         return result
 
-    with team(3, interrupted) as members:
+    with shared_pool(3, interrupted) as members:
         with pytest.raises(KeyboardInterrupt):
-            members.together(0, 1, 0, 0, 0, 0)
+            members.compute(0, 1, 0, 0, 0, 0)
         assert all(event.wait(20) for event in left[1:])
-    with team(3, run) as fresh:
+    with shared_pool(3, run) as fresh:
         assert fresh is not members
         assert fresh.is_idle
 
@@ -483,12 +484,12 @@ def test_work_that_fails_on_another_thread_is_reported_here(run):
         if piece == 5:
             raise ValueError("piece 5")
 
-    members = Team(3, run)
+    members = ThreadPool(3, run)
     members.start()
     with pytest.raises(ValueError, match="piece 5"):
-        members.share(work, 9)
+        members.for_each(work, 9)
     assert members.is_idle
-    members.dismiss()
+    members.shut_down()
 
 
 def test_a_team_does_both_kinds_of_work_in_any_order_awake_or_asleep(run):
@@ -504,7 +505,7 @@ def test_a_team_does_both_kinds_of_work_in_any_order_awake_or_asleep(run):
 
 
 def test_whoever_finds_the_team_busy_works_alone(run):
-    with team(2, run) as first, team(2, run) as second:
+    with shared_pool(2, run) as first, shared_pool(2, run) as second:
         assert first is not None
         assert second is None
 
@@ -674,8 +675,8 @@ def test_kernels_are_compiled_again_where_the_kept_file_is_damaged_or_no_folder_
 
 def test_numba_compiles_every_function_once_and_the_code_calls_nothing_of_python():
     """When this fails, Numba has changed, and predictions may be computed by the reference."""
-    assert native.compile_symbol(native.ENTRY)
-    from npmobilenet_kernels.network import compiled_functions
+    assert codegen.compile_symbol(ENTRY)
+    from npmobilenet_kernels.drivers.compiled import compiled_functions
 
     assert {function.py_func.__name__: len(function.overloads) for function in compiled_functions} == {
         function.py_func.__name__: 1 for function in compiled_functions

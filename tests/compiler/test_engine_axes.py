@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from npmobilenet_kernels.lanes import host_lanes
+from npmobilenet_kernels.runtime.cpu import host_targets
 
 from npmobilenet.analysis.rounding_growth import network_bounds
 from npmobilenet.compiler.engine import Plan
@@ -41,7 +41,7 @@ from tests.helpers.within import assert_within
 
 pytestmark = pytest.mark.usefixtures("kernels_kept")
 
-WIDTHS = sorted(host_lanes())
+WIDTHS = sorted(host_targets())
 VALUES = [(228,), (12, 19), (57, 4), (4, 3, 19), (1, 1, 228), (2, 2, 3, 19), (2, 3, 19, 2)]
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from npmobilenet_kernels.lanes import host_lanes
-from npmobilenet_kernels.steps import Field
+from npmobilenet_kernels.drivers.step_table import Field
+from npmobilenet_kernels.runtime.cpu import host_targets
 from npmobilenet_weights_convert import convert_file
 
 from npmobilenet import architectures
@@ -25,7 +25,7 @@ from tests.helpers.networks import random_params
 
 pytestmark = pytest.mark.usefixtures("kernels_kept")
 
-WIDTHS = sorted(host_lanes())
+WIDTHS = sorted(host_targets())
 
 
 def detector_head() -> Graph:

@@ -21,10 +21,11 @@ from math import prod
 
 import numpy as np
 import pytest
-from npmobilenet_kernels.lanes import host_lanes, lanes
-from npmobilenet_kernels.layout import from_blocks
-from npmobilenet_kernels.steps import Field, Job
-from npmobilenet_kernels.threads import new_job
+from npmobilenet_kernels.drivers.step_table import Field
+from npmobilenet_kernels.runtime.cpu import host_target, host_targets
+from npmobilenet_kernels.runtime.job import Job
+from npmobilenet_kernels.runtime.packing import from_blocks
+from npmobilenet_kernels.runtime.thread_pool import new_job
 
 from npmobilenet.compiler import encoding, engine
 from npmobilenet.compiler.engine import Plan
@@ -33,7 +34,7 @@ from tests.helpers.forbidden import Room
 from tests.helpers.real_files import ROOT
 from tests.oracles.stepwise import made_by, run_step
 
-WIDTHS = sorted(host_lanes())
+WIDTHS = sorted(host_targets())
 VALUES = {Field.SOURCE, Field.TARGET, Field.AVERAGE, Field.RESIDUAL, Field.GATE}  # offsets in the arena
 MEMBERS = 3  # threads of the second run
 POOL = np.random.default_rng(0).uniform(-1, 1, 2**23).astype(np.float32)  # numbers for all weights and values
@@ -52,7 +53,7 @@ def test_every_step_of_the_published_networks_stays_inside_its_arrays(width):
 
 
 def test_every_step_of_the_published_plans_changes_its_own_values_alone():
-    counted = in_a_process_of_its_own("every_step_in_place", lanes().width)
+    counted = in_a_process_of_its_own("every_step_in_place", host_target().width)
     assert counted["networks"] == len(KNOWN_MODELS) == 44
 
 

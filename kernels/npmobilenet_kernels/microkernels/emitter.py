@@ -1,14 +1,13 @@
-"""Vector instructions: the only file that knows how LLVM spells them.
+"""The emitter of vector instructions: the only file that knows how LLVM spells them.
 
 Numba compiles Python loops well, but leaves the choice of vector registers to LLVM, which does not find the register
-tile of a matrix product (17 to 25 GFLOP/s on a core that can do 150). So the fast kernels are functions of an
-`Emitter`: each call of a method adds one vector instruction to the function being built, and a kernel reads like its
-formula.
+tile of a matrix product (see the ladder in `kernels/README.md`). So the micro-kernels are functions of an `Emitter`:
+each call of a method adds one vector instruction to the function being built, and a kernel reads like its formula.
 
     acc[i] = e.fma(e.splat(a[i]), w, acc[i])            acc[i][:] += a[i] * w[:]
 
-Addresses are 64-bit integers, in bytes. One vector holds `width` floats: 16 with AVX-512, 8 with AVX2, 4 with NEON or
-SSE.
+Addresses are 64-bit integers, in bytes. A vector has L = `width` lanes, floats: 16 with AVX-512, 8 with AVX2, 4 with
+NEON or SSE.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ I8 = ir.IntType(8)
 POINTER = ir.PointerType()
 FLOAT_BYTES = 4
 ADDRESS_BYTES = 8
-ROUNDING = 1.5 * 2**23  # added to a small float, it leaves a whole number in the last bits
+ROUNDING = 1.5 * 2**23  # added to a small float, it leaves the nearest integer in the last bits
 
 Value = Any  # llvmlite's ir.Value; its stubs are not typed
 Values = list[Value]
@@ -34,11 +33,11 @@ Emit = Callable[..., None]
 
 
 class Emitter:
-    """Adds vector instructions to one LLVM function.
+    """Builder of one LLVM function out of vector instructions.
 
     Args:
-        builder: llvmlite's IRBuilder, placed where the next instruction goes.
-        width: floats in one vector.
+        builder: llvmlite's IRBuilder, positioned at the next instruction.
+        width: L, lanes of a vector.
     """
 
     def __init__(self, builder: ir.IRBuilder, width: int) -> None:
@@ -48,7 +47,7 @@ class Emitter:
         self.bytes = width * FLOAT_BYTES
 
     def with_width(self, width: int) -> Emitter:
-        """The same place in the same function, with vectors of another width."""
+        """An emitter at the same position of the same function, for vectors of another width."""
         return Emitter(self.builder, width)
 
     # Integers and addresses
@@ -66,28 +65,24 @@ class Emitter:
         return self.builder.mul(base, self._value(factor))
 
     def divide(self, count: Value, divisor: Value | int) -> Value:
-        """count / divisor, rounded down, for count >= 0 (negative counts become 0 rounds of a loop)."""
+        """count / divisor, rounded toward zero."""
         return self.builder.sdiv(count, self._value(divisor))
 
     def negate(self, value: Value) -> Value:
         """-value."""
         return self.builder.neg(value)
 
-    def both(self, one: Value, other: Value) -> Value:
-        """Whether both conditions hold."""
-        return self.builder.and_(one, other)
-
     def where(self, condition: Value, yes: Value, no: Value) -> Value:
-        """`yes` if the condition holds, else `no`; no jump."""
+        """`yes` if the condition holds, else `no`, without a branch."""
         return self.builder.select(condition, yes, no)
 
     def compare(self, relation: str, left: Value, right: Value | int) -> Value:
         """Signed comparison of two integers, `relation` one of < <= == != >= >."""
         return self.builder.icmp_signed(relation, left, self._value(right))
 
-    def below(self, left: Value, right: Value) -> Value:
-        """0 <= left < right, as one unsigned comparison."""
-        return self.builder.icmp_unsigned("<", left, right)
+    def in_range(self, index: Value, count: Value) -> Value:
+        """0 <= index < count, as one unsigned comparison."""
+        return self.builder.icmp_unsigned("<", index, count)
 
     def _value(self, value: Value | int) -> Value:
         return self.integer(value) if isinstance(value, int) else value
@@ -110,8 +105,8 @@ class Emitter:
         """The float at address + offset bytes, in every lane."""
         return self._spread(self.builder.load(self._pointer(address, offset), typ=F32, align=FLOAT_BYTES))
 
-    def fetch(self, address: Value, offset: int = 0) -> None:
-        """Ask for the cache line at address + offset bytes in the second-level cache; it may lie outside any array."""
+    def prefetch(self, address: Value, offset: int = 0) -> None:
+        """Prefetch the cache line at address + offset bytes into the second-level cache; any address is allowed."""
         kind = ir.FunctionType(ir.VoidType(), [POINTER, *[I32] * 3])
         to_read, second, data = (ir.Constant(I32, value) for value in (0, 2, 1))
         function = declared(self.builder.module, "llvm.prefetch.p0", kind)
@@ -122,10 +117,10 @@ class Emitter:
         return ir.Constant(self.vector, [ir.Constant(F32, value)] * self.width)
 
     def constant_from_memory(self, value: float) -> Value:
-        """The number `value` in every lane, loaded wherever it is used: in loops with more constants than registers.
+        """The number `value` in every lane, loaded at every use: for loops with more constants than registers.
 
-        It is a variable, and any store may change it as far as LLVM knows, which therefore does not keep it in a
-        register for the whole loop nor, once registers run out, on the stack.
+        It is a variable, and as far as LLVM knows any store may change it. So it is not kept in a register for the
+        whole loop nor, once registers run out, on the stack.
         """
         name = f"npmobilenet_{float(value).hex()}x{self.width}"
         variable = self.builder.module.globals.get(name)
@@ -154,7 +149,7 @@ class Emitter:
     # Arithmetic
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
-        """a * b + c: one rounding where the CPU has the instruction, two where it has not (SSE)."""
+        """a * b + c, with one rounding if the CPU has the instruction, with two if not (SSE)."""
         kind = ir.FunctionType(self.vector, [self.vector] * 3)
         name = f"llvm.fmuladd.v{self.width}f32"
         return self.builder.call(declared(self.builder.module, name, kind), [a, b, c])
@@ -176,12 +171,12 @@ class Emitter:
         return self.builder.fdiv(a, b)
 
     def larger(self, a: Value, b: Value) -> Value:
-        """max(a, b) in every lane; NaN where either is NaN, as with np.maximum."""
+        """max(a, b) in every lane; NaN if either is NaN, as with np.maximum."""
         takes_a = self.builder.or_(self.builder.fcmp_ordered(">", a, b), self.builder.fcmp_unordered("uno", a, a))
         return self.builder.select(takes_a, a, b)
 
     def less(self, a: Value, b: Value) -> Value:
-        """Lanes in which a < b; not those with a NaN."""
+        """Mask of the lanes with a < b; false for NaN."""
         return self.builder.fcmp_ordered("<", a, b)
 
     def magnitude(self, x: Value) -> Value:
@@ -190,7 +185,7 @@ class Emitter:
         return self.builder.call(declared(self.builder.module, f"llvm.fabs.v{self.width}f32", kind), [x])
 
     def power_of_two(self, n: Value) -> Value:
-        """2**n for the whole numbers n that a float of the size of `ROUNDING` holds in its last bits, -126 <= n <= 127.
+        """2**n for the integers n, -126 <= n <= 127, that floats of the size of `ROUNDING` hold in their last bits.
 
         A float's exponent is 127 + n, in the bits from 23 on.
         """
@@ -199,28 +194,28 @@ class Emitter:
         bits = self.builder.add(self.builder.shl(self.builder.bitcast(n, integers), shift), one)
         return self.builder.bitcast(bits, self.vector)
 
-    def combined(self, x: Value, combine: Callable[[Value, Value], Value]) -> Value:
-        """All lanes of x, combined in pairs, pairs of pairs and so on, in every lane of the result."""
+    def reduce_lanes(self, x: Value, combine: Callable[[Value, Value], Value]) -> Value:
+        """All lanes of x, combined in a binary tree, in every lane of the result."""
         distance = self.width // 2
         while distance:
             x = combine(x, self._shuffled(x, [(lane + distance) % self.width for lane in range(self.width)]))
             distance //= 2
         return x
 
-    def filled_up(self, x: Value) -> Value:
-        """x, which has `width` lanes or fewer, with zeros behind them."""
+    def zero_extend(self, x: Value) -> Value:
+        """x, which has at most `width` lanes, extended with zeros to all of them."""
         lanes = x.type.count
         if lanes == self.width:
             return x
         order = ir.Constant(ir.VectorType(I32, self.width), [min(lane, lanes) for lane in range(self.width)])
         return self.builder.shuffle_vector(x, ir.Constant(x.type, None), order)
 
-    def doubled(self, x: Value, half: int) -> Value:
-        """Every lane of the lower (0) or upper (1) half of x, twice."""
+    def interleave(self, x: Value, half: int) -> Value:
+        """One half of x interleaved with itself: every lane of the lower (0) or upper (1) half twice."""
         return self._shuffled(x, [(half * self.width + lane) // 2 for lane in range(self.width)])
 
-    def first_lanes(self, count: Value) -> Value:
-        """The first `count` lanes, -2**31 <= count < 2**31, as a condition for `where`; none for count <= 0."""
+    def lane_mask(self, count: Value) -> Value:
+        """Mask of the first `count` lanes, -2**31 <= count < 2**31, a condition for `where`; empty for count <= 0."""
         wide = ir.VectorType(I32, self.width)
         one = self.builder.insert_element(
             ir.Constant(wide, ir.Undefined), self.builder.trunc(count, I32), ir.Constant(I32, 0)
@@ -230,7 +225,7 @@ class Emitter:
     def clamp(self, x: Value, low: Value, high: Value) -> Value:
         """min(max(x, low), high); NaN stays NaN, as with np.maximum and np.minimum.
 
-        Written as (low > x) ? low : x, which is to the letter what x86's maxps does: no extra instruction for NaN.
+        Written as (low > x) ? low : x, which is exactly x86's maxps: no extra instruction for NaN.
         """
         raised = self.builder.select(self.builder.fcmp_ordered(">", low, x), low, x)
         return self.builder.select(self.builder.fcmp_ordered("<", high, raised), high, raised)
@@ -238,11 +233,11 @@ class Emitter:
     # Control
 
     def loop(self, count: Value | int, carried: Sequence[Value], body: Callable[[Value, Values], Values]) -> Values:
-        """Run body(index, carried) count times, count >= 0; the carried values stay in registers.
+        """A loop: body(index, carried), count times; the carried values stay in registers.
 
         Args:
-            count: number of rounds, an integer value.
-            carried: values that enter the first round.
+            count: number of rounds, an integer value; none if it is negative.
+            carried: initial values.
             body: emits one round and returns the values for the next.
 
         Returns:
@@ -267,7 +262,7 @@ class Emitter:
         return phis
 
     def choose(self, condition: Value, yes: Callable[[], Values], no: Callable[[], Values]) -> Values:
-        """The values of `yes` if the condition holds, else those of `no`; only that side runs."""
+        """A branch: the values of `yes` if the condition holds, else those of `no`; only that side runs."""
         builder = self.builder
         sides, after = (
             [builder.append_basic_block("yes"), builder.append_basic_block("no")],
@@ -289,12 +284,14 @@ class Emitter:
 
 
 def build_module(kernels: Mapping[str, Emit], width: int) -> str:
-    """LLVM assembly of a module with one function for each kernel, (int64, ...) -> nothing.
+    """LLVM assembly of a module with one function per kernel, (int64, ...) -> void.
 
     Args:
-        kernels: by symbol; emit(e, *values) writes the instructions of a function with as many arguments as it has
-            values.
-        width: floats in a vector.
+        kernels: by symbol; emit(e, *values) emits the function body, `values` being the function's arguments.
+        width: L, lanes of a vector.
+
+    Returns:
+        LLVM assembly.
     """
     module = ir.Module("npmobilenet")
     for name, emit in kernels.items():
@@ -308,7 +305,7 @@ def build_module(kernels: Mapping[str, Emit], width: int) -> str:
 
 
 def declared(module: ir.Module, name: str, kind: ir.FunctionType) -> Value:
-    """The module's declaration of a function that is defined elsewhere."""
+    """The module's declaration of an external function."""
     return module.globals.get(name) or ir.Function(module, kind, name)
 
 

@@ -1,20 +1,20 @@
-"""Functions that need an exponential: softmax and sigmoid, and what they are made of.
+"""The exponential, and the functions made of it: softmax and sigmoid.
 
     exp(x) = 2**n exp(r),    n = round(x / ln 2),    r = x - n ln 2,    |r| <= ln(2) / 2
 
-The power of two is made from bits, and exp(r) is the Taylor polynomial of degree 7. Only x <= 0 is ever needed: the
-softmax subtracts its maximum, and the sigmoid can be written with exp(-|x|). So nothing overflows.
+The power of two is made from bits, and exp(r) is the Taylor polynomial of degree 7. Only x <= 0 occurs: the softmax
+subtracts its maximum, and the sigmoid can be written with exp(-|x|). So nothing overflows.
 
-How far it is from exact, in units of u = 2**-24, relative to exp(x):
+The error budget, in units of u = 2**-24, relative to exp(x):
 
     r         ln 2 is split into HIGH, 10 bits long, and LOW. n HIGH and x - n HIGH are exact (Cody and Waite); the
-              rest rounds n LOW <= 0.027 three times (LOW itself, the product, what LOW leaves of ln 2) and r once:
+              rest rounds n LOW <= 0.027 three times (LOW itself, the product, the remainder of ln 2) and r once:
               0.43
-    series    the term that is left out, 0.3467**8 / 8! / exp(-0.3467): 0.13
+    series    the first term of the remainder, 0.3467**8 / 8! / exp(-0.3467): 0.13
     Horner    p_k = c_k + r p_(k+1), coefficient, product and sum rounded: e_k <= |r| (e_(k+1) + p_(k+1)) + p_k + c_k
               for k >= 3, without c_k where it is exact. At r = 0.3467 that gives e_0 = 2.5 for p_0 = 1.41, at
               r = -0.3467 1.4 for 0.71: 2.0 relative
-    2**n      exact down to the smallest normal number; below LOWEST exp is cut to 0
+    2**n      exact down to the smallest normal number; below LOWEST exp is flushed to 0
 
 in all less than EXP_ERROR = 3, of the 8 that `npmobilenet.reference.rounding` allows.
 
@@ -25,13 +25,13 @@ from __future__ import annotations
 
 from math import factorial
 
-from npmobilenet_kernels.vector import ROUNDING, Emitter, Value, Values
+from npmobilenet_kernels.microkernels.emitter import ROUNDING, Emitter, Value, Values
 
 EXP_ERROR = 3  # units of 2**-24
 DEGREE = 7
 PER_LN2 = 1.4426950408889634  # 1 / ln 2
 HIGH, LOW = 355 / 512, -2.121944400546906e-4  # ln 2 = HIGH + LOW
-LOWEST = -87.5  # exp is cut to 0 below, where it is smaller than the smallest normal number; n is -126 at least
+LOWEST = -87.5  # exp is flushed to 0 below, near the smallest normal number; so n >= -126
 
 
 def exponential(e: Emitter, x: Value) -> Value:
@@ -48,22 +48,23 @@ def exponential(e: Emitter, x: Value) -> Value:
 def softmax(e: Emitter, x: Value, block: Value, channels: Value, y: Value) -> None:
     """Softmax over the channels of one pixel: y[c] = exp(x[c] - max x) / sum_d exp(x[d] - max x).
 
-    Args of the tile:
-        x: the pixel's first vector, `block` bytes to that of the next block of W channels; y has the same layout. Lanes
-            behind the last channel are not looked at, and become 0.
+    Args of the micro-kernel:
+        x: address of the pixel's first vector, `block` bytes to that of the next block of L channels; y has the same
+            layout. CpuTarget after the last channel are ignored, and become 0.
+        channels: C.
     """
     blocks = e.divide(e.add(channels, e.width - 1), e.width)
 
     def inside(c: Value, offset: Value) -> Value:
         rest = e.add(channels, e.multiply(c, -e.width))
-        return e.where(e.first_lanes(rest), e.load(e.add(x, offset)), e.constant(float("-inf")))
+        return e.where(e.lane_mask(rest), e.load(e.add(x, offset)), e.constant(float("-inf")))
 
     def largest_of(c: Value, carried: Values) -> Values:
         offset, largest = carried
         return [e.add(offset, block), e.larger(largest, inside(c, offset))]
 
     _, largest = e.loop(blocks, [e.integer(0), e.constant(float("-inf"))], largest_of)
-    largest = e.combined(largest, e.larger)
+    largest = e.reduce_lanes(largest, e.larger)
 
     def exponentials(c: Value, carried: Values) -> Values:
         offset, total = carried
@@ -72,18 +73,18 @@ def softmax(e: Emitter, x: Value, block: Value, channels: Value, y: Value) -> No
         return [e.add(offset, block), e.plus(total, value)]
 
     _, total = e.loop(blocks, [e.integer(0), e.constant(0)], exponentials)
-    total = e.combined(total, e.plus)
+    total = e.reduce_lanes(total, e.plus)
 
     def shares(_: Value, carried: Values) -> Values:
-        here = e.add(y, carried[0])
-        e.store(e.over(e.load(here), total), here)
+        address = e.add(y, carried[0])
+        e.store(e.over(e.load(address), total), address)
         return [e.add(carried[0], block)]
 
     e.loop(blocks, [e.integer(0)], shares)
 
 
 def sigmoid(e: Emitter, x: Value, pixels: Value, y: Value) -> None:
-    """Sigmoid of one block of channels: y = 1 / (1 + exp(-x)), from t = exp(-|x|): 1 / (1 + t), or t / (1 + t)."""
+    """Sigmoid of one block, (pixels, L): y = 1 / (1 + exp(-x)), by t = exp(-|x|) as 1 / (1 + t) or t / (1 + t)."""
 
     def one_pixel(index: Value, _: Values) -> Values:
         offset = e.multiply(index, e.bytes)

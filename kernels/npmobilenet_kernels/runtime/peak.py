@@ -1,6 +1,7 @@
-"""What the CPU can do at most: multiply-adds from registers, and reading memory, each as a burst of work to be timed.
+"""Peak rates of the CPU: multiply-adds from registers, and memory reads, each as a burst of work to be timed.
 
-A kernel's speed says little without them: a layer at half the peak may be badly written, or waiting for its weights.
+They put a kernel's speed into proportion: a layer at half the peak may be badly written, or bound by memory. Together
+they are the roofline (Williams, Waterman & Patterson 2009).
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ from inspect import signature
 
 import numpy as np
 
-from npmobilenet_kernels.lanes import lanes
-from npmobilenet_kernels.layout import Floats
-from npmobilenet_kernels.native import compile_tiles, load
-from npmobilenet_kernels.vector import FLOAT_BYTES, Emit, Emitter, Value, Values
+from npmobilenet_kernels.microkernels.emitter import FLOAT_BYTES, Emit, Emitter, Value, Values
+from npmobilenet_kernels.runtime.codegen import compile_tiles
+from npmobilenet_kernels.runtime.cpu import host_target
+from npmobilenet_kernels.runtime.native import load
+from npmobilenet_kernels.runtime.packing import Floats
 
-SUMS = 12  # independent sums: two multiply-adds may start in a cycle, and each takes four to five
-UNROLL = 4  # multiply-adds of every sum in a round, so that counting the rounds costs nothing
-FLOATS = SUMS + 2  # vectors that the tile reads: factor, term, and where every sum starts
-ROUNDS = 200_000  # of multiply-adds in a burst: two milliseconds, much longer than waking the threads takes
-READ_UNROLL = 16  # vectors read in a round
-BURST_BYTES = 1 << 24  # that a thread reads in a burst, at least
+SUMS = 12  # independent sums: two multiply-adds may start per cycle, and each has a latency of four or five
+UNROLL = 4  # multiply-adds per sum and round, so that the loop counter costs nothing
+FLOATS = SUMS + 2  # vectors that the kernel reads: factor, term, and the initial value of every sum
+ROUNDS = 200_000  # of multiply-adds per burst: two milliseconds, much longer than it takes to wake the threads
+READ_UNROLL = 16  # vectors read per round
+BURST_BYTES = 1 << 24  # minimum that a thread reads per burst
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Burst:
     """A known amount of work for all threads at once.
 
     Attributes:
-        run: does it.
-        amount: FLOPs (two for a multiply-add) or bytes.
+        run: executes it.
+        amount: FLOPs (two per multiply-add) or bytes.
     """
 
     run: Callable[[], object]
@@ -43,40 +45,40 @@ class Burst:
 
 def arithmetic(threads: int) -> Burst:
     """Multiply-adds from registers, on every thread."""
-    width = lanes().width
-    values = np.full((threads, FLOATS, width), 0.5, np.float32)  # s = s / 2 + 1 / 2 goes to 1, never to a denormal
+    width = host_target().width
+    values = np.full((threads, FLOATS, width), 0.5, np.float32)  # s = s / 2 + 1 / 2 converges to 1, never to a denormal
     values[:, 2:] = np.arange(2, FLOATS)[:, None]
 
     def work(thread: int) -> None:
-        _tile(multiply_adds)(values[thread].ctypes.data, ROUNDS)
+        _compiled(multiply_adds)(values[thread].ctypes.data, ROUNDS)
 
     return _burst(work, threads, threads * ROUNDS * UNROLL * SUMS * 2 * width)
 
 
 def reading(threads: int, size: int) -> Burst:
-    """Reading `size` bytes over and over, a part on every thread: from the cache that holds so many, or from memory."""
-    width = lanes().width
+    """Repeated reads of `size` bytes, split over the threads: from the cache that holds them, or from memory."""
+    width = host_target().width
     rounds = -(-size // (threads * READ_UNROLL * width * FLOAT_BYTES))
-    values = np.ones((threads, rounds * READ_UNROLL * width), np.float32)  # written: untouched zeros share one page
+    values = np.ones((threads, rounds * READ_UNROLL * width), np.float32)  # ones, since untouched zeros share one page
     totals: Floats = np.zeros((threads, width), np.float32)
     once = values[0].nbytes
     passes = -(-BURST_BYTES // once)
 
     def work(thread: int) -> None:
-        _tile(read_all)(values[thread].ctypes.data, rounds, passes, totals[thread].ctypes.data)
+        _compiled(read_all)(values[thread].ctypes.data, rounds, passes, totals[thread].ctypes.data)
 
     return _burst(work, threads, threads * passes * once)
 
 
 def multiply_adds(e: Emitter, values: Value, rounds: Value) -> None:
-    """SUMS * UNROLL multiply-adds a round, s = s * factor + term, none of which waits for memory.
+    """SUMS * UNROLL multiply-adds per round, s = s * factor + term, none of which waits for memory.
 
-    What is multiplied is the sum, so that no part can be computed ahead of the loop, also where a multiply-add is two
+    The sum itself is multiplied, so that nothing can be hoisted out of the loop, even if a multiply-add is two
     instructions.
 
-    Args of the tile:
+    Args of the kernel:
         values: FLOATS vectors; the sums are written back to the last SUMS of them.
-        rounds: how many.
+        rounds: number of rounds.
     """
     factor, term = e.load(values), e.load(values, e.bytes)
 
@@ -91,12 +93,12 @@ def multiply_adds(e: Emitter, values: Value, rounds: Value) -> None:
 
 
 def read_all(e: Emitter, values: Value, rounds: Value, passes: Value, total: Value) -> None:
-    """Add up a piece of memory, again and again.
+    """Sum a piece of memory, repeatedly.
 
-    Args of the tile:
-        values: its address; rounds: READ_UNROLL vectors are read in each.
-        passes: how often all of it is read.
-        total: where the sum goes, one vector.
+    Args of the kernel:
+        values: its address, of rounds * READ_UNROLL vectors; rounds: READ_UNROLL vectors are read in each.
+        passes: number of times that all of it is read.
+        total: address of the sum, one vector.
     """
 
     def one_round(_: Value, carried: Values) -> Values:
@@ -120,7 +122,7 @@ def _burst(work: Callable[[int], None], threads: int, amount: int) -> Burst:
 
 
 @functools.cache
-def _tile(emit: Emit) -> Callable[..., None]:
-    chosen, name = lanes(), f"npmobilenet_{emit.__name__}"
+def _compiled(emit: Emit) -> Callable[..., None]:
+    chosen, name = host_target(), f"npmobilenet_{emit.__name__}"
     address = load(compile_tiles({name: emit}, chosen), [name])[name]
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * (len(signature(emit).parameters) - 1))(address)

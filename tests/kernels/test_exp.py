@@ -1,24 +1,26 @@
-"""Softmax, sigmoid and global maximum as kernels: against exact float64 within derived bounds, for every width."""
+"""The exponential, softmax and sigmoid against exact float64 within derived bounds, for every vector width."""
 
 import ctypes
 import functools
+from collections.abc import Callable
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from llvmlite import binding
-from npmobilenet_kernels import native, plain
-from npmobilenet_kernels.curves import EXP_ERROR, LOWEST, exponential
-from npmobilenet_kernels.lanes import lanes
-from npmobilenet_kernels.layout import from_blocks, to_blocks
-from npmobilenet_kernels.tiles import simple_name
-from npmobilenet_kernels.vector import build_module
+from npmobilenet_kernels import loops
+from npmobilenet_kernels.microkernels.emitter import Emitter, Value
+from npmobilenet_kernels.microkernels.exp import EXP_ERROR, LOWEST, exponential
+from npmobilenet_kernels.microkernels.symbols import simple_name
+from npmobilenet_kernels.runtime import native
+from npmobilenet_kernels.runtime.codegen import compile_tiles
+from npmobilenet_kernels.runtime.cpu import host_target
+from npmobilenet_kernels.runtime.packing import Floats, from_blocks, to_blocks
 
 from npmobilenet import reference as ops
 from npmobilenet.reference import rounding
+from tests.helpers.kernel_calls import STRANGE, WIDTHS, call, normal, readable, writable
 from tests.helpers.strategies import SEEDS
 from tests.helpers.within import assert_within
-from tests.kernels.test_kernels import STRANGE, WIDTHS, call, normal, read, written
 
 UNIT = 2.0**-24
 TINY = float(np.finfo(np.float32).smallest_normal)
@@ -26,19 +28,18 @@ SPREADS = st.sampled_from([0.1, 1, 10, 100])  # of the logits: from all alike to
 
 
 @functools.cache
-def compiled_exponential(width):
+def compiled_exponential(width: int) -> Callable[[int, int], None]:
     """exp of one vector, as a function of two addresses."""
 
-    def emit(e, x, y):
+    def emit(e: Emitter, x: Value, y: Value) -> None:
         e.store(exponential(e, e.load(x)), y)
 
-    module = binding.parse_assembly(build_module({"exponential": emit}, width))
-    (address,) = native.load(native._object_code(module, lanes(width)), ["exponential"]).values()
+    (address,) = native.load(compile_tiles({"exponential": emit}, host_target(width)), ["exponential"]).values()
     return ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(address)
 
 
-def exp(x, width):
-    """The kernels' exponential of (n * width,) values."""
+def exp(x: Floats, width: int) -> Floats:
+    """The micro-kernels' exponential of (n * width,) values."""
     y = np.empty_like(x)
     for i in range(0, len(x), width):
         compiled_exponential(width)(x[i:].ctypes.data, y[i:].ctypes.data)
@@ -46,7 +47,7 @@ def exp(x, width):
 
 
 @given(WIDTHS, st.sampled_from([0.1, 1, 20, 90]), SEEDS)
-def test_the_exponential_keeps_the_error_that_its_docstring_derives(width, reach, seed):
+def test_the_exponential_keeps_the_error_that_its_docstring_derives(width: int, reach: float, seed: int) -> None:
     x = np.random.default_rng(seed).uniform(-reach, 0, 4096).astype(np.float32)
 
     y = exp(x, width)
@@ -56,21 +57,21 @@ def test_the_exponential_keeps_the_error_that_its_docstring_derives(width, reach
 
 
 @given(WIDTHS)
-def test_the_exponential_of_its_ends(width):
+def test_the_exponential_of_its_ends(width: int) -> None:
     below = np.nextafter(np.float32(LOWEST), np.float32(-100))
-    x = np.resize(np.float32([0, -0.0, -np.inf, np.nan, -1e30, below, -1e-42, -3e38]), 16)
-    np.testing.assert_array_equal(exp(x, width), np.resize(np.float32([1, 1, 0, np.nan, 0, 0, 1, 0]), 16))
+    x = np.resize(np.array([0, -0.0, -np.inf, np.nan, -1e30, below, -1e-42, -3e38], np.float32), 16)
+    np.testing.assert_array_equal(exp(x, width), np.resize(np.array([1, 1, 0, np.nan, 0, 0, 1, 0], np.float32), 16))
 
 
-def softmax(x, width):
-    """(pixels, C) logits; the lanes behind the last channel hold NaN before, and 0 afterwards: 0 / total."""
+def softmax(x: Floats, width: int) -> Floats:
+    """(pixels, C) logits; the lanes after the last channel hold NaN before, and 0 afterwards: 0 / total."""
     pixels, C = x.shape
     blocks = to_blocks(x[None], width)
     blocks[-1, :, (C - 1) % width + 1 :] = np.nan
-    a, y = read(blocks), written(blocks.shape)
+    a, y = readable(blocks), writable(blocks.shape)
     for pixel in range(pixels):
         here = pixel * width * 4
-        call(simple_name("softmax", lanes(width)), a.address + here, pixels * width * 4, C, y.address + here)
+        call(simple_name("softmax", host_target(width)), a.address + here, pixels * width * 4, C, y.address + here)
     y.assert_margins_untouched()
     regular = np.isfinite(x.max(axis=1))
     np.testing.assert_array_equal(y.values[-1, regular, (C - 1) % width + 1 :], 0)
@@ -78,7 +79,9 @@ def softmax(x, width):
 
 
 @given(WIDTHS, st.integers(1, 3), st.integers(1, 70), SPREADS, SEEDS)
-def test_softmax_equals_the_exact_one_within_its_rounding(width, pixels, C, spread, seed):
+def test_softmax_equals_the_exact_one_within_its_rounding(
+    width: int, pixels: int, C: int, spread: float, seed: int
+) -> None:
     x = spread * normal(np.random.default_rng(seed), pixels, C)
 
     y = softmax(x, width)
@@ -88,10 +91,10 @@ def test_softmax_equals_the_exact_one_within_its_rounding(width, pixels, C, spre
 
 
 @given(WIDTHS, st.integers(1, 70), SEEDS)
-def test_softmax_equals_its_plain_loop_within_both_roundings(width, C, seed):
+def test_softmax_equals_its_plain_loop_within_both_roundings(width: int, C: int, seed: int) -> None:
     x = normal(np.random.default_rng(seed), 1, C)
     expected = np.empty(C, np.float32)
-    plain.softmax(x[0], expected)
+    loops.softmax(x[0], expected)
 
     y = softmax(x, width)
 
@@ -99,13 +102,13 @@ def test_softmax_equals_its_plain_loop_within_both_roundings(width, C, seed):
 
 
 @given(WIDTHS, st.integers(0, 6), st.floats(-(2.0**100), 2.0**100, width=32))
-def test_equal_logits_get_equal_shares_to_the_bit(width, power, logit):
+def test_equal_logits_get_equal_shares_to_the_bit(width: int, power: int, logit: float) -> None:
     x = np.full((1, 2**power), logit, np.float32)
     np.testing.assert_array_equal(softmax(x, width), np.full_like(x, 0.5**power))
 
 
 @given(WIDTHS, st.integers(1, 40), st.integers(0, 3), SEEDS)
-def test_softmax_of_nan_and_infinity_is_that_of_the_reference(width, C, strange, seed):
+def test_softmax_of_nan_and_infinity_is_that_of_the_reference(width: int, C: int, strange: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x = normal(rng, 2, C)
     x[1, rng.integers(0, C, strange)] = rng.choice(STRANGE, strange)
@@ -120,16 +123,16 @@ def test_softmax_of_nan_and_infinity_is_that_of_the_reference(width, C, strange,
     )
 
 
-def pixelwise(operation, x, width):
+def pixelwise(operation: str, x: Floats, width: int) -> Floats:
     """sigmoid of (pixels, width)."""
-    a, y = read(x), written(x.shape)
-    call(simple_name(operation, lanes(width)), a, len(x), y)
+    a, y = readable(x), writable(x.shape)
+    call(simple_name(operation, host_target(width)), a, len(x), y)
     y.assert_margins_untouched()
     return y.values
 
 
 @given(WIDTHS, st.integers(1, 40), SPREADS, SEEDS)
-def test_sigmoid_equals_the_exact_one_within_its_rounding(width, pixels, spread, seed):
+def test_sigmoid_equals_the_exact_one_within_its_rounding(width: int, pixels: int, spread: float, seed: int) -> None:
     x = spread * normal(np.random.default_rng(seed), pixels, width)
 
     y = pixelwise("sigmoid", x, width)
@@ -139,19 +142,6 @@ def test_sigmoid_equals_the_exact_one_within_its_rounding(width, pixels, spread,
 
 
 @given(WIDTHS)
-def test_sigmoid_of_the_ends_is_that_of_the_reference_to_the_bit(width):
+def test_sigmoid_of_the_ends_is_that_of_the_reference_to_the_bit(width: int) -> None:
     x = np.resize(STRANGE, (len(STRANGE), width))
     np.testing.assert_array_equal(pixelwise("sigmoid", x, width), ops.sigmoid(x))
-
-
-@given(WIDTHS, st.integers(1, 60), st.integers(0, 3), SEEDS)
-def test_the_global_maximum_is_that_of_the_reference_to_the_bit_nan_included(width, pixels, strange, seed):
-    rng = np.random.default_rng(seed)
-    x = normal(rng, pixels, width)
-    x[rng.integers(0, pixels, strange), rng.integers(0, width, strange)] = rng.choice(STRANGE, strange)
-    a, y = read(x), written(width)
-
-    call(simple_name("largest", lanes(width)), a, pixels, 0, y)
-
-    np.testing.assert_array_equal(y.values, x.max(axis=0))
-    y.assert_margins_untouched()

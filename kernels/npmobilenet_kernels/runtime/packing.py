@@ -1,10 +1,13 @@
-"""How activations and weights lie in memory; the only place that turns NumPy's arrays into the kernels' and back.
+"""Packing: the memory layouts of activations and weights; the only place that converts NumPy's arrays to and from them.
 
-    activations   (H, W, C)   -> [blocks][H * W][lanes]         blocks of `lanes` channels, one vector a pixel
-    matrix        (K, N)      -> [panels][K][panel of lanes]    panels of output channels, each read in one go
-    depthwise     (K_h, K_w, C) -> [blocks][1 + K_h * K_w][lanes]   bias first, then the taps
+L is the number of lanes of a vector (floats), NR the number of output channels of a panel, a multiple of L.
 
-The last block or panel is filled up with zeros.
+    activations   (H, W, C)       -> [ceil(C / L)][H W][L]             blocks of L channels; one vector per pixel
+    matrix        (K, N)          -> [ceil(N / NR)][K][NR]             panels of output channels, each contiguous
+    depthwise     (K_h, K_w, C)   -> [ceil(C / L)][1 + K_h K_w][L]     the bias, then the taps
+
+The last block or panel is padded with zeros to whole vectors. In a feature map the stride from pixel to pixel is the
+constant 4 L bytes, so one register and constant displacements address all rows of a register tile.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ Floats = NDArray[np.float32]
 
 
 def to_blocks(x: ArrayLike, lanes: int, blocks: int | None = None) -> Floats:
-    """(H, W, C) activations -> (blocks, H * W, lanes), as many blocks as C needs unless more are asked for."""
+    """(H, W, C) activations -> (blocks, H * W, lanes), by default with ceil(C / lanes) blocks."""
     x = np.asarray(x, np.float32)
     H, W, C = x.shape
     count = -(-C // lanes) if blocks is None else blocks
@@ -32,21 +35,21 @@ def from_blocks(x: Floats, shape: tuple[int, ...]) -> Floats:
 
 
 def pack_matrix(kernel: ArrayLike, lanes: int, panel: int = 1) -> Floats:
-    """(K, N) weights -> panels of (K, panel * lanes), one after the other; the last has the vectors left over."""
+    """(K, N) weights -> consecutive panels of (K, panel * lanes); the last one has the remaining vectors."""
     kernel = np.asarray(kernel, np.float32)
     K, N = kernel.shape
-    columns = panel * lanes
-    whole = N // columns
+    NR = panel * lanes
+    whole = N // NR
     packed = np.zeros(K * -(-N // lanes) * lanes, np.float32)
-    panels = packed[: K * whole * columns].reshape(whole, K, columns)
-    panels[...] = kernel[:, : whole * columns].reshape(K, whole, columns).swapaxes(0, 1)
+    panels = packed[: K * whole * NR].reshape(whole, K, NR)
+    panels[...] = kernel[:, : whole * NR].reshape(K, whole, NR).swapaxes(0, 1)
     rest = packed[panels.size :].reshape(K, -1)
-    rest[:, : N % columns] = kernel[:, whole * columns :]
+    rest[:, : N % NR] = kernel[:, whole * NR :]
     return packed
 
 
 def pack_vector(values: ArrayLike, lanes: int) -> Floats:
-    """(N,) values, filled up with zeros to a multiple of `lanes`."""
+    """(N,) values -> (ceil(N / lanes) * lanes,), padded with zeros."""
     values = np.asarray(values, np.float32)
     return np.pad(values, (0, -len(values) % lanes))
 

@@ -1,4 +1,7 @@
-"""What Numba lacks and the network's driver needs: memory by address, calls of the tiles, other threads."""
+"""Intrinsics that Numba lacks: memory access by address, calls of micro-kernels, and atomic operations.
+
+Each is one or two LLVM instructions. Addresses and values are int64.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,20 @@ from llvmlite import ir
 from numba import extending
 from numba.core import types
 
-from npmobilenet_kernels.vector import I64, POINTER, Value, Values, declared
+from npmobilenet_kernels.microkernels.emitter import I64, POINTER, Value, Values, declared
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
 
 
 def intrinsic(emit: Callable[..., Any]) -> Any:
-    """Numba's decorator, with a type that lets compiled code leave out the typing context."""
+    """Numba's decorator, typed so that callers in compiled code pass no typing context."""
     return extending.intrinsic(emit)
 
 
 @intrinsic
-def invoke(typing: Any, address: Any, arguments: Any) -> Any:
-    """Call the tile at `address` with a tuple of integers."""
+def call(typing: Any, address: Any, arguments: Any) -> Any:
+    """Call the micro-kernel at `address` with a tuple of integers."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, given: Values) -> Value:
         packed = [builder.extract_value(given[1], i) for i in range(len(arguments.types))]
@@ -38,7 +41,7 @@ def invoke(typing: Any, address: Any, arguments: Any) -> Any:
 
 @intrinsic
 def read(typing: Any, table: Any, index: Any) -> Any:
-    """table[index] of an int64 table given by its address."""
+    """table[index] of the int64 table at the address `table`."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, values: Values) -> Value:
         pointer = builder.inttoptr(values[0], POINTER)
@@ -49,7 +52,7 @@ def read(typing: Any, table: Any, index: Any) -> Any:
 
 @intrinsic
 def write(typing: Any, table: Any, index: Any, value: Any) -> Any:
-    """table[index] = value, in an int64 table given by its address."""
+    """table[index] = value in the int64 table at the address `table`."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, values: Values) -> Value:
         pointer = builder.inttoptr(values[0], POINTER)
@@ -60,8 +63,8 @@ def write(typing: Any, table: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
-def read_now(typing: Any, address: Any) -> Any:
-    """The int64 at `address` as another thread may just have written it (load-acquire)."""
+def load_acquire(typing: Any, address: Any) -> Any:
+    """The int64 at `address`, and with it all that the thread wrote before which stored it (acquire)."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, values: Values) -> Value:
         return builder.load_atomic(builder.inttoptr(values[0], POINTER), "acquire", 8, typ=I64)
@@ -70,8 +73,8 @@ def read_now(typing: Any, address: Any) -> Any:
 
 
 @intrinsic
-def add_now(typing: Any, address: Any, amount: Any) -> Any:
-    """Add to the int64 at `address`, one thread at a time, and return what was there before."""
+def fetch_add(typing: Any, address: Any, amount: Any) -> Any:
+    """Add to the int64 at `address` atomically, and return its previous value (acquire and release)."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, values: Values) -> Value:
         return builder.atomic_rmw("add", builder.inttoptr(values[0], POINTER), values[1], "acq_rel")
@@ -81,7 +84,7 @@ def add_now(typing: Any, address: Any, amount: Any) -> Any:
 
 @intrinsic
 def pause(typing: Any) -> Any:
-    """Tell the core that this is a waiting loop (x86 only; nothing elsewhere)."""
+    """Spin-wait hint to the core (x86; nothing elsewhere)."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, values: Values) -> Value:
         if X86:
@@ -92,8 +95,8 @@ def pause(typing: Any) -> Any:
 
 
 @intrinsic
-def give_way(typing: Any) -> Any:
-    """Let the operating system run another thread on this core."""
+def sched_yield(typing: Any) -> Any:
+    """Offer the core to another thread of the operating system."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, values: Values) -> Value:
         builder.call(declared(builder.module, YIELD, ir.FunctionType(ir.IntType(32), [])), [])
