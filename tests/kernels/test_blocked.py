@@ -8,9 +8,11 @@ from npmobilenet_kernels import blocked, loops
 from npmobilenet_kernels.drivers.step_table import Kind
 from npmobilenet_kernels.runtime.packing import pack_matrix, pack_vector
 
+from npmobilenet import reference as ops
 from npmobilenet.compiler.engine import Plan
-from npmobilenet.reference import ops, rounding
-from npmobilenet.reference.graph import Conv2D, Graph, Input
+from npmobilenet.reference import rounding
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Conv2D, Input
 from npmobilenet.types import Array
 from tests.helpers.kernel_calls import integers, normal
 from tests.helpers.strategies import SEEDS

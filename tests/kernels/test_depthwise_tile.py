@@ -9,8 +9,9 @@ from npmobilenet_kernels.microkernels.symbols import DEPTHWISE_PADDINGS, depthwi
 from npmobilenet_kernels.runtime.cpu import CpuTarget, host_target
 from npmobilenet_kernels.runtime.packing import Floats, from_blocks, pack_depthwise, to_blocks
 
-from npmobilenet.reference import ops, rounding
-from npmobilenet.reference.graph import ACTIVATIONS
+from npmobilenet import reference as ops
+from npmobilenet.reference import rounding
+from npmobilenet.reference.activations import ACTIVATIONS
 from tests.helpers.kernel_calls import ACTIVATION, WIDTHS, activation_name, call, integers, normal, readable, writable
 from tests.helpers.strategies import SEEDS
 from tests.helpers.within import assert_within

@@ -13,12 +13,17 @@ from hypothesis import strategies as st
 from npmobilenet_kernels import loops
 from npmobilenet_kernels.drivers.step_table import Kind
 
+from npmobilenet import reference as ops
+from npmobilenet.analysis.rounding_growth import network_bounds
 from npmobilenet.compiler import encoding, engine
 from npmobilenet.compiler.engine import Plan
 from npmobilenet.compiler.passes import FUSED_ACTIVATIONS
 from npmobilenet.compiler.scheduling import CACHE
-from npmobilenet.reference import ops, rounding
-from npmobilenet.reference.graph import ACTIVATIONS, Add, Conv2D, DepthwiseConv2D, Graph, Input, Layer, Rescaling
+from npmobilenet.reference import rounding
+from npmobilenet.reference.activations import ACTIVATIONS
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import Add, Conv2D, DepthwiseConv2D, Input, Rescaling
 from npmobilenet.types import Array, Padding, Params
 from tests.helpers.kernel_calls import MARGIN, STRANGE, WIDTHS, integers, normal
 from tests.helpers.strategies import SEEDS
@@ -158,7 +163,7 @@ def test_rescaling_and_residual_go_with_any_convolution(case: Case, width: int, 
     graph = Graph("residual", layers)
     params, x = drawn(graph, seed, integers)
     exact = {name: array.astype(np.float64) for name, array in params.items()}
-    outputs = list(rounding.network_bounds(graph, exact, x))
+    outputs = list(network_bounds(graph, exact, x))
     _, expected, bound = outputs[-1]
 
     y, kinds = run_guarded(graph, params, x, width, sizes=sizes)
@@ -221,7 +226,7 @@ def test_any_depthwise_layer_equals_the_reference_on_small_integers_to_the_bit(
 @given(depthwise_networks(), WIDTHS, SEEDS)
 def test_any_depthwise_layer_equals_the_exact_one_within_its_rounding(graph: Graph, width: int, seed: int) -> None:
     params, x = drawn(graph, seed)
-    _, expected, bound = last_of(rounding.network_bounds(graph, params, x))
+    _, expected, bound = last_of(network_bounds(graph, params, x))
 
     y, kinds = run_guarded(graph, params, x, width)
 

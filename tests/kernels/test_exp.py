@@ -16,7 +16,8 @@ from npmobilenet_kernels.runtime.codegen import compile_tiles
 from npmobilenet_kernels.runtime.cpu import host_target
 from npmobilenet_kernels.runtime.packing import Floats, from_blocks, to_blocks
 
-from npmobilenet.reference import ops, rounding
+from npmobilenet import reference as ops
+from npmobilenet.reference import rounding
 from tests.helpers.kernel_calls import STRANGE, WIDTHS, call, normal, readable, writable
 from tests.helpers.strategies import SEEDS
 from tests.helpers.within import assert_within

@@ -11,8 +11,9 @@ from npmobilenet_kernels.runtime.cpu import CpuTarget, host_target
 from npmobilenet_kernels.runtime.packing import Floats, from_blocks, pack_matrix, pack_vector, to_blocks
 from numpy.typing import NDArray
 
-from npmobilenet.reference import ops, rounding
-from npmobilenet.reference.graph import ACTIVATIONS
+from npmobilenet import reference as ops
+from npmobilenet.reference import rounding
+from npmobilenet.reference.activations import ACTIVATIONS
 from tests.helpers.kernel_calls import (
     ACTIVATION,
     STRANGE,
