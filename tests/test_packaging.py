@@ -37,7 +37,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_the_help_loads_nothing_heavy() -> None:
     program = (
         "import contextlib, io\n"
-        "from npmobilenet.__main__ import main\n"
+        "from npmobilenet.cli.main import main\n"
         "with contextlib.redirect_stdout(io.StringIO()) as shown:\n"
         "    sys.argv = ['npmobilenet', '--help']; main()\n"
         "assert 'classify' in shown.getvalue()"

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from npmobilenet.bench.onnx_builder import OnnxBuilder
 from npmobilenet.compiler.passes import Op, Ops
 from npmobilenet.errors import NpMobileNetError
-from npmobilenet.reference.graph import Activation
+from npmobilenet.reference.layers import Activation
 
 
 def write_onnx(ops: Ops, batch: int, path: Path) -> None:

@@ -14,7 +14,7 @@ from ai_edge_litert.schema_py_generated import ActivationFunctionType, BuiltinOp
 
 from npmobilenet.compiler.passes import Op, Ops
 from npmobilenet.errors import NpMobileNetError
-from npmobilenet.reference.graph import Activation
+from npmobilenet.reference.layers import Activation
 from npmobilenet.reference.shapes import resolve_padding
 from npmobilenet.types import Array, Shape
 

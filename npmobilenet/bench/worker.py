@@ -2,7 +2,7 @@
 
     python -m npmobilenet.bench.worker TASK FOLDER THREADS
 
-The process is pinned to as many cores as it has threads. It runs once, writes the output to the folder and prints
+The process is pinned to one core per thread. It runs once, writes the output to the folder and prints
 `ready`. Then, per line of standard input, it runs for one turn and prints a list of its runs; each is a list of
 seconds, since the task `steps` times many steps in one run.
 """

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from npmobilenet.compiler.passes import Op, Ops
 from npmobilenet.compiler.scheduling import CACHE, FLOAT_BYTES, Place, Step
-from npmobilenet.reference.graph import Rescaling
+from npmobilenet.reference.layers import Rescaling
 from npmobilenet.types import Array, Shape
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector

@@ -111,14 +111,6 @@ class Engine:
         return plan
 
 
-def until(graph: Graph, name: str) -> Graph:
-    """The part of a network that computes the layer `name`, which everything passes through."""
-    if name == graph.layers[-1].name:
-        return graph
-    names = [layer.name for layer in graph.layers]
-    return Graph(graph.name, graph.layers[: names.index(name) + 1])
-
-
 class Plan:
     """A network compiled for one input shape.
 

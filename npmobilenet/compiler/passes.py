@@ -20,9 +20,11 @@ from math import prod
 
 import numpy as np
 
-from npmobilenet.reference import ops as reference
-from npmobilenet.reference.graph import (
-    ACTIVATIONS,
+from npmobilenet import reference
+from npmobilenet.reference.activations import ACTIVATIONS
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer, Window
+from npmobilenet.reference.layers import (
     Activation,
     Add,
     AveragePooling2D,
@@ -34,13 +36,10 @@ from npmobilenet.reference.graph import (
     Flatten,
     GlobalAveragePooling2D,
     GlobalMaxPooling2D,
-    Graph,
     Input,
-    Layer,
     Multiply,
     Rescaling,
     Reshape,
-    Window,
     ZeroPadding2D,
 )
 from npmobilenet.types import Array, Pair, Params, Shape
@@ -361,7 +360,7 @@ def _lowered(graph: Graph, layer: Layer, params: Mapping[str, Array], inputs: tu
         return []
     if isinstance(layer, Input):
         return [replace(op, kind="input", layer=None)]
-    arrays = {array: np.asarray(params[f"{layer.name}/{array}"]) for array in graph.param_shapes_of(layer)}
+    arrays = {name: np.asarray(array) for name, array in graph.arrays_of(layer, params).items()}
     if isinstance(layer, BatchNormalization):
         return [replace(op, kind="norm", arrays=arrays)]
     if isinstance(layer, Add | Multiply):

@@ -12,7 +12,7 @@ from npmobilenet_kernels.steps import SCRATCH_HEADER, Kind
 from npmobilenet_kernels.vector import ADDRESS_BYTES
 
 from npmobilenet.compiler.passes import SINGLE_ACTIVATIONS, Op, Ops
-from npmobilenet.reference.graph import Rescaling
+from npmobilenet.reference.layers import Rescaling
 from npmobilenet.types import Shape
 
 FLOAT_BYTES = 4

@@ -25,7 +25,8 @@ from npmobilenet.compiler.passes import fuse
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.hub.load import load
 from npmobilenet.models.model import Model
-from npmobilenet.reference.graph import Graph, Input, MaxPooling2D
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Input, MaxPooling2D
 from npmobilenet.types import Array
 from tests.helpers import command_line
 from tests.helpers.command_line import Result

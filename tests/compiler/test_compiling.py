@@ -96,7 +96,7 @@ def test_compiled_waits_and_a_model_can_be_told_once_for_all(tmp_path: Path, war
 
 
 def test_an_unknown_backend_of_a_model_is_refused() -> None:
-    with pytest.raises(NpMobileNetError, match="backend is one of auto, compiled, reference; got 'gpu'"):
+    with pytest.raises(NpMobileNetError, match="unknown backend 'gpu'; choose one of auto, compiled, reference"):
         load("digits", backend="gpu")
     digits = load("digits")
     with pytest.raises(NpMobileNetError, match="got 'gpu'"):

@@ -30,7 +30,8 @@ from npmobilenet.compiler.engine import Plan, default_threads
 from npmobilenet.compiler.scheduling import allocate
 from npmobilenet.hub.load import load
 from npmobilenet.reference import rounding
-from npmobilenet.reference.graph import (
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import (
     Activation,
     AveragePooling2D,
     BatchNormalization,
@@ -38,7 +39,6 @@ from npmobilenet.reference.graph import (
     Dense,
     DepthwiseConv2D,
     Flatten,
-    Graph,
     Input,
 )
 from tests.helpers.networks import random_images, random_params
@@ -194,10 +194,7 @@ class Calculation:
 
     @staticmethod
     def of_graph(graph, params):
-        arrays = {
-            layer.name: {array: params[f"{layer.name}/{array}"] for array in graph.param_shapes_of(layer)}
-            for layer in graph.layers
-        }
+        arrays = {layer.name: graph.arrays_of(layer, params) for layer in graph.layers}
         return Calculation(
             {layer.name: (layer.inputs, partial(layer.apply, arrays[layer.name])) for layer in graph.layers[1:]}
         )

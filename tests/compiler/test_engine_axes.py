@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from npmobilenet_kernels.lanes import host_lanes
 
+from npmobilenet.analysis.rounding_growth import network_bounds
 from npmobilenet.compiler.engine import Plan
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import RAW
-from npmobilenet.reference import rounding
-from npmobilenet.reference.graph import (
-    ACTIVATIONS,
+from npmobilenet.reference.activations import ACTIVATIONS
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import (
     LAYER_TYPES,
     Activation,
     Add,
@@ -27,9 +29,7 @@ from npmobilenet.reference.graph import (
     Flatten,
     GlobalAveragePooling2D,
     GlobalMaxPooling2D,
-    Graph,
     Input,
-    Layer,
     MaxPooling2D,
     Multiply,
     Rescaling,
@@ -123,7 +123,7 @@ def test_an_operation_in_the_engine_is_within_rounding_of_the_reference(
     for maker in ("linear", "sigmoid"):
         graph = network(shape, layers, maker)
         params = random_params(graph, seed=1)
-        *_, (_, exact, bound) = rounding.network_bounds(graph, params, x)
+        *_, (_, exact, bound) = network_bounds(graph, params, x)
         plan = Plan(graph, params, width=width)
         for N in range(4):
             y = plan.run(x[:N])

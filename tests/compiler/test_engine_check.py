@@ -17,7 +17,8 @@ from npmobilenet.compiler.engine import Plan
 from npmobilenet.errors import KernelError
 from npmobilenet.hub.load import load
 from npmobilenet.models.model import Model
-from npmobilenet.reference.graph import Activation, Add, Conv2D, Graph, Input, Reshape
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Activation, Add, Conv2D, Input, Reshape
 from tests.helpers.command_line import run
 from tests.helpers.keras_files import application, twin
 from tests.helpers.networks import random_params

@@ -17,8 +17,9 @@ from npmobilenet_kernels.layout import from_blocks, pack_depthwise, pack_matrix,
 from npmobilenet_kernels.steps import Activation
 from npmobilenet_kernels.tiles import GEMV_SPLIT
 
-from npmobilenet.reference import ops, rounding
-from npmobilenet.reference.graph import ACTIVATIONS
+from npmobilenet import reference as ops
+from npmobilenet.reference import rounding
+from npmobilenet.reference.activations import ACTIVATIONS
 from tests.helpers.strategies import SEEDS
 from tests.helpers.within import assert_within
 

@@ -13,11 +13,15 @@ from npmobilenet_kernels.layout import from_blocks, to_blocks
 from npmobilenet_kernels.steps import Kind
 from npmobilenet_kernels.tiles import simple_name
 
+from npmobilenet import reference as ops
+from npmobilenet.analysis.rounding_growth import network_bounds
 from npmobilenet.compiler import encoding, engine
 from npmobilenet.compiler.engine import Plan
 from npmobilenet.compiler.passes import FUSED_ACTIVATIONS
-from npmobilenet.reference import ops, rounding
-from npmobilenet.reference.graph import ACTIVATIONS, Add, Conv2D, DepthwiseConv2D, Graph, Input, Rescaling
+from npmobilenet.reference import rounding
+from npmobilenet.reference.activations import ACTIVATIONS
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Add, Conv2D, DepthwiseConv2D, Input, Rescaling
 from tests.helpers.strategies import SEEDS
 from tests.helpers.within import assert_within
 from tests.kernels.test_kernels import MARGIN, STRANGE, WIDTHS, call, normal, read, written
@@ -179,7 +183,7 @@ def test_rescaling_and_residual_go_with_any_convolution(case, width, sizes, seed
     graph = Graph("residual", layers)
     params, x = drawn(graph, seed, integers)
     exact = {name: array.astype(np.float64) for name, array in params.items()}
-    outputs = list(rounding.network_bounds(graph, exact, x))
+    outputs = list(network_bounds(graph, exact, x))
     _, expected, bound = outputs[-1]
 
     y, kinds = run_guarded(graph, params, x, width, sizes=sizes)
@@ -256,7 +260,7 @@ def test_any_depthwise_layer_equals_the_reference_on_small_integers_to_the_bit(g
 @given(depthwise_networks(), WIDTHS, SEEDS)
 def test_any_depthwise_layer_equals_the_exact_one_within_its_rounding(graph, width, seed):
     params, x = drawn(graph, seed)
-    _, expected, bound = last_of(rounding.network_bounds(graph, params, x))
+    _, expected, bound = last_of(network_bounds(graph, params, x))
 
     y, kinds = run_guarded(graph, params, x, width)
 

@@ -14,7 +14,8 @@ from npmobilenet_kernels.layout import from_blocks, to_blocks
 from npmobilenet_kernels.tiles import simple_name
 from npmobilenet_kernels.vector import build_module
 
-from npmobilenet.reference import ops, rounding
+from npmobilenet import reference as ops
+from npmobilenet.reference import rounding
 from tests.helpers.strategies import SEEDS
 from tests.helpers.within import assert_within
 from tests.kernels.test_kernels import STRANGE, WIDTHS, call, normal, read, written

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from npmobilenet import reference as ops
 from npmobilenet.compiler import engine, passes
-from npmobilenet.reference import ops, rounding
-from npmobilenet.reference.graph import ACTIVATIONS
+from npmobilenet.reference import rounding
+from npmobilenet.reference.activations import ACTIVATIONS
 
 
 def run_step(plan, number, arena, x):
@@ -85,4 +86,4 @@ def _plain_bound(op, inputs, errors):
         return rounding.global_average_pool_bound(inputs[0], errors[0]).reshape(len(inputs[0]), *op.shape)
     if op.kind == "view":
         return errors[0].reshape(len(errors[0]), *op.shape)
-    return rounding.layer_bound(op.layer, op.arrays, *inputs, input_bounds=errors)
+    return op.layer.error_bound(op.arrays, *inputs, input_bounds=errors)

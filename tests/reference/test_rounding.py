@@ -1,17 +1,44 @@
 """The error bounds: by hand, never broken by rounding or by errors in the input, and no looser than they must be."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from npmobilenet import reference
+from npmobilenet.analysis.rounding_growth import network_bounds
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v3_small
-from npmobilenet.reference import ops, rounding
-from npmobilenet.reference.graph import ACTIVATIONS, LAYER_TYPES, Activation, Dense, Flatten, Graph, Input, Layer
+from npmobilenet.reference import rounding
+from npmobilenet.reference.activations import ACTIVATIONS
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import (
+    LAYER_TYPES,
+    Activation,
+    Add,
+    AveragePooling2D,
+    BatchNormalization,
+    Concatenate,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Dropout,
+    Flatten,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    Input,
+    MaxPooling2D,
+    Multiply,
+    Rescaling,
+    Reshape,
+    ZeroPadding2D,
+)
+from npmobilenet.types import Array, Shape
 from tests.helpers.networks import random_images, random_params
-from tests.helpers.strategies import SEEDS, halves, window_cases
+from tests.helpers.strategies import SEEDS, WindowCase, halves, window_cases
 from tests.helpers.within import assert_within
 
 SIZES = st.sampled_from([1e-6, 1e-3, 0.1, 2.0])
@@ -53,18 +80,21 @@ def test_the_bound_of_a_sum_is_reached_within_a_small_factor() -> None:
 
 
 @given(window_cases(depthwise=False), SIZES)
-def test_an_error_of_the_worst_signs_is_carried_through_a_convolution_exactly(case, size: float) -> None:
+def test_an_error_of_the_worst_signs_is_carried_through_a_convolution_exactly(case: WindowCase, size: float) -> None:
     """With positive weights the worst signs are all plus, and the output moves by sum error * |w|: no less will do."""
-    w, where = np.abs(case.w), {"stride": case.stride, "padding": case.padding}
+    where: dict[str, Any] = {"stride": case.stride, "padding": case.padding}
+    w = np.abs(case.w)
     error = np.full(case.x.shape, size)
-    moved = ops.conv2d(case.x + error, w, **where) - ops.conv2d(case.x, w, **where)
+    moved = reference.conv2d(case.x + error, w, **where) - reference.conv2d(case.x, w, **where)
     bound = rounding.conv2d_bound(case.x, w, None, error, **where, dtype=np.float64)
     assert (moved <= bound).all()
-    assert (bound <= moved + 2e-13 * (ops.conv2d(np.abs(case.x) + error, w, **where) + 1)).all()
+    assert (bound <= moved + 2e-13 * (reference.conv2d(np.abs(case.x) + error, w, **where) + 1)).all()
 
 
-def both_ways(layer: Layer, shape, inputs: int, seed: int, size: float, dtype):
-    """(what the layer makes of inputs with errors, in a dtype; the exact answer; the bound)."""
+def both_ways(
+    layer: Layer, shape: Shape, inputs: int, seed: int, size: float, dtype: Any
+) -> tuple[Array, Array, Array]:
+    """Output for inputs with errors, in a dtype; exact output; bound."""
     rng = np.random.default_rng(seed)
     xs = [3 * halves(rng, shape) for _ in range(inputs)]
     errors = [size * rng.uniform(0, 1, shape) * rng.integers(0, 2, shape) for _ in range(inputs)]
@@ -73,32 +103,30 @@ def both_ways(layer: Layer, shape, inputs: int, seed: int, size: float, dtype):
     computed = [(x + e * rng.choice([-1, 1], shape)).astype(dtype) for x, e in zip(xs, errors, strict=True)]
     errors = [np.maximum(e, np.abs(c - x)) for c, x, e in zip(computed, xs, errors, strict=True)]
     exact = layer.apply({name: w.astype(np.float64) for name, w in params.items()}, *xs)
-    bound = rounding.layer_bound(layer, params, *xs, input_bounds=errors, dtype=dtype)
+    bound = layer.error_bound(params, *xs, input_bounds=errors, dtype=dtype)
     return layer.apply(params, *computed), exact, bound
 
 
-LAYERS = [
+LAYERS: list[Layer] = [
     *(Activation(name="y", activation=name) for name in ACTIVATIONS),
-    LAYER_TYPES["Rescaling"](name="y", scale=-0.3, offset=0.7),
-    LAYER_TYPES["ZeroPadding2D"](name="y", padding=((1, 0), (0, 2))),
-    LAYER_TYPES["Conv2D"](name="y", filters=3, kernel_size=(3, 2), stride=2, padding="same", activation="relu6"),
-    LAYER_TYPES["Conv2D"](name="y", filters=3, kernel_size=(1, 1), activation="hard_swish"),
-    LAYER_TYPES["DepthwiseConv2D"](
-        name="y", kernel_size=(3, 3), padding="same", depth_multiplier=2, activation="sigmoid"
-    ),
-    LAYER_TYPES["BatchNormalization"](name="y"),
-    LAYER_TYPES["BatchNormalization"](name="y", scale=False, center=False, epsilon=1e-5),
-    LAYER_TYPES["GlobalAveragePooling2D"](name="y"),
-    LAYER_TYPES["GlobalMaxPooling2D"](name="y"),
-    LAYER_TYPES["AveragePooling2D"](name="y", kernel_size=(2, 3), stride=2, padding="same"),
-    LAYER_TYPES["MaxPooling2D"](name="y", kernel_size=(2, 2), padding="same"),
+    Rescaling(name="y", scale=-0.3, offset=0.7),
+    ZeroPadding2D(name="y", padding=((1, 0), (0, 2))),
+    Conv2D(name="y", filters=3, kernel_size=(3, 2), stride=2, padding="same", activation="relu6"),
+    Conv2D(name="y", filters=3, kernel_size=(1, 1), activation="hard_swish"),
+    DepthwiseConv2D(name="y", kernel_size=(3, 3), padding="same", depth_multiplier=2, activation="sigmoid"),
+    BatchNormalization(name="y"),
+    BatchNormalization(name="y", scale=False, center=False, epsilon=1e-5),
+    GlobalAveragePooling2D(name="y"),
+    GlobalMaxPooling2D(name="y"),
+    AveragePooling2D(name="y", kernel_size=(2, 3), stride=2, padding="same"),
+    MaxPooling2D(name="y", kernel_size=(2, 2), padding="same"),
     Dense(name="y", units=4, activation="softmax"),
-    LAYER_TYPES["Add"](name="y"),
-    LAYER_TYPES["Multiply"](name="y"),
-    LAYER_TYPES["Concatenate"](name="y"),
-    LAYER_TYPES["Reshape"](name="y", target_shape=(-1,)),
+    Add(name="y"),
+    Multiply(name="y"),
+    Concatenate(name="y"),
+    Reshape(name="y", target_shape=(-1,)),
     Flatten(name="y"),
-    LAYER_TYPES["Dropout"](name="y"),
+    Dropout(name="y"),
 ]
 
 
@@ -108,7 +136,9 @@ def test_every_layer_type_has_a_bound() -> None:
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: f"{layer.type} {getattr(layer, 'activation', '')}".strip())
 @given(st.integers(1, 2), SEEDS, SIZES, st.sampled_from([np.float32, np.float64]))
-def test_no_error_in_the_input_takes_a_layer_out_of_its_bound(layer: Layer, N: int, seed, size: float, dtype) -> None:
+def test_no_error_in_the_input_takes_a_layer_out_of_its_bound(
+    layer: Layer, N: int, seed: int, size: float, dtype: Any
+) -> None:
     inputs = 3 if layer.arity is None else 1
     computed, exact, bound = both_ways(layer, (N, 3, 4, 5), inputs, seed, size, dtype)
     assert_within(bound, computed, exact, layer.type)
@@ -127,7 +157,7 @@ def test_the_bound_of_an_activation_is_what_the_steepest_error_does_to_it(name: 
 @pytest.mark.parametrize("graph", [mobilenet_v1(0.25, 32, classes=5), mobilenet_v3_small(resolution=33, classes=5)])
 def test_a_network_in_float32_stays_within_its_bounds(graph: Graph) -> None:
     params, x = random_params(graph, 1), random_images(graph, 2)
-    outputs = list(rounding.network_bounds(graph, params, x))
+    outputs = list(network_bounds(graph, params, x))
     assert [name for name, _, _ in outputs] == [layer.name for layer in graph.layers]
     for (name, y), (_, exact, bound) in zip(graph.run(params, x), outputs, strict=True):
         assert_within(bound, y, exact, name)
@@ -138,9 +168,7 @@ def test_the_bound_of_the_first_layers_is_sharp_and_grows_from_layer_to_layer() 
     graph = mobilenet_v1(0.25, 64)
     params, x = random_params(graph, 1), random_images(graph, 2)
     share, worst = {}, {}
-    for (name, y), (_, exact, bound) in zip(
-        graph.run(params, x), rounding.network_bounds(graph, params, x), strict=True
-    ):
+    for (name, y), (_, exact, bound) in zip(graph.run(params, x), network_bounds(graph, params, x), strict=True):
         share[name] = np.abs(y - exact).max() / max(bound.max(), 1e-300)
         worst[name] = bound.max()
     assert share["conv1"] > 0.02
@@ -152,4 +180,4 @@ def test_a_layer_without_a_known_bound_is_named() -> None:
         pass
 
     with pytest.raises(NotImplementedError, match="odd: no error bound is known for Strange"):
-        rounding.layer_bound(Strange(name="odd"), {}, np.zeros((1, 2)))
+        Strange(name="odd").error_bound({}, np.zeros((1, 2)))
