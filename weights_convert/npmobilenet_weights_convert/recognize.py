@@ -128,9 +128,7 @@ def _sizes(arch: str, full: Graph, include_top: bool, pairs: Pairs) -> Iterator[
         yield "depth_multiplier", depthwise[3] if len(depthwise) == 4 else 1
 
 
-def _alpha(
-    arch: str, arguments: Mapping[str, Any], full: Graph, pairs: Pairs
-) -> tuple[float, Mapping[str, Shape]]:
+def _alpha(arch: str, arguments: Mapping[str, Any], full: Graph, pairs: Pairs) -> tuple[float, Mapping[str, Shape]]:
     """The width multiplier under which most arrays have their shapes, of several the published one; and the shapes.
 
     The channel counts of the arrays leave a handful of candidates, and only these are built.
