@@ -83,21 +83,11 @@ def mobilenet_v1(
     net.activation("relu6", "conv1_relu")
     rows = V1[: V1_REPEATED.start] + V1[V1_REPEATED.stop :] if shallow else V1
     for block, row in enumerate(rows, start=1):
-        padding: Padding = "same"
-        if row.stride == 2:  # Keras pads at the end only, whatever the size, which equals SAME on even sizes
-            net.zero_pad(f"conv_pad_{block}", ((0, 1), (0, 1)))
-            padding = "valid"
+        c_out = int(row.c_out * alpha)
         if full_convolution:
-            net.conv(f"conv_{block}", int(row.c_out * alpha), K=3, stride=row.stride, padding=padding)
-            net.bn(f"conv_{block}_bn")
-            net.activation("relu6", f"conv_{block}_relu")
-            continue
-        net.depthwise(f"conv_dw_{block}", K=3, stride=row.stride, padding=padding, depth_multiplier=depth_multiplier)
-        net.bn(f"conv_dw_{block}_bn")
-        net.activation("relu6", f"conv_dw_{block}_relu")
-        net.conv(f"conv_pw_{block}", int(row.c_out * alpha), K=1)
-        net.bn(f"conv_pw_{block}_bn")
-        net.activation("relu6", f"conv_pw_{block}_relu")
+            _full_block(net, block, c_out, row.stride)
+        else:
+            _separable_block(net, block, c_out, row.stride, depth_multiplier)
     if not include_top:
         return net.pooled(pooling)
     net.global_pool(keepdims=True)
@@ -106,3 +96,27 @@ def mobilenet_v1(
     net.add(Reshape, "reshape_2", target_shape=(classes,))
     net.activation(classifier_activation or "linear", "predictions")
     return net.graph()
+
+
+def _separable_block(net: Builder, block: int, c_out: int, stride: int, depth_multiplier: int) -> None:
+    padding = _pad(net, block, stride)
+    net.depthwise(f"conv_dw_{block}", K=3, stride=stride, padding=padding, depth_multiplier=depth_multiplier)
+    net.bn(f"conv_dw_{block}_bn")
+    net.activation("relu6", f"conv_dw_{block}_relu")
+    net.conv(f"conv_pw_{block}", c_out, K=1)
+    net.bn(f"conv_pw_{block}_bn")
+    net.activation("relu6", f"conv_pw_{block}_relu")
+
+
+def _full_block(net: Builder, block: int, c_out: int, stride: int) -> None:
+    net.conv(f"conv_{block}", c_out, K=3, stride=stride, padding=_pad(net, block, stride))
+    net.bn(f"conv_{block}_bn")
+    net.activation("relu6", f"conv_{block}_relu")
+
+
+def _pad(net: Builder, block: int, stride: int) -> Padding:
+    """Padding of the convolution that follows; Keras pads at the end only, which equals SAME on even sizes."""
+    if stride == 1:
+        return "same"
+    net.zero_pad(f"conv_pad_{block}", ((0, 1), (0, 1)))
+    return "valid"
