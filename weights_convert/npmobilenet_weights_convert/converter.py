@@ -13,7 +13,7 @@ from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.errors import NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
-from npmobilenet.models.preprocessing import RAW, SYMMETRIC, Scaling, choose_scaling
+from npmobilenet.models.preprocessing import PLAUSIBLE, RAW, SYMMETRIC, UNIT, Scaling, choose_scaling
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import BatchNormalization, GlobalMaxPooling2D
 from npmobilenet.reference.normalization import rescale
@@ -111,7 +111,12 @@ def read_model(
         if scaling is None:
             scaling = choose_scaling(network.graph)
             if scaling == SYMMETRIC and not network.known:
-                notes.append("the file does not say how pixels are scaled; [-1, 1] is assumed")
+                notes.append("the file does not specify how pixels are scaled; [-1, 1] is assumed")
+            elif scaling == UNIT:
+                notes.append(
+                    f"the network's Rescaling would map pixels in 0..255 beyond [-{PLAUSIBLE:g}, {PLAUSIBLE:g}]; "
+                    "input in 0..1 is assumed"
+                )
         origin = {
             "file": path.name,
             "sha256": contents.sha256,

@@ -152,6 +152,7 @@ def _indices(layer: StoredLayer, place: Place) -> Iterator[tuple[str | None, int
 def _pair_by_name(layers: Sequence[StoredLayer], places: Sequence[Place], rename: Callable[[str], str]) -> Pairs:
     """Layers and places of one name, which some files do not have in full."""
     known = {place.name for place in places}
+    nested = [name for name in known if "/" in name]
 
     def name(layer: StoredLayer) -> str:
         full, group = rename(layer.name), rename(layer.group)
@@ -159,7 +160,7 @@ def _pair_by_name(layers: Sequence[StoredLayer], places: Sequence[Place], rename
             return full if full in known else group
         # a model inside a model inside a model: Keras 2 leaves out the one in the middle
         inside = layer.name.removeprefix(f"{layer.group}/")
-        ends = [name for name in known if name.startswith(f"{layer.group}/") and name.endswith(f"/{inside}")]
+        ends = [name for name in nested if name.startswith(f"{layer.group}/") and name.endswith(f"/{inside}")]
         return min(ends, key=len, default=full)
 
     return _pair(layers, places, name, lambda place: place.name)

@@ -24,6 +24,7 @@ DEFAULT_RESOLUTION = 224
 RESOLUTIONS = (96, 128, 160, 192, 224)  # of the published files
 PUBLISHED_ALPHAS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 ALPHAS = (*PUBLISHED_ALPHAS, *(percent / 100 for percent in range(5, 201) if percent / 100 not in PUBLISHED_ALPHAS))
+CANDIDATES = 8  # alphas that are built: so few share the channel counts of their widest layers
 IMAGENET_CLASSES = 1000
 
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = tuple(
@@ -134,20 +135,19 @@ def _alpha(arch: str, arguments: Mapping[str, Any], full: Graph, pairs: Pairs) -
     The channel counts of the arrays leave a handful of candidates, and only these are built.
     """
     stored = {name: array.shape for name, array in assignment(pairs)}
-    best: tuple[int, float, Mapping[str, Shape]] | None = None
+    tried: dict[float, tuple[int, Mapping[str, Shape]]] = {}
     for alpha in _likely_alphas(full, stored):
         shapes = _shapes(arch, {**arguments, "alpha": alpha})
         misfits = sum(shape != shapes.get(name) for name, shape in stored.items())
-        if best is None or misfits < best[0]:
-            best = misfits, alpha, shapes
         if misfits == 0:
-            break
-    assert best is not None  # ALPHAS is not empty
-    return best[1:]
+            return alpha, shapes
+        tried[alpha] = misfits, shapes
+    best = min(tried, key=lambda alpha: (tried[alpha][0], ALPHAS.index(alpha)))
+    return best, tried[best][1]
 
 
 def _likely_alphas(full: Graph, stored: Mapping[str, Shape]) -> list[float]:
-    """The alphas under which most arrays have their channel counts, in the order of `ALPHAS`; nothing is built.
+    """The `CANDIDATES` alphas under which most arrays have their channel counts, the likeliest first; nothing is built.
 
     Args:
         full: the network at alpha 1.
@@ -161,8 +161,7 @@ def _likely_alphas(full: Graph, stored: Mapping[str, Shape]) -> list[float]:
     agreeing = {
         alpha: sum(n for (c, actual), n in widths.items() if actual in _scaled_widths(c, alpha)) for alpha in ALPHAS
     }
-    most = max(agreeing.values())
-    return [alpha for alpha in ALPHAS if agreeing[alpha] == most]
+    return sorted(ALPHAS, key=lambda alpha: -agreeing[alpha])[:CANDIDATES]
 
 
 def _scaled_widths(channels: int, alpha: float) -> tuple[int, ...]:
