@@ -15,7 +15,7 @@ from npmobilenet.errors import KernelError
 from npmobilenet.models.model import Model, made_up_pixels
 
 if TYPE_CHECKING:
-    from npmobilenet.compiler.engine import Plan
+    from npmobilenet.compiler.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def check_engine(model: Model) -> EngineCheck:
         KernelError: there are no compiled kernels for this CPU, and none can be made.
     """
     try:
-        from npmobilenet.compiler.engine import Plan
+        from npmobilenet.compiler.plan import compile_graph
 
-        plan = Plan(model.graph, model.params)
+        plan = compile_graph(model.graph, model.params)
     except ImportError as error:
         raise KernelError(f"no compiled kernels: {error}") from error
     return check_plan(model, plan)
@@ -87,4 +87,4 @@ def check_plan(model: Model, plan: "Plan") -> EngineCheck:
     if output not in ratios:  # a view of another value, or the image itself
         judge(output, plan.run(x))
     differing = tuple(name for name, ratio in ratios.items() if not ratio <= 1)
-    return EngineCheck(plan.lanes.width, len(ratios), differing, max(ratios.values(), default=0.0))
+    return EngineCheck(plan.target.width, len(ratios), differing, max(ratios.values(), default=0.0))

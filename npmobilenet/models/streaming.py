@@ -129,7 +129,7 @@ def _number_of_threads(asked: int | None) -> int:
     if asked is not None:
         return min(asked, cores)
     try:
-        from npmobilenet.compiler.engine import default_threads
+        from npmobilenet.compiler.thread_count import default_threads
     except ImportError:
         return cores
     return min(default_threads(), cores)

@@ -19,8 +19,8 @@ from npmobilenet.bench import measure, runtimes
 from npmobilenet.bench.random_weights import expected, pictures, random_model
 from npmobilenet.bench.runtimes import PEERS, Peer
 from npmobilenet.bench.turns import workers
-from npmobilenet.compiler.engine import Plan
 from npmobilenet.compiler.passes import fuse
+from npmobilenet.compiler.plan import compile_graph
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.hub.load import load
 from npmobilenet.models.model import Model
@@ -169,11 +169,11 @@ def test_steps_are_those_of_the_plan_and_their_multiply_adds_those_of_the_graph(
     arguments = ("mobilenet_v1", "--alpha", 0.25, "--resolution", 128, "--steps", *QUICK)
     answer = document(run(*arguments, "--json"))
     graph = mobilenet_v1(alpha=0.25, resolution=128)
-    plan = Plan(graph, random_model(graph).params)
+    plan = compile_graph(graph, random_model(graph).params)
     steps = answer["steps"]
-    assert [step["layers"] for step in steps] == [[name for op in s.ops for name in op.layers] for s in plan.steps]
+    assert [step["layers"] for step in steps] == [step.layers for step in plan.steps]
     assert sum(step["macs"] for step in steps) == graph.macs
-    folded = sum(op.kernel.size + op.bias.size for op in plan.ops if op.kernel is not None)
+    folded = sum(op.weight_count for op in plan.ops)
     assert sum(step["weight_bytes"] for step in steps) == 4 * folded
     first = steps[0]  # from the image to 64 x 64 x 16, by way of the depthwise layer
     assert first["map_bytes"] == 4 * (128 * 128 * 3 + 64 * 64 * 16)
@@ -196,7 +196,7 @@ def test_steps_are_printed_with_the_layers_that_they_cover() -> None:
     assert lines[0] == "mobilenet_v2: 1 thread, 1 round"
     assert lines[2].endswith("Conv1 ... expanded_conv_project_BN")
     graph = mobilenet_v2(alpha=0.35, resolution=96)
-    last = len(Plan(graph, random_model(graph).params).steps) - 1  # the softmax, which has no layer to itself
+    last = len(compile_graph(graph, random_model(graph).params).steps) - 1  # the softmax, which has no layer to itself
     assert [line.split()[0] for line in lines if line.endswith("predictions")] == [str(last - 1), str(last)]
     assert any(line.startswith("FMA peak: ") for line in lines)
 
@@ -204,7 +204,7 @@ def test_steps_are_printed_with_the_layers_that_they_cover() -> None:
 @pytest.mark.parametrize("threads", sorted({1, min(2, available_cores())}))
 def test_a_plan_times_each_of_its_steps_by_a_call(threads: int) -> None:
     model = load("digits")
-    plan = Plan(model.graph, model.params)
+    plan = compile_graph(model.graph, model.params)
     x = pictures(model, 1)
     right = plan.run(x, threads)
     seconds, call = plan.time_steps(x, threads)

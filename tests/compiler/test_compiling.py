@@ -17,7 +17,7 @@ from filelock import FileLock
 from npmobilenet_kernels import building, kept, native
 
 from npmobilenet import KernelError, Model, NpMobileNetError, load
-from npmobilenet.compiler.engine import Plan
+from npmobilenet.compiler.plan import compile_graph
 from tests.helpers.real_files import ROOT
 
 SEVEN = ROOT / "examples" / "digits" / "7.png"
@@ -56,7 +56,7 @@ def kernels(folder: Path) -> set[str]:
 def needed() -> set[str]:
     """Symbols that the digits need."""
     digits = load("digits")
-    return {building.ENTRY, *Plan(digits.graph, digits.params, compiled=False)._table.symbols}
+    return {building.ENTRY, *compile_graph(digits.graph, digits.params).table.symbols}
 
 
 @pytest.fixture(scope="module")

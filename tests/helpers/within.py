@@ -1,9 +1,10 @@
 """The one comparison of floating-point results: within a derived bound, NaN for NaN and infinity for infinity."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def assert_within(bound, computed, exact, what=""):
+def assert_within(bound: ArrayLike, computed: ArrayLike, exact: ArrayLike, what: str = "") -> None:
     """|computed - exact| <= bound at every place where `exact` is finite; elsewhere the same NaN or infinity."""
     computed, exact = np.asarray(computed), np.asarray(exact)
     assert computed.shape == exact.shape, f"{what}: shape {computed.shape}, expected {exact.shape}"

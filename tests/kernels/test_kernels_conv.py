@@ -13,9 +13,11 @@ from npmobilenet_kernels.layout import from_blocks, to_blocks
 from npmobilenet_kernels.steps import Kind
 from npmobilenet_kernels.tiles import simple_name
 
-from npmobilenet.compiler import encoding, engine
-from npmobilenet.compiler.engine import Plan
-from npmobilenet.compiler.passes import FUSED_ACTIVATIONS
+from npmobilenet.compiler import arena
+from npmobilenet.compiler.blocking import Blocking
+from npmobilenet.compiler.ir import FUSED_ACTIVATIONS
+from npmobilenet.compiler.plan import compile_graph
+from npmobilenet.compiler.step_types import KernelStep
 from npmobilenet.reference import ops, rounding
 from npmobilenet.reference.graph import ACTIVATIONS, Add, Conv2D, DepthwiseConv2D, Graph, Input, Rescaling
 from tests.helpers.strategies import SEEDS
@@ -60,12 +62,13 @@ def test_an_image_becomes_scaled_blocks_of_channels(width, count, channels, seed
     y.assert_margins_untouched()
 
 
-def run_guarded(
-    graph, params, x, width, threads=1, sizes=(encoding.CACHE, encoding.CONV_PIXELS, encoding.GROUP_PANELS)
-):
+BLOCKING = Blocking()
+
+
+def run_guarded(graph, params, x, width, threads=1, blocking=BLOCKING):
     """The output of a plan whose activations and scratch lie between margins of NaN, and the kinds of its steps.
 
-    sizes: those that decide how a convolution is cut into units and rounds.
+    blocking: decides how a convolution is cut into units and rounds.
     """
     rooms = []
 
@@ -75,16 +78,14 @@ def run_guarded(
         rooms.append((room, begin, size // 4))
         return room[begin : begin + size // 4]
 
+    plan = compile_graph(graph, params, lanes(width), blocking)
     with pytest.MonkeyPatch.context() as patch:
-        for name, size in zip(("CACHE", "CONV_PIXELS", "GROUP_PANELS"), sizes, strict=True):
-            patch.setattr(encoding, name, size)
-        plan = Plan(graph, params, width=width)
-        patch.setattr(engine, "aligned_floats", guarded)
+        patch.setattr(arena, "aligned_floats", guarded)
         y = plan.run(x, threads=threads)
     for room, begin, count in rooms:
         assert np.isnan(room[:begin]).all(), "written before the memory"
         assert np.isnan(room[begin + count :]).all(), "written behind the memory"
-    return y, [step.kind for step in plan.steps]
+    return y, [step.kind if isinstance(step, KernelStep) else None for step in plan.steps]
 
 
 @st.composite
@@ -117,16 +118,21 @@ def integers(rng, *shape):
     return rng.integers(-8, 9, shape).astype(np.float32)
 
 
-CUTS = st.tuples(st.sampled_from([1, 5000, encoding.CACHE]), st.integers(1, 200), st.integers(1, 4))
+CUTS = st.builds(
+    Blocking,
+    cache=st.sampled_from([1, 5000, BLOCKING.cache]),
+    conv_pixels=st.integers(1, 200),
+    group_panels=st.integers(1, 4),
+)
 
 
 @given(convolutions(), WIDTHS, CUTS, SEEDS)
-def test_any_convolution_equals_the_exact_one_within_its_rounding(case, width, sizes, seed):
+def test_any_convolution_equals_the_exact_one_within_its_rounding(case, width, blocking, seed):
     graph = one_layer(case)
     params, x = drawn(graph, seed)
     layer = graph.layers[-1]
 
-    y, kinds = run_guarded(graph, params, x, width, sizes=sizes)
+    y, kinds = run_guarded(graph, params, x, width, blocking=blocking)
 
     assert None not in kinds
     x, w, b = (array.astype(np.float64) for array in (x, *params.values()))
@@ -137,7 +143,7 @@ def test_any_convolution_equals_the_exact_one_within_its_rounding(case, width, s
 
 
 @given(convolutions(), WIDTHS, st.integers(1, 4), CUTS, SEEDS)
-def test_any_convolution_equals_its_plain_loop_on_small_integers_to_the_bit(case, width, threads, sizes, seed):
+def test_any_convolution_equals_its_plain_loop_on_small_integers_to_the_bit(case, width, threads, blocking, seed):
     layer, shape = case
     graph = one_layer((Conv2D(**(vars(layer) | {"activation": "linear"})), shape))
     params, x = drawn(graph, seed, integers)
@@ -146,19 +152,19 @@ def test_any_convolution_equals_its_plain_loop_on_small_integers_to_the_bit(case
     padded = np.pad(x[0], (*layer.zeros(shape), (0, 0)))
     plain.conv_accumulate(padded, params["conv/kernel"], layer.stride, expected)
 
-    y, _ = run_guarded(graph, params, x, width, threads, sizes)
+    y, _ = run_guarded(graph, params, x, width, threads, blocking)
 
     np.testing.assert_array_equal(y[0], expected)
 
 
 @given(convolutions(), WIDTHS, CUTS, SEEDS)
-def test_nan_and_infinity_reach_exactly_the_outputs_whose_window_holds_them(case, width, sizes, seed):
+def test_nan_and_infinity_reach_exactly_the_outputs_whose_window_holds_them(case, width, blocking, seed):
     graph = one_layer(case)
     rng = np.random.default_rng(seed)
     params, x = drawn(graph, seed)
     x[(0, *map(rng.integers, x.shape[1:]))] = rng.choice(STRANGE[:3])
 
-    y, _ = run_guarded(graph, params, x, width, sizes=sizes)
+    y, _ = run_guarded(graph, params, x, width, blocking=blocking)
 
     layer = graph.layers[-1]
     with np.errstate(invalid="ignore"):
@@ -168,7 +174,7 @@ def test_nan_and_infinity_reach_exactly_the_outputs_whose_window_holds_them(case
 
 
 @given(convolutions(), WIDTHS, CUTS, SEEDS)
-def test_rescaling_and_residual_go_with_any_convolution(case, width, sizes, seed):
+def test_rescaling_and_residual_go_with_any_convolution(case, width, blocking, seed):
     layer, shape = case
     first = Conv2D(name="first", inputs=("scaled",), filters=5, kernel_size=(3, 3), padding="same")
     other = Conv2D(**(vars(layer) | {"name": "other", "inputs": ("first",)}))
@@ -182,7 +188,7 @@ def test_rescaling_and_residual_go_with_any_convolution(case, width, sizes, seed
     outputs = list(rounding.network_bounds(graph, exact, x))
     _, expected, bound = outputs[-1]
 
-    y, kinds = run_guarded(graph, params, x, width, sizes=sizes)
+    y, kinds = run_guarded(graph, params, x, width, blocking=blocking)
 
     one_kernel = layer.kernel_size == (1, 1) and layer.stride == 1 and layer.zeros((9, 9)) == ((0, 0), (0, 0))
     assert Kind.ADD not in kinds
