@@ -1,24 +1,26 @@
-"""Our engine against ONNX Runtime, LiteRT and OpenVINO on five networks: the table of the README.
+"""The engine compared with ONNX Runtime, LiteRT and OpenVINO on five networks: the table of the README.
 
     python benchmarks/engines.py [--threads 1] [--batch 1] [--rounds 7] [--networks v1,v2,...] [--engines litert,...]
 
-`npmobilenet bench` for each network, random weights, printed as the Markdown table that the README holds: least
-milliseconds for one image, or images a second for a larger batch; our least over that of the best other; and the share
-of the FMA peak that ours reaches. Needs the `bench` extra.
+`npmobilenet bench` for each network with random weights, printed as the Markdown table of the README: minimum time per
+image in milliseconds, or throughput in images/s for a larger batch; the ratio of npmobilenet's minimum to that of the
+fastest other runtime; and npmobilenet's share of the FMA peak. Requires the `bench` extra.
 """
 
 import argparse
+from collections.abc import Callable
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
-from npmobilenet.bench.measure import Comparison, Timing, compare_engines
+from npmobilenet.bench.measure import EngineComparison, Timing, compare_engines
 from npmobilenet.bench.random_weights import random_model
-from npmobilenet.bench.runtimes import chosen_peers
+from npmobilenet.bench.runtimes import select_runtimes
+from npmobilenet.reference.graph import Graph
 
-NETWORKS = {
-    "v1": ("V1 1.0/224", lambda: mobilenet_v1()),
-    "v2": ("V2 1.0/224", lambda: mobilenet_v2()),
-    "v3-large": ("V3-Large 224", lambda: mobilenet_v3_large()),
-    "v3-small": ("V3-Small 224", lambda: mobilenet_v3_small()),
+NETWORKS: dict[str, tuple[str, Callable[[], Graph]]] = {
+    "v1": ("V1 1.0/224", mobilenet_v1),
+    "v2": ("V2 1.0/224", mobilenet_v2),
+    "v3-large": ("V3-Large 224", mobilenet_v3_large),
+    "v3-small": ("V3-Small 224", mobilenet_v3_small),
     "v1-0.25-128": ("V1 0.25/128", lambda: mobilenet_v1(alpha=0.25, resolution=128)),
 }
 
@@ -30,30 +32,30 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--networks", default=",".join(NETWORKS))
-    parser.add_argument("--engines", help="those to measure against; default: all that are installed")
+    parser.add_argument("--engines", help="runtimes to compare with (default: all installed)")
     options = parser.parse_args()
 
-    peers = chosen_peers(options.engines)
-    names = ["npmobilenet", *(peer.name for peer in peers)]
+    runtimes = select_runtimes(options.engines)
+    names = ["npmobilenet", *(runtime.name for runtime in runtimes)]
     first = "network" if options.batch == 1 else f"network, {options.batch} images"
-    print(f"| {first} | threads | {' | '.join(names)} | ours / best other | ours, % of FMA peak |")
+    print(f"| {first} | threads | {' | '.join(names)} | npmobilenet / best other | npmobilenet, % of FMA peak |")
     print(f"|---|{'---:|' * (len(names) + 3)}")
     for network in options.networks.split(","):
         title, graph = NETWORKS[network]
         model = random_model(graph())
-        compared = compare_engines(model, peers, threads=options.threads, batch=options.batch, rounds=options.rounds)
+        compared = compare_engines(model, runtimes, threads=options.threads, batch=options.batch, rounds=options.rounds)
         timings = (_cell(timing, options.batch) for timing in compared.timings)
         cells = [title, str(options.threads), *timings, *_shares(compared)]
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def _cell(timing: Timing, batch: int) -> str:
-    if timing.least is None:
+    if timing.minimum is None:
         return timing.problem
-    return f"{1e3 * timing.least:.2f}" if batch == 1 else f"{batch / timing.least:.0f}"
+    return f"{1e3 * timing.minimum:.2f}" if batch == 1 else f"{batch / timing.minimum:.0f}"
 
 
-def _shares(compared: Comparison) -> tuple[str, str]:
+def _shares(compared: EngineComparison) -> tuple[str, str]:
     share = compared.share_of_peak(compared.timings[0])
     ratio = "" if compared.ratio is None else f"{compared.ratio:.2f}"
     return ratio, "" if share is None else f"{100 * share:.0f}"

@@ -1,11 +1,11 @@
-"""`npmobilenet classify FOLDER` against a dozen lines of ONNX Runtime and Pillow with two worker threads: V2 1.0/224.
+"""`npmobilenet classify FOLDER` compared with a short script of ONNX Runtime and Pillow, two threads: V2 1.0/224.
 
     python benchmarks/folder.py [--rounds 3] [--small 1000] [--large 20]
 
-Both classify generated photographs, 500 x 375 pixels and 12 megapixels, decoded and resized alike. Their answers are
-compared first; then whole processes take turns, and each one's least time is printed, with the CPU time of that turn.
-`--draft`, which the script has not, is another resize and so is no part of the comparison. Needs the `bench` extra and
-Unix.
+Both classify generated photos, 500 x 375 pixels and 12 megapixels, decoded and resized alike. Their predictions are
+compared first; then runs of whole processes are interleaved, and the minimum time of each is printed with the CPU time
+of that run. `--draft`, which the script lacks, is another resize and so not part of the comparison. Requires the
+`bench` extra and Unix.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -28,8 +29,8 @@ from npmobilenet.compiler.compilation import compile_kernels
 from npmobilenet.compiler.passes import fuse
 
 THREADS = "2"
-BASES = 8  # different photographs of each size; the others are these, shifted
-TOLERANCE = 1e-4  # of probabilities, relative: two engines round differently
+BASES = 8  # different photos of each size; the others are shifted copies
+TOLERANCE = 1e-4  # relative, of probabilities: the two engines round differently
 
 SCRIPT = """
 import json, os, sys
@@ -52,8 +53,8 @@ print(json.dumps([[[int(k), float(row[k])] for k in np.argsort(-row)[:5]] for ro
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One process: seconds from its start to its end, CPU seconds, what it printed."""
+class ProcessRun:
+    """One run of a process: elapsed seconds, CPU seconds, and its output."""
 
     wall: float
     cpu: float
@@ -64,8 +65,8 @@ def main() -> None:
     """Generate, compare, time, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--small", type=int, default=1000, help="photographs of 500 x 375")
-    parser.add_argument("--large", type=int, default=20, help="photographs of 4000 x 3000")
+    parser.add_argument("--small", type=int, default=1000, help="photos of 500 x 375")
+    parser.add_argument("--large", type=int, default=20, help="photos of 4000 x 3000")
     options = parser.parse_args()
 
     compile_kernels()
@@ -77,38 +78,48 @@ def main() -> None:
         model.save(network)
         write_onnx(fuse(model.graph, model.params), 1, onnx)
         for count, width, height in ((options.small, 500, 375), (options.large, 4000, 3000)):
-            photographs = Path(folder) / f"{width} x {height}"
-            write_photographs(photographs, count, width, height)
-            compare(network, onnx, photographs, options.rounds)
+            photos = Path(folder) / f"{width} x {height}"
+            write_photos(photos, count, width, height)
+            compare(network, onnx, photos, options.rounds)
 
 
-def compare(network: Path, onnx: Path, photographs: Path, rounds: int) -> None:
-    """Print a line for each program, after their answers were found to agree."""
-    ours = ["-m", "npmobilenet", "classify", photographs, "--model", network, "--threads", THREADS, "--json"]
-    programs = {
-        "npmobilenet": ours,
-        "ONNX Runtime + Pillow": ["-c", SCRIPT, onnx, photographs],
-        "npmobilenet --draft": [*ours, "--draft"],
+def compare(network: Path, onnx: Path, photos: Path, rounds: int) -> None:
+    """Check that the predictions agree, then print one line per program."""
+    own: list[str | Path] = [
+        "-m",
+        "npmobilenet",
+        "classify",
+        photos,
+        "--model",
+        network,
+        "--threads",
+        THREADS,
+        "--json",
+    ]
+    programs: dict[str, list[str | Path]] = {
+        "npmobilenet": own,
+        "ONNX Runtime + Pillow": ["-c", SCRIPT, onnx, photos],
+        "npmobilenet --draft": [*own, "--draft"],
     }
     first, second, _ = (run(command).output for command in programs.values())
-    check_answers(json.loads(first), json.loads(second))
-    best: dict[str, Turn] = {}
+    check_predictions(json.loads(first), json.loads(second))
+    best: dict[str, ProcessRun] = {}
     for _ in range(rounds):
         for name, command in programs.items():
-            turn = run(command)
-            if name not in best or turn.wall < best[name].wall:
-                best[name] = turn
-    count = len(list(photographs.iterdir()))
-    print(f"{count:,} photographs of {photographs.name}: the answers agree")
-    for name, turn in best.items():
-        rate = f"{count / turn.wall:7.1f} images/s  {turn.wall:6.2f} s  {turn.cpu:6.2f} s of CPU"
+            process = run(command)
+            if name not in best or process.wall < best[name].wall:
+                best[name] = process
+    count = len(list(photos.iterdir()))
+    print(f"{count:,} photos of {photos.name}: the predictions agree")
+    for name, process in best.items():
+        rate = f"{count / process.wall:7.1f} images/s  {process.wall:6.2f} s  {process.cpu:6.2f} s of CPU"
         print(f"  {name:22} {rate}", flush=True)
     ratio = best["ONNX Runtime + Pillow"].wall / best["npmobilenet"].wall
-    print(f"  npmobilenet classifies {ratio:.2f} times as many images in a second as the script")
+    print(f"  npmobilenet has {ratio:.2f} times the throughput of the script")
 
 
-def run(command: list[str | Path]) -> Turn:
-    """Run Python with a command's arguments; the process's own figures are those that the system counts."""
+def run(command: list[str | Path]) -> ProcessRun:
+    """Run Python with the arguments of a command; CPU time is that of the operating system."""
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen([sys.executable, *map(str, command)], stdout=output)
@@ -118,19 +129,19 @@ def run(command: list[str | Path]) -> Turn:
         if process.returncode:
             raise SystemExit(f"{command[:3]} ended with exit code {process.returncode}")
         output.seek(0)
-        return Turn(wall, usage.ru_utime + usage.ru_stime, output.read())
+        return ProcessRun(wall, usage.ru_utime + usage.ru_stime, output.read())
 
 
-def check_answers(ours: list[dict[str, list[dict[str, str | float]]]], theirs: list[list[tuple[int, float]]]) -> None:
-    """End where a most probable class or one of the five probabilities is not the same but for rounding."""
-    for answer, other in zip(ours, theirs, strict=True):
+def check_predictions(own: list[dict[str, Any]], other: list[list[tuple[int, float]]]) -> None:
+    """Fail if a most probable class, or one of the five probabilities beyond rounding, differs."""
+    for answer, row in zip(own, other, strict=True):
         probabilities = [found["probability"] for found in answer["predictions"]]
-        np.testing.assert_allclose(probabilities, [probability for _, probability in other], rtol=TOLERANCE)
-        assert answer["predictions"][0]["label"] == str(other[0][0]), f"{answer} is not {other}"
+        np.testing.assert_allclose(probabilities, [float(probability) for _, probability in row], rtol=TOLERANCE)
+        assert answer["predictions"][0]["label"] == str(row[0][0]), f"{answer} differs from {row}"
 
 
-def write_photographs(folder: Path, count: int, width: int, height: int) -> None:
-    """Write JPEG files: noise of every scale, the coarse stronger than the fine, as in nature."""
+def write_photos(folder: Path, count: int, width: int, height: int) -> None:
+    """Write JPEG files of noise at every scale, coarse scales stronger than fine ones, as in nature."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     bases = [_noise(rng, width, height) for _ in range(min(count, BASES))]

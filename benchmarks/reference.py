@@ -1,9 +1,9 @@
-"""The NumPy reference against ONNX's own reference in NumPy: MobileNetV1 1.0/224, one image, one core.
+"""The NumPy reference compared with ONNX\'s own reference in NumPy: MobileNetV1 1.0/224, one image, one core.
 
     python benchmarks/reference.py [--rounds 5]
 
-Both compute the same network with the same weights (for ONNX with the batch normalisation folded away, which spares it
-27 layers). The outputs are compared first; then the two take turns. Needs the `bench` extra.
+Both compute the same network with the same weights; for ONNX batch normalization is folded, which saves it 27 layers.
+The outputs are compared first; then runs are interleaved. Requires the `bench` extra.
 """
 
 import os
@@ -13,6 +13,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # befo
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ from onnx.reference import ReferenceEvaluator
 
 from npmobilenet.architectures import mobilenet_v1
 from npmobilenet.bench.export_onnx import write_onnx
-from npmobilenet.bench.random_weights import pictures, random_model
+from npmobilenet.bench.random_weights import random_model, sample_images
 from npmobilenet.compiler.passes import fuse
+from npmobilenet.types import Array
 
 
 def main() -> None:
@@ -35,24 +37,24 @@ def main() -> None:
         path = Path(folder) / "v1.onnx"
         write_onnx(fuse(model.graph, model.params), 1, path)
         evaluator = ReferenceEvaluator(str(path))
-    x = pictures(model, 1)  # (1, 224, 224, 3)
+    x = sample_images(model, 1)  # (1, 224, 224, 3)
     nchw = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-    runs = {
+    runs: dict[str, Callable[[], Array]] = {
         "npmobilenet reference": lambda: model.forward(x, backend="reference"),
-        "onnx.reference": lambda: evaluator.run(None, {"x": nchw})[0],
+        "onnx.reference": lambda: np.asarray(next(iter(evaluator.run(None, {"x": nchw})))),
     }
-    ours, theirs = (run() for run in runs.values())
-    np.testing.assert_allclose(ours.ravel(), theirs.ravel(), rtol=1e-3, atol=1e-6)
+    own, other = (run() for run in runs.values())
+    np.testing.assert_allclose(own.ravel(), other.ravel(), rtol=1e-3, atol=1e-6)
 
-    least = dict.fromkeys(runs, float("inf"))
+    minima = dict.fromkeys(runs, float("inf"))
     for _ in range(rounds):
         for name, run in runs.items():
             start = time.perf_counter()
             run()
-            least[name] = min(least[name], time.perf_counter() - start)
-    for name, seconds in least.items():
+            minima[name] = min(minima[name], time.perf_counter() - start)
+    for name, seconds in minima.items():
         print(f"{name:24} {1e3 * seconds:8.1f} ms")
-    print(f"ratio {least['npmobilenet reference'] / least['onnx.reference']:.2f}")
+    print(f"ratio {minima['npmobilenet reference'] / minima['onnx.reference']:.2f}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
     model = nm.load("mobilenet_v2_1.0_224")
     model.classify("panda.jpg")
 
-Read `shapes`, `ops`, `graph`, `architectures` in this order; `model` puts weights to it.
+Where to start reading: `reference` (what every layer computes), `architectures` (the papers' tables), `models` (a graph
+with weights). docs/architecture.md is the floor plan.
 """
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
@@ -21,7 +22,8 @@ from npmobilenet.errors import (
 )
 from npmobilenet.hub.load import load
 from npmobilenet.models.labels import decode_predictions
-from npmobilenet.models.model import Model, Scaling
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import Scaling
 from npmobilenet.reference.graph import Graph
 
 __all__ = [

@@ -1,9 +1,21 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Files written atomically, and the folder of all caches."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Folder of downloads, converted models and compiled kernels, absolute; it may not exist yet.
+
+    NPMOBILENET_CACHE if set, else the operating system's cache folder for this user.
+    """
+    if named := os.environ.get("NPMOBILENET_CACHE"):
+        return Path(named).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("npmobilenet")).absolute()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from textwrap import indent
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -78,6 +78,30 @@ def progress_bar(items: Iterable[Item], total: int | None, label: str, unit: str
                 bar.update(task, advance=1, rate="" if speed is None else f"{speed:,.0f} {unit}/s")
     finally:
         _shown = None
+
+
+@contextmanager
+def byte_progress(label: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a progress bar for a transfer of bytes on standard error, if that is a terminal.
+
+    Yields:
+        A callback for (bytes so far, total bytes or None if unknown); a no-op if standard error is not a terminal.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn(label), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(label, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def print_note(text: str) -> None:
+    """Print a note for the user on standard error; standard output is for results."""
+    print(text, file=sys.stderr)
 
 
 @contextmanager

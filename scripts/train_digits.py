@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from npmobilenet.models.model import SYMMETRIC
-from npmobilenet.models.preprocessing import RESIZES
+from npmobilenet.models.preprocessing import RESIZES, SYMMETRIC
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 32  # pixels, what the network takes

@@ -23,7 +23,7 @@ class Lanes:
         width: W, floats in a vector.
         panel: vectors of output channels in a tile of the matrix product; 2, so that every pixel loaded is used twice.
         rows: pixels of the tiles, largest first; the last is 1.
-        narrow_rows: the same for the last panel of an odd number of vectors, which is one vector wide.
+        narrow_rows: the same for the last panel of an odd number of vectors, which is one vector wide, or half of one.
         stem_rows: pixels of the first convolution's tiles, for whole and for narrow panels.
         streams: vectors of a dense layer's output computed at once, each from its own stream of weights, largest first,
             so that many lines are on their way at once. The last is 1.
@@ -32,6 +32,10 @@ class Lanes:
             out of them.
         by_lane: whether a multiply-add can take one lane of a register for all: the values of a pixel are then loaded
             as vectors instead of one by one.
+        halves: whether half a vector is worth a tile of its own, for output channels that leave the other half empty:
+            some CPUs do a wide multiply-add in two halves, and in half the time if there is one.
+        unroll: values of k in a round of the product's sum, a divisor of `width`. Each round fetches a line of the next
+            panel, so that four tiles fetch it all.
     """
 
     width: int
@@ -44,6 +48,8 @@ class Lanes:
     cpu: str = "generic"
     features: str = ""
     by_lane: bool = False
+    halves: bool = False
+    unroll: int = 4
 
 
 UNUSED = "-bmi,-bmi2,-lzcnt,-movbe,-xsave"  # of x86-64-v3 and v4; a virtual machine may hide them
@@ -52,8 +58,9 @@ AVX512_NEEDS = frozenset({"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512c
 # 32 registers with AVX-512: 14 x 2 accumulators, 2 weights, 1 pixel. That is 16 loads for 28 multiply-adds, where 28 x
 # 1 has 29, and the CPU two of each in a cycle. 10 rows for 7 x 7, where five tiles of 10 waste one pixel.
 AVX512 = Lanes(
-    16, 2, (14, 13, 12, 10, 8, 4, 1), (28, 25, 16, 8, 1), (14, 16), (16, 8, 1), AVX512_NEEDS, "x86-64-v4", UNUSED
-)
+    16, 2, (14, 13, 12, 10, 8, 4, 1), (28, 25, 16, 8, 1), (14, 16), (8, 1), AVX512_NEEDS, "x86-64-v4", UNUSED,
+    halves=True, unroll=2,
+)  # fmt: skip
 # 16 registers: 6 x 2 accumulators, 2 weights, 1 pixel.
 AVX2 = Lanes(
     8, 2, (6, 5, 4, 2, 1), (10, 8, 4, 1), (6, 10), (8, 1), frozenset({"avx2", "fma", "f16c"}), "x86-64-v3", UNUSED

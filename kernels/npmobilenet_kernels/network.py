@@ -50,19 +50,20 @@ def weights_of(step, product, n):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def product_panel(step, product, n, pixels, a, segment, w, y, y_block, residual):  # type: ignore[no-untyped-def]
+def product_panel(step, product, n, pixels, a, segment, w, y, y_block, residual, done):  # type: ignore[no-untyped-def]
     """Panel n of output channels of a matrix product, over `pixels` pixels; the last tile overlaps the one before.
 
     a: address of the first pixel, `segment` bytes to the next segment of its values; w: weights of panel n;
-    y, residual: addresses of the whole output's first pixel, `y_block` bytes from block to block; residual may be 0.
+    y, residual: addresses of the whole output's first pixel, `y_block` bytes from block to block; residual may be 0;
+    done: tiles of the panel before these pixels.
     """
     vector = read(step, Field.VECTOR)
     before = n * read(step, Field.PANEL)  # vectors of output channels in the panels before
-    narrow = 0
-    if before + read(step, Field.PANEL) > read(step, product + Product.BLOCKS):
-        narrow = Product.NARROW_TILE - Product.TILE
-    tile = read(step, product + Product.TILE + narrow)
-    rows = read(step, product + Product.ROWS + narrow)
+    last = 0
+    if before + read(step, Field.PANEL) >= read(step, product + Product.BLOCKS):
+        last = Product.LAST_TILE - Product.TILE
+    tile = read(step, product + Product.TILE + last)
+    rows = read(step, product + Product.ROWS + last)
     pitch = read(step, product + Product.PITCH)
     segments = read(step, product + Product.SEGMENTS)
     length = read(step, product + Product.LENGTH)
@@ -72,21 +73,25 @@ def product_panel(step, product, n, pixels, a, segment, w, y, y_block, residual)
     y += before * y_block
     if residual != 0:
         residual += before * y_block
+    panel_bytes = read(step, product + Product.PANEL_BYTES)
     following = weights_of(step, product, n + 1)  # beyond the last panel lie the next step's weights
-    end = following + read(step, product + Product.PANEL_BYTES)
+    end = following + panel_bytes
+    following += done * read(step, product + Product.FETCHED) % panel_bytes
     first = 0
     while first < pixels:
         first = min(first, pixels - rows)
         here = first * vector
         beside = residual + here if residual != 0 else 0
         source = a + first * pitch
+        target = y + here
         invoke(
-            tile, (source, segment, segments, length, tail, w, bias, y + here, y_block, beside, activation, following)
+            tile,
+            (source, segment, segments, length, tail, w, bias, target, y_block, beside, activation, following, 0),
         )
         first += rows
         following += read(step, product + Product.FETCHED)
-        if following >= end:  # the first time round every other line, now those in between
-            following += LINE - read(step, product + Product.PANEL_BYTES)
+        if following >= end:
+            following -= panel_bytes
 
 
 @compiled
@@ -121,7 +126,7 @@ def stem_row(step, image, lines, row, y, y_block):  # type: ignore[no-untyped-de
     pixels = read(step, Field.SOURCE_WIDTH)
     for n in range(panels_of(step, Field.PRODUCER)):
         w = weights_of(step, Field.PRODUCER, n)
-        product_panel(step, Field.PRODUCER, n, pixels, lines, line, w, y, y_block, 0)
+        product_panel(step, Field.PRODUCER, n, pixels, lines, line, w, y, y_block, 0, 0)
 
 
 @compiled
@@ -149,7 +154,7 @@ def produce_row(step, arena, scratch, image, row, y, y_block):  # type: ignore[n
         return
     for n in range(panels_of(step, Field.PRODUCER)):
         w = weights_of(step, Field.PRODUCER, n)
-        product_panel(step, Field.PRODUCER, n, columns, source, segment, w, y, y_block, 0)
+        product_panel(step, Field.PRODUCER, n, columns, source, segment, w, y, y_block, 0, 0)
 
 
 @compiled
@@ -231,7 +236,7 @@ def strip(step, arena, scratch, begin, end, y, y_block):  # type: ignore[no-unty
     pixels = (end - begin) * read(step, Field.WIDTH)
     for n in range(panels):
         w = weights_of(step, Field.MATRIX, n)
-        product_panel(step, Field.MATRIX, n, pixels, filtered, filtered_block, w, y, y_block, beside)
+        product_panel(step, Field.MATRIX, n, pixels, filtered, filtered_block, w, y, y_block, beside, 0)
 
 
 @compiled
@@ -297,7 +302,7 @@ def depthwise_panels(step, arena, scratch, first, last):  # type: ignore[no-unty
             w = weights_of(step, Field.PRODUCER, n)
             block = in_pixels * vector
             whole = expanded - n * panel * block  # where the whole expanded map would begin
-            product_panel(step, Field.PRODUCER, n, in_pixels, source, source_block, w, whole, block, 0)
+            product_panel(step, Field.PRODUCER, n, in_pixels, source, source_block, w, whole, block, 0, 0)
             source, source_block = whole, block
         elif read(step, Field.PRODUCER_KIND) == Producer.REPEAT:
             block = in_pixels * vector
@@ -318,7 +323,7 @@ def depthwise_panels(step, arena, scratch, first, last):  # type: ignore[no-unty
 
 @compiled
 def pointwise_panels(step, arena, scratch, first, last):  # type: ignore[no-untyped-def]
-    """Units first ... last - 1 of a 1x1 convolution; a unit is a panel of output channels for a part of the pixels."""
+    """Units first ... last - 1 of a 1x1 convolution; a unit is a panel of output channels for some whole tiles."""
     vector = read(step, Field.VECTOR)
     panel = read(step, Field.PANEL)
     panels = panels_of(step, Field.MATRIX)
@@ -327,26 +332,34 @@ def pointwise_panels(step, arena, scratch, first, last):  # type: ignore[no-unty
     depth = read(step, Field.MATRIX + Product.SEGMENTS) * read(step, Field.MATRIX + Product.LENGTH)
     depth += read(step, Field.MATRIX + Product.TAIL)
     pixels = read(step, Field.HEIGHT) * read(step, Field.WIDTH)
+    rows = read(step, Field.MATRIX + Product.ROWS)
+    tiles = (pixels + rows - 1) // rows
     target_block = read(step, Field.TARGET_BLOCK)
     segment = read(step, Field.SOURCE_BLOCK)
+    scaled = -1  # panel whose weights are in scratch, times the gate
     gate = read(step, Field.GATE)
     residual = read(step, Field.RESIDUAL)
     average = read(step, Field.AVERAGE)
     for unit in range(first, last):
-        part = unit // panels
-        n = unit - part * panels
+        if read(step, Field.PARTS_FIRST) != 0:
+            part, n = unit % parts, unit // parts
+        else:
+            part, n = unit // panels, unit % panels
         vectors = min(panel, blocks - n * panel)
-        begin = part * pixels // parts
-        end = (part + 1) * pixels // parts
+        done = part * tiles // parts
+        begin = done * rows
+        end = min((part + 1) * tiles // parts * rows, pixels)
         here = begin * vector
         w = weights_of(step, Field.MATRIX, n)
         if gate >= 0:
-            invoke(read(step, Field.SCALE_TILE), (w, arena + gate, depth, vectors, scratch))
+            if scaled != n:
+                invoke(read(step, Field.SCALE_TILE), (w, arena + gate, depth, vectors, scratch))
+                scaled = n
             w = scratch
         beside = arena + residual + here if residual >= 0 else 0
         source = arena + read(step, Field.SOURCE) + here
         target = arena + read(step, Field.TARGET)
-        product_panel(step, Field.MATRIX, n, end - begin, source, segment, w, target + here, target_block, beside)
+        product_panel(step, Field.MATRIX, n, end - begin, source, segment, w, target + here, target_block, beside, done)
         if average >= 0:
             for j in range(n * panel, n * panel + vectors):
                 scale = read(step, Field.ONE_OVER_PIXELS)
@@ -440,10 +453,10 @@ def product_part(step, n, done, count, pixels, a, y, before):  # type: ignore[no
     tile = read(step, Field.MATRIX + Product.TILE)
     rows = read(step, Field.MATRIX + Product.ROWS)
     vectors = panel
-    if (n + 1) * panel > read(step, Field.MATRIX + Product.BLOCKS):
-        tile = read(step, Field.MATRIX + Product.NARROW_TILE)
-        rows = read(step, Field.MATRIX + Product.NARROW_ROWS)
-        vectors = 1
+    if (n + 1) * panel >= read(step, Field.MATRIX + Product.BLOCKS):
+        tile = read(step, Field.MATRIX + Product.LAST_TILE)
+        rows = read(step, Field.MATRIX + Product.LAST_ROWS)
+        vectors = read(step, Field.MATRIX + Product.BLOCKS) - n * panel
     length = read(step, Field.MATRIX + Product.LENGTH)
     w = weights_of(step, Field.MATRIX, n) + done * length * vectors * vector
     linear = Activation.LINEAR
@@ -454,7 +467,8 @@ def product_part(step, n, done, count, pixels, a, y, before):  # type: ignore[no
         first = min(first, pixels - rows)
         here = first * vector
         beside = before + here if before != 0 else 0
-        invoke(tile, (a + here, segment, count, length, 0, w, start, y + here, segment, beside, linear, w))
+        source = a + here
+        invoke(tile, (source, segment, count, length, 0, w, start, y + here, segment, beside, linear, w, 0))
         first += rows
 
 

@@ -52,8 +52,8 @@ class Product(IntEnum):
 
     TILE = 0  # address of the tile for whole panels of output channels, and its pixels
     ROWS = auto()
-    NARROW_TILE = auto()  # the same for a last panel of one vector
-    NARROW_ROWS = auto()
+    LAST_TILE = auto()  # the same for the last panel, which may have fewer channels
+    LAST_ROWS = auto()
     BLOCKS = auto()  # output channels, in vectors
     PITCH = auto()  # bytes from pixel to pixel of the input
     SEGMENTS = auto()  # the sum runs over so many whole segments of the input, of LENGTH values each, then TAIL more
@@ -119,6 +119,7 @@ class Field(IntEnum):
     SUMS_BYTES = auto()
     FINISH_TILE = auto()
     PIXEL_PARTS = auto()  # the pixels, of a panel or of all, are cut into so many units
+    PARTS_FIRST = auto()  # whether the units of a panel follow on each other, or those of a part
     GATE = auto()  # squeeze-and-excite: factor of every input channel, or -1
     SCALE_TILE = auto()
     GEMV_TILE = auto()

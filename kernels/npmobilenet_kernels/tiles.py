@@ -15,7 +15,7 @@ from collections.abc import Callable
 from npmobilenet_kernels.curves import sigmoid, softmax
 from npmobilenet_kernels.gather import gather_pixels, image_pixels, repeat_channels
 from npmobilenet_kernels.lanes import Lanes
-from npmobilenet_kernels.steps import Activation
+from npmobilenet_kernels.steps import LINE, Activation
 from npmobilenet_kernels.vector import ADDRESS_BYTES, FLOAT_BYTES, Emit, Emitter, Value, Values
 
 DEPTHWISE_PIXELS = (8, 7, 4)  # output pixels of one depthwise tile: 7 divides the maps of images of 224, 8 those of 128
@@ -28,14 +28,13 @@ DEPTHWISE_ENDS = {  # zeros on the left and right of a row, by size and stride: 
 STEM_CHANNELS = 3  # the first convolution that has a tile: RGB, a pixel of its output two pixels of the image further
 STEM_PITCH = 2 * STEM_CHANNELS * FLOAT_BYTES
 POOL_ROWS = 4  # partial sums of the average: one addition waits four cycles for the one before it
-UNROLL = 4  # values of k in a round of the product's sum
-FETCHED_BYTES = 128  # of the next panel in every round: one line is asked for, the CPU brings its neighbour along
+GEMV_AHEAD = 2048  # bytes of each stream of a dense layer's weights that are on their way
 GEMV_SPLIT = 4  # partial sums over k for a single panel
 
 
-def gemm_name(rows: int, panel: int, lanes: Lanes, *, stem: bool = False) -> str:
-    """Symbol of a tile of the matrix product."""
-    return f"npmobilenet_{'stem' if stem else 'gemm'}_{rows}x{panel}x{lanes.width}"
+def gemm_name(rows: int, panel: int, lanes: Lanes, *, stem: bool = False, half: bool = False) -> str:
+    """Symbol of a tile of the matrix product; half: whether the last of its vectors is."""
+    return f"npmobilenet_{'stem' if stem else 'gemm'}_{rows}x{panel}{'half' if half else ''}x{lanes.width}"
 
 
 def gemv_name(streams: int, lanes: Lanes) -> str:
@@ -75,10 +74,13 @@ def all_tiles(lanes: Lanes) -> dict[str, Emit]:
     tiles = {}
     choices = ((lanes.panel, lanes.rows, lanes.stem_rows[0]), (1, lanes.narrow_rows, lanes.stem_rows[1]))
     for panel, choice, stem_rows in choices:
-        for rows in choice:
-            tiles[gemm_name(rows, panel, lanes)] = gemm_tile(rows, panel, by_lane=lanes.by_lane)
-        for rows in (stem_rows, 1):
-            tiles[gemm_name(rows, panel, lanes, stem=True)] = gemm_tile(rows, panel, STEM_PITCH, STEM_CHANNELS)
+        for half in {False, lanes.halves}:
+            for rows in choice:
+                name = gemm_name(rows, panel, lanes, half=half)
+                tiles[name] = gemm_tile(rows, panel, unroll=lanes.unroll, by_lane=lanes.by_lane, half=half)
+            for rows in (stem_rows, 1):
+                name = gemm_name(rows, panel, lanes, stem=True, half=half)
+                tiles[name] = gemm_tile(rows, panel, STEM_PITCH, STEM_CHANNELS, half=half)
     for streams in lanes.streams:
         tiles[gemv_name(streams, lanes)] = gemv_tile(streams, GEMV_SPLIT if streams == 1 else 1)
     for (size, stride), ends in DEPTHWISE_ENDS.items():
@@ -115,7 +117,9 @@ def activate(e: Emitter, activation: Value, x: Values) -> Values:
     return e.choose(e.compare("==", activation, Activation.LINEAR), lambda: x, curved)
 
 
-def gemm_tile(rows: int, panels: int, pitch: int | None = None, unroll: int = UNROLL, *, by_lane: bool = False) -> Emit:
+def gemm_tile(
+    rows: int, panels: int, pitch: int | None = None, unroll: int = 4, *, by_lane: bool = False, half: bool = False
+) -> Emit:
     """A tile of a matrix product: `rows` pixels by `panels` vectors of output channels.
 
         y[i, :] = act(bias[:] + sum_k a[i, k] b[k, :]) + residual[i, :]
@@ -131,40 +135,49 @@ def gemm_tile(rows: int, panels: int, pitch: int | None = None, unroll: int = UN
         y: output, pixel to pixel 4 W bytes; y_block: bytes to the next block of W channels. The residual, unless its
             address is 0, has the same layout.
         activation: its number.
-        following: what the next tiles will read from far away, fetched meanwhile: FETCHED_BYTES a round.
+        following: what the next tiles will read from far away, fetched meanwhile, a line a round.
+        apart: 0. Half vectors load their pixels from so much further on, and LLVM must not know that they are the same:
+            two loads take less time than what it does to make two widths of one.
 
     Args:
         rows: pixels. panels: vectors of output channels.
         pitch: bytes from a[i, k] to a[i + 1, k]; None for 4 W.
         unroll: values of k a round.
         by_lane: load the values of a pixel as vectors, and take their lanes.
+        half: compute the lower half alone of each pixel's last vector; the upper one is as of zeros.
     """
 
     def emit(
         e: Emitter, a: Value, segment: Value, segments: Value, length: Value, tail: Value,
         b: Value, bias: Value, y: Value, y_block: Value, residual: Value, activation: Value, following: Value,
+        apart: Value,
     ) -> None:  # fmt: skip
         step = e.bytes if pitch is None else pitch
         tile = [(i, j) for i in range(rows) for j in range(panels)]
+        parts = [e] * (panels - half) + [e.with_width(e.width // 2)] * half  # what computes vector j of a pixel
 
         def multiply_add(a: Value, b: Value, depth: int, accumulators: Values) -> Values:
             sums = dict(zip(tile, accumulators, strict=True))
             vectors = [e.load(a, i * step) for i in range(rows)] if by_lane and depth == e.width else []
             for k in range(depth):
-                w = [e.load(b, (k * panels + j) * e.bytes) for j in range(panels)]
+                w = [part.load(b, (k * panels + j) * e.bytes) for j, part in enumerate(parts)]
                 for i in range(rows):  # a pixel is loaded where it is used: LLVM keeps this order, and few registers
                     x = e.lane(vectors[i], k) if vectors else e.splat(a, i * step + k * FLOAT_BYTES)
-                    for j in range(panels):
-                        sums[i, j] = e.fma(x, w[j], sums[i, j])
+                    for j, part in enumerate(parts):
+                        x_j = x if part is e else part.splat(e.add(a, apart), i * step + k * FLOAT_BYTES)
+                        sums[i, j] = part.fma(x_j, w[j], sums[i, j])
             return list(sums.values())
 
         def rounds(count: Value, depth: int, start: Values) -> Values:
+            fetched = LINE if depth == unroll and pitch is None else 0  # a first convolution's weights stay near
+
             def one_round(_: Value, carried: Values) -> Values:
                 a, b, following, *accumulators = carried
-                e.fetch(following)
+                if fetched:
+                    e.fetch(following)
                 accumulators = multiply_add(a, b, depth, accumulators)
                 a, b = e.add(a, depth * FLOAT_BYTES), e.add(b, depth * panels * e.bytes)
-                return [a, b, e.add(following, FETCHED_BYTES), *accumulators]
+                return [a, b, e.add(following, fetched), *accumulators]
 
             return e.loop(count, start, one_round)
 
@@ -172,10 +185,10 @@ def gemm_tile(rows: int, panels: int, pitch: int | None = None, unroll: int = UN
             _, *others = rounds(e.divide(length, unroll), unroll, carried)
             return [e.add(carried[0], segment), *others]
 
-        start = [e.load(bias, j * e.bytes) for j in range(panels)]
+        start = [part.load(bias, j * e.bytes) for j, part in enumerate(parts)]
         carried = e.loop(segments, [a, b, following, *(start[j] for _, j in tile)], one_segment)
         _, _, _, *sums = rounds(tail, 1, carried)
-        result = activate(e, activation, sums)
+        result = activate(e, activation, [e.filled_up(v) for v in sums])
         blocks = [y] if panels == 1 else [y, e.add(y, y_block)]
 
         def with_residual() -> Values:
@@ -209,7 +222,10 @@ def gemv_tile(panels: int, split: int) -> Emit:
                     v = e.splat(x, d * FLOAT_BYTES)
                     for j in range(panels):
                         slot = j * split + d % split
-                        sums[slot] = e.fma(v, e.load(e.add(starts[j], offset), d * e.bytes), sums[slot])
+                        stream = e.add(starts[j], offset)
+                        if depth > 1 and d * e.bytes % LINE == 0:
+                            e.fetch(stream, GEMV_AHEAD + d * e.bytes)
+                        sums[slot] = e.fma(v, e.load(stream, d * e.bytes), sums[slot])
                 return [e.add(x, depth * FLOAT_BYTES), e.add(offset, depth * e.bytes), *sums]
 
             return e.loop(count, [x, offset, *sums], one_round)
@@ -292,6 +308,10 @@ def depthwise_row_fixed(size: int, stride: int, pixels: int, left: int, right: i
             def column(row: Value, c: int) -> Value | None:
                 return e.load(e.add(row, start), c * e.bytes) if no_left <= c < reach - no_right else None
 
+            below = e.add(e.read(rows, size - 1), e.multiply(width, e.bytes))
+            for c in range(no_left, reach - no_right):
+                if stride == 1:  # the row that the next output row needs; with stride 2 too many to pay
+                    e.fetch(e.add(below, start), c * e.bytes)
             sums = _filtered(e, size, stride, pixels, rows, w, column)
             _store_pixels(e, activate(e, activation, sums), y, first)
             return []

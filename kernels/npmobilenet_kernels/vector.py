@@ -207,6 +207,14 @@ class Emitter:
             distance //= 2
         return x
 
+    def filled_up(self, x: Value) -> Value:
+        """x, which has `width` lanes or fewer, with zeros behind them."""
+        lanes = x.type.count
+        if lanes == self.width:
+            return x
+        order = ir.Constant(ir.VectorType(I32, self.width), [min(lane, lanes) for lane in range(self.width)])
+        return self.builder.shuffle_vector(x, ir.Constant(x.type, None), order)
+
     def doubled(self, x: Value, half: int) -> Value:
         """Every lane of the lower (0) or upper (1) half of x, twice."""
         return self._shuffled(x, [(half * self.width + lane) // 2 for lane in range(self.width)])

@@ -1,9 +1,9 @@
-"""Is the engine right about a model? Every step of its plan, judged by the reference on what the step really read.
+"""Verification of the engine: every step of a plan, compared with the reference on the step's own inputs.
 
-The self-check in a file is computed by the reference and says nothing about the engine, which most answers come from.
-Here the engine computes the picture of the self-check step by step, and each result must lie within rounding of what
-the reference makes of the same inputs in float64. So nothing is inherited from earlier steps, and the tolerance is
-derived, as in `compare`.
+The self-check in a file is computed by the reference and does not cover the engine, which computes most predictions.
+Here the engine computes the image of the self-check step by step, and each result must be within rounding of the
+reference's result for the same inputs in float64. So errors are not inherited from earlier steps, and the tolerance is
+derived, as in `porting.diagnose`.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npmobilenet.errors import KernelError
-from npmobilenet.models.model import Model, made_up_pixels
+from npmobilenet.models.model import Model
+from npmobilenet.models.self_check import synthetic_image
 
 if TYPE_CHECKING:
     from npmobilenet.compiler.plan import Plan
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineCheck:
-    """Result of judging an engine.
+    """Result of an engine check.
 
     Attributes:
-        width: floats in a vector, which the kernels differ by.
-        checked: number of results that were judged: one per step, two where a step also takes the average of its map.
-        differing: names of the layers whose result is off by more than rounding, in the order of computation.
-        worst: largest difference as a multiple of what rounding may make of it, at its place.
+        width: floats per vector of the kernels.
+        checked: number of results: one per step, two if a step also computes the global average of its map.
+        differing: names of the layers whose result differs by more than rounding, in the order of computation.
+        worst: maximum difference, as a multiple of the tolerance of its value.
     """
 
     width: int
@@ -39,7 +40,7 @@ class EngineCheck:
         return not self.differing
 
     def to_json(self) -> dict[str, Any]:
-        """Its attributes for a JSON document, and the first layer that differs."""
+        """The attributes and the first layer that differs, for a JSON document."""
         return asdict(self) | {"first_differing": self.differing[0] if self.differing else None}
 
     def __str__(self) -> str:
@@ -51,10 +52,10 @@ class EngineCheck:
 
 
 def check_engine(model: Model) -> EngineCheck:
-    """Judge the engine on a model, for this CPU, on the picture of the self-check.
+    """Check the engine on this CPU with a model, on the image of the self-check.
 
     Raises:
-        KernelError: there are no compiled kernels for this CPU, and none can be made.
+        KernelError: there are no compiled kernels for this CPU, and they cannot be compiled.
     """
     try:
         from npmobilenet.compiler.plan import compile_graph
@@ -66,16 +67,16 @@ def check_engine(model: Model) -> EngineCheck:
 
 
 def check_plan(model: Model, plan: "Plan") -> EngineCheck:
-    """Judge one plan for a model; errors as `check_engine`."""
+    """Check one plan of a model; errors as `check_engine`."""
     from npmobilenet.analysis.segments import excess, segment_to
 
-    x = model.scale(made_up_pixels(model.graph.input_shape)[None])  # (1, H, W, C)
+    x = model.scale(synthetic_image(model.graph.input_shape)[None])  # (1, H, W, C)
     params = {name: array.astype(np.float64) for name, array in model.params.items()}
     given = {model.graph.layers[0].name: x.astype(np.float64)}
     output = model.graph.layers[-1].name
     ratios: dict[str, float] = {}
 
-    def judge(name: str, y: np.ndarray[Any, Any]) -> None:
+    def compare(name: str, y: np.ndarray[Any, Any]) -> None:
         segment = segment_to(model.graph, params, name, given)
         ratios[name] = excess(y, segment.y, segment.tolerance())
         given[name] = y.astype(np.float64)
@@ -83,8 +84,8 @@ def check_plan(model: Model, plan: "Plan") -> EngineCheck:
     for made in plan.step_outputs(x[0]):
         for name, y in made.items():
             if name in model.graph.shapes and name not in given:
-                judge(name, y[None])
-    if output not in ratios:  # a view of another value, or the image itself
-        judge(output, plan.run(x))
+                compare(name, y[None])
+    if output not in ratios:  # an alias of another value, or the image itself
+        compare(output, plan.run(x))
     differing = tuple(name for name, ratio in ratios.items() if not ratio <= 1)
     return EngineCheck(plan.target.width, len(ratios), differing, max(ratios.values(), default=0.0))

@@ -1,23 +1,20 @@
-"""A memory plan to read: as rows, as JSON, as a C header, as a picture."""
+"""Reports of a memory plan: rows, JSON, a C header, a figure."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from io import BytesIO
 from math import prod
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from npmobilenet.analysis.drawing import new_figure, save_figure
 from npmobilenet.analysis.memory_plan import Buffer, Piece, Plan
-from npmobilenet.errors import NpMobileNetError
-from npmobilenet.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def schedule(plan: Plan) -> tuple[tuple[int, str, str, int, int, int], ...]:
-    """The plan as rows: (step, what it computes, where to, offset, bytes, bytes in use), one a step."""
+def plan_rows(plan: Plan) -> tuple[tuple[int, str, str, int, int, int], ...]:
+    """The plan as rows, one per step: (step, layer type, output, offset, bytes, live bytes)."""
     return tuple(
         (
             number,
@@ -32,7 +29,7 @@ def schedule(plan: Plan) -> tuple[tuple[int, str, str, int, int, int], ...]:
 
 
 def to_json(plan: Plan, *, model: str | None = None) -> dict[str, Any]:
-    """The plan as the JSON document of `npmobilenet memory --json`: plain values only."""
+    """The plan as the JSON document of `npmobilenet memory --json`."""
     return {
         "model": model if model is not None else plan.graph.name,
         "policy": plan.policy,
@@ -43,22 +40,22 @@ def to_json(plan: Plan, *, model: str | None = None) -> dict[str, Any]:
         "buffers": [asdict(buffer) | {"tensors": list(buffer.tensors)} for buffer in plan.buffers],
         "steps": [
             dict(zip(("step", "type", "writes", "offset", "bytes", "live_bytes"), row, strict=True))
-            for row in schedule(plan)
+            for row in plan_rows(plan)
         ],
     }
 
 
 def to_header(plan: Plan) -> str:
-    """The plan as a C header: the size of the arena, and offset and bytes of every tensor by its layer's name.
+    """The plan as a C header: size of the arena, and offset and size of every tensor by the name of its layer.
 
     Returns:
-        C99 that includes nothing but <stddef.h> and compiles alone.
+        Self-contained C99 that includes only <stddef.h>.
     """
     names = _c_names(plan)
     offsets = plan.offsets
     lines = [
         f"/* {plan.graph.name}, one image: activations under the policy {plan.policy},",
-        f"   {plan.itemsize} bytes a value, offsets in bytes. */",
+        f"   {plan.itemsize} bytes per value, offsets in bytes. */",
         "#ifndef NPMOBILENET_ARENA_H",
         "#define NPMOBILENET_ARENA_H",
         "#include <stddef.h>",
@@ -73,7 +70,7 @@ def to_header(plan: Plan) -> str:
             for tensor, name in names.items()
         ),
         "",
-        "/* first and last: the steps, counted from 0, between which the place is taken. */",
+        "/* first and last: the steps, counted from 0, during which the tensor is live. */",
         "struct arena_tensor { const char *name; size_t offset, bytes; int first, last; };",
         "static const struct arena_tensor arena_tensors[ARENA_TENSORS] = {",
     ]
@@ -86,38 +83,28 @@ def to_header(plan: Plan) -> str:
 
 
 def draw(plan: Plan, path: str | PathLike[str]) -> None:
-    """Draw the plan: steps to the right, addresses upwards, a rectangle for every place, the bytes in use as a line.
+    """Draw the plan: a rectangle per buffer over steps and addresses, and the live bytes as a line.
 
     Args:
-        plan: what to draw.
-        path: file to write; its suffix (.png, .svg, .pdf) is the format.
+        plan: the plan.
+        path: output file; its suffix (.png, .svg, .pdf) is the format.
 
     Raises:
-        NpMobileNetError: matplotlib is not installed, or does not know the format.
+        NpMobileNetError: matplotlib is not installed, or does not support the format.
     """
-    figure = _figure(plan)
-    picture = BytesIO()
-    try:
-        figure.savefig(picture, format=Path(path).suffix[1:] or "png", dpi=150)
-    except ValueError as error:
-        raise NpMobileNetError(f"{path}: cannot be drawn: {error}") from error
-    write_atomically(Path(path), picture.getvalue())
+    save_figure(_figure(plan), path)
 
 
 def _figure(plan: Plan) -> "Figure":
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.patches import Rectangle
-    except ImportError as error:
-        raise NpMobileNetError("drawing needs matplotlib: pip install 'npmobilenet[plot]'") from error
+    figure = new_figure()
+    from matplotlib.patches import Rectangle
 
-    figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
     for number, buffer in enumerate(plan.buffers):
         corner = (buffer.first, buffer.offset / 1024)
         width, height = buffer.last - buffer.first + 1, buffer.bytes / 1024
-        colour = f"C{number % 10}"
-        axes.add_patch(Rectangle(corner, width, height, facecolor=colour, edgecolor="black", linewidth=0.3))
+        color = f"C{number % 10}"
+        axes.add_patch(Rectangle(corner, width, height, facecolor=color, edgecolor="black", linewidth=0.3))
     axes.stairs([live / 1024 for live in plan.live_bytes], color="black", label="in use")
     axes.set(
         title=f"{plan.graph.name}, {plan.policy}: peak {plan.peak_bytes:,} bytes, arena {plan.arena_bytes:,}",
@@ -131,14 +118,14 @@ def _figure(plan: Plan) -> "Figure":
 
 
 def _turns(plan: Plan, buffer: Buffer) -> Iterator[tuple[str, int, int]]:
-    """The tensors of a place and the steps from which and to which each is in it."""
+    """(tensor, first step, last step) for every tensor of a buffer."""
     for tensor in buffer.tensors:
         used = [number for number, step in enumerate(plan.steps) if tensor in step.tensors]
         yield tensor, used[0], buffer.last if tensor == buffer.tensors[-1] else used[-1]
 
 
 def _c_names(plan: Plan) -> dict[str, str]:
-    """A C identifier for every tensor."""
+    """C identifier by tensor name."""
     names: dict[str, str] = {}
     taken: set[str] = set()
     for buffer in plan.buffers:

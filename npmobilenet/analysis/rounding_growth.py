@@ -1,25 +1,24 @@
-"""How rounding errors grow through a network: what really happens, beside what could at worst.
+"""Growth of rounding errors through a network: measured errors, and bounds.
 
-Of every layer four things are known here, from the same scaled image on:
+For every layer, from the same scaled image:
 
-    computed     by the reference in float32
-    exact        by the reference in float64, whose own rounding is 2**-29 of float32's and is left out
-    bound        on |computed - exact|, with the errors of all layers before it at their worst
-    own_bound    on the layer's own rounding: on its distance from the exact answer to the very inputs it was given
+    computed     the reference in float32
+    exact        the reference in float64, whose own rounding, 2**-29 of float32's, is neglected
+    bound        on |computed - exact|, with the errors of all earlier layers at their worst
+    own_bound    on the layer's own rounding: on the difference from the exact result for its float32 inputs
 
-`bound` is a proof and says little behind some ten layers: real errors are as often up as down, and mostly cancel.
-`own_bound` stays sharp at any depth, which is why ports are judged layer by layer, on the layer's own inputs.
+`bound` is proven but uninformative after about ten layers: real errors have either sign and mostly cancel. `own_bound`
+stays sharp at any depth, so ports are judged layer by layer, on the layer's own inputs.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npmobilenet.errors import NpMobileNetError
+from npmobilenet.analysis.drawing import new_figure, save_figure
 from npmobilenet.reference.graph import Graph, Input, Layer
 from npmobilenet.reference.rounding import layer_bound, network_bounds
 from npmobilenet.types import Array, Params, Shape
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class TracedLayer:
-    """One layer's output, (N, ...) each: see the top of this module."""
+    """One layer's output, (N, ...) each; see the module's docstring."""
 
     layer: Layer
     computed: Array
@@ -39,7 +38,7 @@ class TracedLayer:
     own_bound: Array
 
     def error(self) -> "LayerError":
-        """The largest of each, over all values."""
+        """The maximum of each over all values."""
         return LayerError(
             name=self.layer.name,
             type=self.layer.type,
@@ -53,14 +52,14 @@ class TracedLayer:
 
 @dataclass(frozen=True)
 class LayerError:
-    """How large the values of a layer are and how far they are and can be off, absolutely.
+    """Maximum value, error and error bounds of a layer, all absolute.
 
     Attributes:
         name, type, shape: of the layer; the shape is that of its output without the batch axis.
-        largest: absolute value in the exact output.
-        measured: |float32 - exact|, what happened.
-        own_bound: on what the layer itself can add.
-        bound: on what has come together since the image.
+        largest: maximum absolute value of the exact output.
+        measured: maximum |float32 - exact|.
+        own_bound: on the layer's own rounding.
+        bound: on the accumulated error since the input.
     """
 
     name: str
@@ -72,7 +71,7 @@ class LayerError:
     bound: float
 
     def to_json(self) -> dict[str, Any]:
-        """Its attributes as plain values for a JSON document."""
+        """The attributes, for a JSON document."""
         return asdict(self)
 
 
@@ -82,28 +81,28 @@ def traced_layers(graph: Graph, params: Params, x: Array) -> Iterator[TracedLaye
     Args:
         graph: the network.
         params: float32 arrays by `layer/array`.
-        x: (N, H, W, C) scaled images; in float32, since that is where the two computations begin.
+        x: (N, H, W, C) scaled images, rounded to float32, from which both computations start.
 
     Yields:
-        One `TracedLayer` a layer, in order; arrays are dropped once no later layer reads them.
+        One `TracedLayer` per layer, in order; arrays are freed after their last use.
 
     Raises:
-        ShapeError: x does not fit.
+        ShapeError: x has the wrong shape.
     """
     x = np.asarray(x, np.float32)
-    alive: dict[str, Array] = {}
+    live: dict[str, Array] = {}
     computed = graph.run({name: values.astype(np.float32, copy=False) for name, values in params.items()}, x)
     for (name, y), (_, exact, bound) in zip(computed, network_bounds(graph, params, x), strict=True):
         layer = graph[name]
-        alive[name] = y
-        yield TracedLayer(layer, y, exact, bound, _own_bound(graph, params, layer, alive))
+        live[name] = y
+        yield TracedLayer(layer, y, exact, bound, _own_bound(graph, params, layer, live))
         for source in layer.inputs:
             if graph.last_reader[source] == name:
-                alive.pop(source, None)
+                live.pop(source, None)
 
 
 def error_growth(graph: Graph, params: Params, x: Array) -> Iterator[LayerError]:
-    """How large the error of every layer is and can be; arguments and errors as `traced_layers`."""
+    """Error and error bounds of every layer, in order; arguments and errors as `traced_layers`."""
     return (traced.error() for traced in traced_layers(graph, params, x))
 
 
@@ -112,24 +111,20 @@ def draw_growth(errors: Iterable[LayerError], path: str | PathLike[str], title: 
 
     Args:
         errors: of the layers, in order.
-        path: file to write; its suffix (.png, .svg, .pdf) is the format.
-        title: line above.
+        path: output file; its suffix (.png, .svg, .pdf) is the format.
+        title: of the figure.
 
     Raises:
-        NpMobileNetError: matplotlib is not installed, or does not know the format.
+        NpMobileNetError: matplotlib is not installed, or does not support the format.
     """
-    figure = _figure(list(errors), title)
-    try:
-        figure.savefig(Path(path), dpi=150)
-    except ValueError as error:
-        raise NpMobileNetError(f"{path}: cannot be drawn: {error}") from error
+    save_figure(_figure(list(errors), title), path)
 
 
-def _own_bound(graph: Graph, params: Params, layer: Layer, alive: Params) -> Array:
+def _own_bound(graph: Graph, params: Params, layer: Layer, live: Params) -> Array:
     if isinstance(layer, Input):
-        return np.zeros(alive[layer.name].shape)
+        return np.zeros(live[layer.name].shape)
     arrays = {array: params[f"{layer.name}/{array}"] for array in graph.param_shapes_of(layer)}
-    return layer_bound(layer, arrays, *(alive[source] for source in layer.inputs))
+    return layer_bound(layer, arrays, *(live[source] for source in layer.inputs))
 
 
 def _largest(values: Array) -> float:
@@ -137,17 +132,12 @@ def _largest(values: Array) -> float:
 
 
 def _figure(errors: list[LayerError], title: str) -> "Figure":
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise NpMobileNetError("drawing needs matplotlib: pip install 'npmobilenet[plot]'") from error
-
-    figure = Figure(figsize=(10, 5), layout="constrained")
+    figure = new_figure()
     axes = figure.subplots()
     curves = {
-        "bound, from the image on": [error.bound for error in errors],
-        "bound, the layer alone": [error.own_bound for error in errors],
-        "measured, float32 against float64": [error.measured for error in errors],
+        "bound since the input": [error.bound for error in errors],
+        "bound of the layer alone": [error.own_bound for error in errors],
+        "measured, float32 vs. float64": [error.measured for error in errors],
     }
     largest = np.maximum([error.largest for error in errors], np.finfo(np.float32).tiny)
     for label, values in curves.items():

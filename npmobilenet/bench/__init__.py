@@ -1,11 +1,10 @@
-"""How fast the engine is: beside other engines, beside what the CPU can do at most, and step by step.
+"""Speed of the engine: compared with other runtimes and with the CPU's peak, and step by step.
 
 In reading order:
 
-    networks     what is measured: weights, own or random, and pictures
-    peers        the other engines;  onnx_file, tflite_file  the same network in their formats
-    worker       one engine in a process of its own
-    rounds       processes that take turns
-    measuring    answers checked, then times, and what follows from them
-    command      `npmobilenet bench`
+    random_weights  networks with random weights, and images for them
+    runtimes        the other runtimes;  onnx_builder, export_onnx, export_tflite  the same network in their formats
+    worker          one runtime in a process of its own
+    turns           interleaved runs of several processes
+    measure         check of the outputs, then times, and derived figures
 """

@@ -1,17 +1,14 @@
-"""The fused network as an ONNX file, node by node, for ONNX Runtime and OpenVINO.
+"""Export of the fused network to ONNX, for ONNX Runtime and OpenVINO.
 
-Keras's own export leaves V3 full of transposes and would be an easy win. Here batch normalisation is folded for every
-engine alike, and hard swish, hard sigmoid and squeeze-and-excite are the format's own nodes.
+Keras's own export leaves many transposes in V3 and would be easy to beat. Here batch normalization is folded for every
+runtime alike, and hard swish, hard sigmoid and squeeze-and-excite are native ONNX nodes.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
-from numpy.typing import ArrayLike
-from onnx import TensorProto, helper, numpy_helper
 
+from npmobilenet.bench.onnx_builder import OnnxBuilder
 from npmobilenet.compiler.ir import (
     NO_SCALING,
     Add,
@@ -29,50 +26,28 @@ from npmobilenet.compiler.ir import (
 )
 from npmobilenet.errors import NpMobileNetError
 
-OPSET = 17
-IR_VERSION = 8  # of the time of that opset, so that older engines read it too
-
 
 def write_onnx(ops: Operations, batch: int, path: Path) -> None:
-    """Write a network as ONNX: images x (batch, C, H, W), result y.
+    """Write a network as ONNX: images x (batch, C, H, W), output y.
 
     Raises:
-        NpMobileNetError: an operation has no node here.
+        NpMobileNetError: an operation is not supported.
     """
-    writer = _Writer(batch)
+    writer = _OnnxWriter(batch)
     writer.node("Identity", ["x"], ops[0].name)
     for op in ops[1:]:
         writer.operation(op)
     writer.node("Identity", [ops[-1].name], "y")
     H, W, C = ops[0].shape
-    graph = helper.make_graph(
-        writer.nodes,
-        "network",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, C, H, W])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        writer.weights,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    path.write_bytes(model.SerializeToString())
+    writer.save(path, x="x", shape=(batch, C, H, W), y="y")
 
 
-class _Writer:
-    """Nodes and constants; a value is known by the name of the operation that makes it."""
+class _OnnxWriter(OnnxBuilder):
+    """The nodes of every operation; a value has the name of the operation that computes it."""
 
     def __init__(self, batch: int) -> None:
+        super().__init__()
         self.batch = batch
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
-
-    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Add a node; the name of its output."""
-        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
-        return output
-
-    def constant(self, name: str, values: ArrayLike, dtype: type = np.float32) -> str:
-        """Add a constant; its name."""
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype), name))
-        return name
 
     def operation(self, op: Operation) -> None:
         """Add the nodes of one operation."""
@@ -97,7 +72,7 @@ class _Writer:
                 self.node("Softmax", [x], name, axis=1)
             case _:
                 layer = op.layer.type if isinstance(op, LayerOperation) else op.label
-                raise NpMobileNetError(f"{name}: {layer} is not exported to ONNX")
+                raise NpMobileNetError(f"{name}: {layer} has no ONNX export")
 
     def _convolution(self, op: Conv | Depthwise) -> None:
         name, x = op.name, op.inputs[0]

@@ -1,8 +1,8 @@
-"""The fused network as a TensorFlow Lite file, for LiteRT: float32, NHWC, without TensorFlow.
+"""Export of the fused network to TensorFlow Lite, for LiteRT: float32, NHWC, without TensorFlow.
 
-A .tflite is a FlatBuffer: tables of tensors, their bytes, and operators that name tensors by number. What TensorFlow's
-converter would write for the same network is written here: activations fused into convolutions where the format can,
-hard swish as one operator, zeros beside a map as the SAME padding where they are that.
+A .tflite is a FlatBuffer: tables of tensors, their bytes, and operators that refer to tensors by number. The file is
+like that of TensorFlow's converter: activations fused into convolutions if the format allows it, hard swish as one
+operator, padding as SAME where it equals SAME.
 """
 
 from pathlib import Path
@@ -45,12 +45,12 @@ TYPES = {np.dtype(np.float32): schema.TensorType.FLOAT32, np.dtype(np.int32): sc
 
 
 def write_tflite(ops: Operations, batch: int, path: Path) -> None:
-    """Write a network as TensorFlow Lite: images (batch, H, W, C) in, result (batch, ...) out.
+    """Write a network as TensorFlow Lite: images (batch, H, W, C) in, output (batch, ...).
 
     Raises:
-        NpMobileNetError: an operation has no operator here.
+        NpMobileNetError: an operation is not supported.
     """
-    writer = _Writer(batch, ops)
+    writer = _TfliteWriter(batch, ops)
     for op in ops[1:]:
         writer.operation(op)
     graph = schema.SubGraphT()
@@ -65,7 +65,7 @@ def write_tflite(ops: Operations, batch: int, path: Path) -> None:
 
 
 class _Buffer(schema.BufferT):  # type: ignore[misc]
-    """Bytes of a tensor, aligned as the format asks; the generated class does not see to it."""
+    """Bytes of a tensor, aligned as the format requires; the generated class does not align them."""
 
     def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802
         if self.data is not None:
@@ -73,8 +73,8 @@ class _Buffer(schema.BufferT):  # type: ignore[misc]
         return int(super().Pack(builder))
 
 
-class _Writer:
-    """Tensors and operators; `values` is the number of the tensor that every operation makes."""
+class _TfliteWriter:
+    """Tensors and operators; `values` maps every operation to the number of its output tensor."""
 
     def __init__(self, batch: int, ops: Operations) -> None:
         self.batch = batch
@@ -114,7 +114,7 @@ class _Writer:
                 softmax.beta = 1.0
                 return self._operator("SOFTMAX", inputs, op, softmax)
         layer = op.layer.type if isinstance(op, LayerOperation) else op.label
-        raise NpMobileNetError(f"{op.name}: {layer} is not exported to TensorFlow Lite")
+        raise NpMobileNetError(f"{op.name}: {layer} has no TensorFlow Lite export")
 
     def _convolution(self, op: Conv | Depthwise) -> int:
         x, shape = self.values[op.inputs[0]], self._shapes[op.inputs[0]]
@@ -158,7 +158,7 @@ class _Writer:
         return self._operator("PAD", [x, amounts], op, schema.PadOptionsT(), "padded", padded)
 
     def _activated(self, op: Weighted, code: str, inputs: list[int], options: Any) -> int:
-        """An operator that sums, and its activation: inside where the format has it, else after it."""
+        """An operator and its activation: fused if the format has it, otherwise as operators after it."""
         if op.activation in FUSED:
             options.fusedActivationFunction = FUSED[op.activation]
             return self._operator(code, inputs, op, options, "sums")
@@ -173,7 +173,7 @@ class _Writer:
     def _operator(
         self, code: str, inputs: list[int], op: Operation, options: object, part: str = "", shape: Shape | None = None
     ) -> int:
-        """Add an operator; the number of its output, which has the shape of op's unless another is given."""
+        """Add an operator and return the number of its output, of op's shape unless another is given."""
         output = self._tensor(f"{op.name}/{part}", (self.batch, *(op.shape if shape is None else shape)))
         operator = schema.OperatorT()
         operator.opcodeIndex = self._code(getattr(BuiltinOperator, code))
@@ -184,7 +184,7 @@ class _Writer:
         return output
 
     def _code(self, builtin: int) -> int:
-        """Number of an operator's kind in the file's list of kinds."""
+        """Index of an operator code in the file's list of codes."""
         for number, known in enumerate(self.codes):
             if known.builtinCode == builtin:
                 return number

@@ -1,4 +1,4 @@
-"""Engines side by side, and the steps of our own plan: what is measured, and what follows from it."""
+"""Timings of runtimes and of the steps of a plan, and figures derived from them."""
 
 import tempfile
 from collections.abc import Sequence
@@ -9,48 +9,48 @@ from statistics import median
 
 import numpy as np
 
-from npmobilenet.bench.random_weights import expected, pictures
-from npmobilenet.bench.runtimes import Peer
-from npmobilenet.bench.turns import take_turns, workers
-from npmobilenet.bench.worker import OURS, PEAK, READING, STEPS, answer_of, facts_of, write_inputs
+from npmobilenet.bench.random_weights import reference_output, sample_images
+from npmobilenet.bench.runtimes import Runtime
+from npmobilenet.bench.turns import Worker, take_turns, workers
+from npmobilenet.bench.worker import ENGINE, PEAK, READING, STEPS, facts_of, output_of, write_inputs
 from npmobilenet.compiler.passes import fuse
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.models.model import Model
 from npmobilenet.output import waiting
 from npmobilenet.types import Array
 
-TOLERANCE = 2.0**-10  # of the largest output: half of what one rounding to bfloat16 does; float32 stays far below
+TOLERANCE = 2.0**-10  # relative to the largest output: half of one rounding to bfloat16; float32 stays far below
 FLOPS = 2  # of one multiply-add
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One engine's answer and speed.
+    """Output error and speed of one runtime.
 
     Attributes:
-        engine, version: who.
-        difference: largest difference from the float64 reference, as a part of its largest output; None if it did not
-            answer.
-        least, median: seconds for one batch; None for an engine that was not timed.
-        problem: why it was not.
+        engine, version: name and version of the runtime.
+        difference: maximum difference from the float64 reference, relative to its largest output; None without output.
+        minimum, median: seconds per batch; None if not timed.
+        problem: the reason it was not timed.
     """
 
     engine: str
     version: str
     difference: float | None = None
-    least: float | None = None
+    minimum: float | None = None
     median: float | None = None
     problem: str = ""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Engines side by side.
+class EngineComparison:
+    """Timings of several runtimes.
 
     Attributes:
-        macs: multiply-adds of one image. batch: images at a time.
-        peak: FLOPs a second from registers on `threads` cores.
-        timings: ours first.
+        macs: multiply-adds per image.
+        batch: batch size.
+        peak: FMA peak from registers on `threads` cores, FLOP/s.
+        timings: npmobilenet first.
     """
 
     macs: int
@@ -62,41 +62,45 @@ class Comparison:
 
     @property
     def best_other(self) -> Timing | None:
-        """The fastest of the other engines that were timed."""
-        return min((timing for timing in self.timings[1:] if timing.least), key=_least, default=None)
+        """The fastest other runtime."""
+        return min((timing for timing in self.timings[1:] if timing.minimum), key=_minimum, default=None)
 
     @property
     def ratio(self) -> float | None:
-        """Our least time over that of the best other engine; below 1, ours is faster."""
-        best, ours = self.best_other, self.timings[0]
-        return _least(ours) / _least(best) if best and ours.least else None
+        """Minimum time of npmobilenet over that of the fastest other runtime; below 1, npmobilenet is faster."""
+        best, own = self.best_other, self.timings[0]
+        return _minimum(own) / _minimum(best) if best and own.minimum else None
 
     def images(self, timing: Timing) -> float | None:
-        """Images a second."""
-        return self.batch / timing.least if timing.least else None
+        """Throughput, images/s."""
+        return self.batch / timing.minimum if timing.minimum else None
 
     def flops(self, timing: Timing) -> float | None:
-        """FLOPs a second, two for a multiply-add."""
-        return FLOPS * self.macs * self.batch / timing.least if timing.least else None
+        """FLOP/s, two per multiply-add."""
+        return FLOPS * self.macs * self.batch / timing.minimum if timing.minimum else None
 
     def share_of_peak(self, timing: Timing) -> float | None:
-        """FLOPs a second, as a part of the peak."""
+        """FLOP/s as a fraction of the peak."""
         flops = self.flops(timing)
         return flops / self.peak if flops else None
 
 
 @dataclass(frozen=True)
 class StepTiming:
-    """One step of our plan.
+    """Timing of one step of a plan.
 
     Attributes:
-        step, kernel, layers, input, output: what it is.
-        macs: multiply-adds. weight_bytes: its weights. map_bytes: the maps that it reads and makes, each once.
-        seconds: the least time it took; None where that is less than the call takes by which it is timed.
-        seconds_of_arithmetic: what its multiply-adds take at the peak.
-        seconds_of_reading: what its bytes take: weights at the rate at which all memory of the network is read, since
-            all of it has gone by when they are needed again; maps at the rate at which so many bytes are read, since
-            the step before has just made them.
+        step, kernel: its number, and the kind of its kernel.
+        layers: the layers that it computes.
+        input, output: shapes.
+        macs: multiply-adds.
+        weight_bytes: size of its weights.
+        map_bytes: size of the feature maps that it reads and writes, each once.
+        seconds: its minimum time; None if below the overhead of a call.
+        seconds_of_arithmetic: time of its multiply-adds at the peak.
+        seconds_of_reading: time to read its bytes: weights at the rate of the network's whole working set, all of
+            which is read before the same weights are read again; maps at the rate of their own size, since the
+            previous step has just written them.
     """
 
     step: int
@@ -113,40 +117,40 @@ class StepTiming:
 
     @property
     def bytes(self) -> int:
-        """Bytes that it moves at least."""
+        """Minimum memory traffic in bytes."""
         return self.weight_bytes + self.map_bytes
 
     @property
     def bound(self) -> str:
-        """What it is bound by: "memory" if its bytes take longer than its multiply-adds, else "arithmetic"."""
+        """ "memory" if its bytes take longer than its multiply-adds, else "arithmetic"."""
         return "memory" if self.seconds_of_reading > self.seconds_of_arithmetic else "arithmetic"
 
     @property
     def share_of_bound(self) -> float | None:
-        """How near it comes: the longer of the two times, over the time that it takes."""
+        """The longer of the two times, as a fraction of the measured time."""
         longer = max(self.seconds_of_arithmetic, self.seconds_of_reading)
         return longer / self.seconds if self.seconds else None
 
     @property
     def share_of_peak(self) -> float | None:
-        """Its multiply-adds a second, as a part of the FMA peak."""
+        """Multiply-adds per second as a fraction of the FMA peak."""
         return self.seconds_of_arithmetic / self.seconds if self.seconds else None
 
     @property
     def flops(self) -> float | None:
-        """FLOPs a second, two for a multiply-add."""
+        """FLOP/s, two per multiply-add."""
         return FLOPS * self.macs / self.seconds if self.seconds else None
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The steps of our plan.
+    """Timings of all steps of a plan.
 
     Attributes:
-        peak: FLOPs a second.
-        reading: (bytes, bytes a second when so many are read over and over), smallest first.
+        peak: FMA peak, FLOP/s.
+        reading: (bytes, bytes/s when that amount is read repeatedly), smallest first.
         working_set: bytes of all weights and activations.
-        whole: least seconds for the network in one call.
+        whole: minimum seconds of the network in one call.
     """
 
     threads: int
@@ -158,54 +162,53 @@ class Profile:
     steps: tuple[StepTiming, ...]
 
 
-def compare_engines(model: Model, peers: Sequence[Peer], *, threads: int, batch: int, rounds: int) -> Comparison:
-    """Time our engine and others on the same network, weights and images.
+def compare_engines(
+    model: Model, runtimes: Sequence[Runtime], *, threads: int, batch: int, rounds: int
+) -> EngineComparison:
+    """Time npmobilenet and other runtimes on the same network, weights and images.
 
-    Each runs in a fresh process that keeps to `threads` cores. Answers come first: an engine that is farther from the
-    float64 reference than TOLERANCE is not timed. Then the processes take turns, `rounds` times, and with them one
-    that measures the FMA peak.
+    Each runs in a new process pinned to `threads` cores. Outputs are checked first: a runtime that differs from the
+    float64 reference by more than TOLERANCE is not timed. Then the processes take turns, `rounds` times, together with
+    one that measures the FMA peak.
 
     Raises:
-        NpMobileNetError: a process that was ready ended, or the peak could not be measured.
+        NpMobileNetError: a process ended while measuring, or the peak could not be measured.
     """
-    x = pictures(model, batch)
+    x = sample_images(model, batch)
     with tempfile.TemporaryDirectory(prefix="npmobilenet-bench-") as name:
         folder = Path(name)
         write_inputs(folder, model, x)
-        problems = _exported(model, peers, batch, folder)
-        tasks = [OURS, *(peer.name for peer in peers if peer.name not in problems), PEAK]
+        problems = _export(model, runtimes, batch, folder)
+        tasks = [ENGINE, *(runtime.name for runtime in runtimes if runtime.name not in problems), PEAK]
         with workers(tasks, folder, threads) as started:
             with waiting(f"starting {', '.join(tasks)}"):
-                right = expected(model, x)
-                for process in started:
-                    try:
-                        process.wait_until_ready()
-                    except NpMobileNetError as error:
-                        problems[process.task] = str(error)
+                expected = reference_output(model, x)
+                problems |= _wait_for_all(started)
             if PEAK in problems:
                 raise NpMobileNetError(problems[PEAK])
-            timings = [Timing(OURS, version("npmobilenet")), *(Timing(peer.name, peer.version) for peer in peers)]
-            judged = [_judged(timing, problems.get(timing.engine), folder, right) for timing in timings]
+            timings = [Timing(ENGINE, version("npmobilenet"))]
+            timings += [Timing(runtime.name, runtime.version) for runtime in runtimes]
+            judged = [_judged(timing, problems.get(timing.engine), folder, expected) for timing in timings]
             wrong = {timing.engine for timing in judged if timing.problem}
             runs = take_turns([process for process in started if process.task not in wrong], rounds)
         peak = facts_of(folder, PEAK)["amount"] / min(runs[PEAK])[0]
     timed = (_with_times(timing, runs.get(timing.engine, [])) for timing in judged)
-    return Comparison(model.graph.macs, batch, threads, rounds, peak, tuple(timed))
+    return EngineComparison(model.graph.macs, batch, threads, rounds, peak, tuple(timed))
 
 
 def profile_steps(model: Model, *, threads: int, rounds: int) -> Profile:
-    """Time every step of our plan inside runs of the whole network, one image.
+    """Time every step of the plan within runs of the whole network, one image.
 
-    The least time of each is what counts, less that of a call without a step. FMA peak and reading rate are measured in
-    the same rounds, and the network in one call, for comparison with the sum.
+    The minimum time of each step counts, minus that of a call without a step. FMA peak, reading rate and the network
+    in one call are measured in the same rounds.
 
     Raises:
         NpMobileNetError: a process ended.
     """
     with tempfile.TemporaryDirectory(prefix="npmobilenet-bench-") as name:
         folder = Path(name)
-        write_inputs(folder, model, pictures(model, 1))
-        tasks = (OURS, STEPS, PEAK, READING)
+        write_inputs(folder, model, sample_images(model, 1))
+        tasks = (ENGINE, STEPS, PEAK, READING)
         with workers(tasks, folder, threads) as started:
             with waiting(f"starting {', '.join(tasks)}"):
                 for process in started:
@@ -216,7 +219,7 @@ def profile_steps(model: Model, *, threads: int, rounds: int) -> Profile:
     rates = np.array(facts[READING]["amounts"]) / np.min(runs[READING], axis=0)
     reading = tuple(zip(facts[READING]["sizes"], rates.tolist(), strict=True))
     working_set = facts[READING]["working_set"]
-    *least, call = np.min(runs[STEPS], axis=0).tolist()
+    *minima, call = np.min(runs[STEPS], axis=0).tolist()
     steps = tuple(
         StepTiming(
             **step,
@@ -225,46 +228,57 @@ def profile_steps(model: Model, *, threads: int, rounds: int) -> Profile:
             seconds_of_reading=step["weight_bytes"] / rate(reading, working_set)
             + step["map_bytes"] / rate(reading, step["map_bytes"]),
         )
-        for step, seconds in zip(facts[STEPS]["steps"], least, strict=True)
+        for step, seconds in zip(facts[STEPS]["steps"], minima, strict=True)
     )
-    return Profile(threads, rounds, peak, reading, working_set, min(runs[OURS])[0], steps)
+    return Profile(threads, rounds, peak, reading, working_set, min(runs[ENGINE])[0], steps)
 
 
 def rate(reading: Sequence[tuple[int, float]], size: int) -> float:
-    """Bytes a second at which `size` bytes are read over and over: of the next larger size that was measured."""
+    """Bytes/s for `size` bytes read repeatedly: the rate of the next larger measured size."""
     return next((speed for measured, speed in reading if measured >= size), reading[-1][1])
 
 
-def _exported(model: Model, peers: Sequence[Peer], batch: int, folder: Path) -> dict[str, str]:
-    """Write the files that the engines read; why, for those that this network cannot be written for."""
+def _export(model: Model, runtimes: Sequence[Runtime], batch: int, folder: Path) -> dict[str, str]:
+    """Write the runtimes' files; returns the problem by name of each runtime without one."""
     ops = fuse(model.graph, model.params)
     problems: dict[str, str] = {}
-    for peer in peers:
-        if not (folder / peer.file).exists():
+    for runtime in runtimes:
+        if not (folder / runtime.file).exists():
             try:
-                peer.export(ops, batch, folder / peer.file)
+                runtime.export(ops, batch, folder / runtime.file)
             except NpMobileNetError as error:
-                problems[peer.name] = str(error)
+                problems[runtime.name] = str(error)
     return problems
 
 
-def _judged(timing: Timing, problem: str | None, folder: Path, right: Array) -> Timing:
-    """The timing with the answer's difference, and a problem if there is no answer or the difference is too large."""
+def _wait_for_all(started: Sequence[Worker]) -> dict[str, str]:
+    """The problem by task of each process that ended before it was ready."""
+    problems: dict[str, str] = {}
+    for process in started:
+        try:
+            process.wait_until_ready()
+        except NpMobileNetError as error:
+            problems[process.task] = str(error)
+    return problems
+
+
+def _judged(timing: Timing, problem: str | None, folder: Path, expected: Array) -> Timing:
+    """The timing with the output's difference, and a problem if there is no output or the difference is too large."""
     if problem:
         return replace(timing, problem=problem)
-    y = answer_of(folder, timing.engine)
-    if y.shape != right.shape:
-        return replace(timing, problem=f"answers otherwise: {y.shape}, not {right.shape}")
-    difference = float(np.max(np.abs(y - right)) / np.max(np.abs(right)))
-    verdict = "" if difference <= TOLERANCE else f"answers otherwise, by {difference:.2g} of the largest output"
+    y = output_of(folder, timing.engine)
+    if y.shape != expected.shape:
+        return replace(timing, problem=f"output differs: expected shape {expected.shape}, got {y.shape}")
+    difference = float(np.max(np.abs(y - expected)) / np.max(np.abs(expected)))
+    verdict = "" if difference <= TOLERANCE else f"output differs: relative error {difference:.2g}"
     return replace(timing, difference=difference, problem=verdict)
 
 
 def _with_times(timing: Timing, runs: Sequence[Sequence[float]]) -> Timing:
     seconds = [run[0] for run in runs]
-    return replace(timing, least=min(seconds), median=median(seconds)) if seconds else timing
+    return replace(timing, minimum=min(seconds), median=median(seconds)) if seconds else timing
 
 
-def _least(timing: Timing) -> float:
-    assert timing.least is not None
-    return timing.least
+def _minimum(timing: Timing) -> float:
+    assert timing.minimum is not None
+    return timing.minimum

@@ -1,10 +1,10 @@
-"""The other engines: what each needs, the file that it reads, and how it is run.
+"""Other runtimes: their packages, file formats and calls.
 
-    onnxruntime    ONNX Runtime, its CPU provider
-    litert         LiteRT (TensorFlow Lite), which computes float32 by XNNPACK
-    openvino       OpenVINO, told to compute in float32: its own choice is bfloat16 where the CPU has it
+    onnxruntime    ONNX Runtime with its CPU provider
+    litert         LiteRT (TensorFlow Lite), which computes float32 with XNNPACK
+    openvino       OpenVINO, restricted to float32: it defaults to bfloat16 on CPUs that support it
 
-All compute the same fused operations with the same weights, as many images at a time as ours.
+All compute the same fused operations with the same weights and the same batch size.
 """
 
 from collections.abc import Callable
@@ -23,15 +23,15 @@ Run = Callable[[], Array]
 
 
 @dataclass(frozen=True)
-class Peer:
-    """Another engine.
+class Runtime:
+    """Another inference runtime.
 
     Attributes:
-        name: as the command line spells it.
-        packages: name of each package at the registry -> what is imported from it; the engine's own first.
+        name: as on the command line.
+        packages: name of each package on PyPI -> module to import; the runtime's own first.
         file: name of the file that it reads.
-        export: (operations, batch, path) -> that file.
-        open: (path, images (N, H, W, C), threads) -> a function that computes them once, (N, ...) as ours.
+        export: (operations, batch size, path) writes that file.
+        open: (path, images (N, H, W, C), threads) -> a function that runs them once and returns (N, ...).
     """
 
     name: str
@@ -42,38 +42,38 @@ class Peer:
 
     @property
     def is_installed(self) -> bool:
-        """Whether everything is there that it needs."""
+        """Whether all its packages are installed."""
         return all(find_spec(module) for module in self.packages.values())
 
     @property
     def version(self) -> str:
-        """Of the engine itself."""
+        """Version of the runtime itself, "" if unknown."""
         try:
             return version(next(iter(self.packages)))
-        except PackageNotFoundError:  # built from source, or under another name, as openvino-nightly
+        except PackageNotFoundError:  # built from source, or under another name, such as openvino-nightly
             return ""
 
     @property
-    def how_to_install(self) -> str:
-        """What to type."""
+    def install_command(self) -> str:
+        """Install command."""
         return f"pip install {' '.join(self.packages)}"
 
 
-def chosen_peers(names: str | None) -> list[Peer]:
-    """The engines that are asked for, by names with commas between them; None: all that are installed.
+def select_runtimes(names: str | None) -> list[Runtime]:
+    """The runtimes with the given comma-separated names; None: all that are installed.
 
     Raises:
-        NpMobileNetError: a name is not known, or its engine not installed.
+        NpMobileNetError: a name is unknown, or its runtime not installed.
     """
     if names is None:
-        return [peer for peer in PEERS.values() if peer.is_installed]
-    wanted = list(dict.fromkeys(name.strip() for name in names.split(",")))
-    for name in wanted:
-        if name not in PEERS:
-            raise NpMobileNetError(f"{name!r} is not an engine to measure against; there are {', '.join(PEERS)}")
-        if not PEERS[name].is_installed:
-            raise NpMobileNetError(f"{name} is not installed here: {PEERS[name].how_to_install}")
-    return [PEERS[name] for name in wanted]
+        return [runtime for runtime in RUNTIMES.values() if runtime.is_installed]
+    selected = list(dict.fromkeys(name.strip() for name in names.split(",")))
+    for name in selected:
+        if name not in RUNTIMES:
+            raise NpMobileNetError(f"unknown runtime {name!r}; choose from {', '.join(RUNTIMES)}")
+        if not RUNTIMES[name].is_installed:
+            raise NpMobileNetError(f"{name} is not installed: {RUNTIMES[name].install_command}")
+    return [RUNTIMES[name] for name in selected]
 
 
 def _write_onnx(ops: Operations, batch: int, path: Path) -> None:
@@ -138,11 +138,12 @@ def _channels_last(y: Array) -> Array:
 
 
 _ONNX, _TFLITE = "network.onnx", "network.tflite"
-PEERS = {
-    peer.name: peer
-    for peer in (
-        Peer("onnxruntime", {"onnxruntime": "onnxruntime", "onnx": "onnx"}, _ONNX, _write_onnx, _open_onnxruntime),
-        Peer("litert", {"ai-edge-litert": "ai_edge_litert"}, _TFLITE, _write_tflite, _open_litert),
-        Peer("openvino", {"openvino": "openvino", "onnx": "onnx"}, _ONNX, _write_onnx, _open_openvino),
+RUNTIMES = {
+    runtime.name: runtime
+    for runtime in (
+        Runtime("onnxruntime", {"onnxruntime": "onnxruntime", "onnx": "onnx"}, _ONNX, _write_onnx, _open_onnxruntime),
+        Runtime("litert", {"ai-edge-litert": "ai_edge_litert"}, _TFLITE, _write_tflite, _open_litert),
+        Runtime("openvino", {"openvino": "openvino", "onnx": "onnx"}, _ONNX, _write_onnx, _open_openvino),
     )
 }
+"""Supported runtimes by name."""

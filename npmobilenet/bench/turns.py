@@ -1,4 +1,4 @@
-"""Processes that take turns, so that a machine that changes its speed does so for all of them."""
+"""Worker processes that take turns (interleaved runs), so that changes of the CPU's speed affect all alike."""
 
 import json
 import subprocess
@@ -15,60 +15,60 @@ Runs = list[list[float]]
 
 
 class Worker:
-    """A process that does one task of `worker`.
+    """A process that performs one task of `worker`.
 
     Args:
-        task: what it does.
-        folder: where its inputs are, and its outputs go.
-        threads: of its engine, and cores that it keeps to.
+        task: a runtime's name, or another task of `worker`.
+        folder: directory of its inputs and outputs.
+        threads: number of threads, and of cores to which the process is pinned.
     """
 
     def __init__(self, task: str, folder: Path, threads: int) -> None:
         self.task = task
-        self._complaints = folder / f"{task}.txt"
-        with self._complaints.open("wb") as complaints:
+        self._log = folder / f"{task}.txt"
+        with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", worker.__name__, task, str(folder), str(threads)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
 
     def wait_until_ready(self) -> None:
-        """Return when it has computed once.
+        """Return once the first run is complete.
 
         Raises:
-            NpMobileNetError: it ended; the message has the last line that it wrote.
+            NpMobileNetError: the process ended; the message has the last line that it wrote.
         """
-        self._answer()
+        self._reply()
 
     def turn(self) -> Runs:
-        """Seconds of every run of one turn.
+        """Seconds of every run in one turn.
 
         Raises:
-            NpMobileNetError: it ended.
+            NpMobileNetError: the process ended.
         """
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # that it has ended is said below
+        with suppress(BrokenPipeError):  # reported by _reply
             print("go", file=self._process.stdin, flush=True)
-        return [list(map(float, run)) for run in json.loads(self._answer())]
+        return [list(map(float, run)) for run in json.loads(self._reply())]
 
     def end(self) -> None:
-        """Let it go, whatever it is doing."""
+        """Kill the process."""
         self._process.kill()
         self._process.communicate()
 
-    def _answer(self) -> str:
+    def _reply(self) -> str:
         assert self._process.stdout is not None
         if line := self._process.stdout.readline():
             return line
         code = self._process.wait()
-        lines = self._complaints.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        said = lines[-1] if lines else "it said nothing"
-        raise NpMobileNetError(f"{self.task}: its process ended with exit code {code}: {said}")
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        message = lines[-1] if lines else "no output"
+        raise NpMobileNetError(f"{self.task}: its process ended with exit code {code}: {message}")
 
 
 @contextmanager
 def workers(tasks: Sequence[str], folder: Path, threads: int) -> Iterator[list[Worker]]:
-    """A worker for each task, just started; at the end of the with block they are ended."""
+    """One new worker per task; they are killed at the end of the with block."""
     with ExitStack() as stack:
         started = []
         for task in tasks:
@@ -78,7 +78,7 @@ def workers(tasks: Sequence[str], folder: Path, threads: int) -> Iterator[list[W
 
 
 def take_turns(members: Sequence[Worker], rounds: int) -> dict[str, Runs]:
-    """Runs of every worker, from `rounds` rounds in which each has one turn."""
+    """Runs of every worker by task, from `rounds` rounds with one turn per worker."""
     runs: dict[str, Runs] = {member.task: [] for member in members}
     turns = [member for _ in range(rounds) for member in members]
     for member in progress_bar(turns, len(turns), "measuring"):

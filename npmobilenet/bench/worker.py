@@ -1,10 +1,10 @@
-"""One engine, or one measurement of the machine, in a process of its own that does nothing else.
+"""One runtime, or one measurement of the machine, in a process of its own.
 
     python -m npmobilenet.bench.worker TASK FOLDER THREADS
 
-The process keeps to as many cores as it has threads. It computes once, writes what came out to the folder and says
-`ready`. Then, for every line that it is sent, it works for a turn and answers with a list of its runs; each is a list
-of seconds, since the task `steps` times many things in one run.
+The process is pinned to as many cores as it has threads. It runs once, writes the output to the folder and prints
+`ready`. Then, per line of standard input, it runs for one turn and prints a list of its runs; each is a list of
+seconds, since the task `steps` times many steps in one run.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npmobilenet.bench.runtimes import PEERS
+from npmobilenet.bench.runtimes import RUNTIMES
 from npmobilenet.models.model import Model
 from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Array
@@ -25,7 +25,7 @@ from npmobilenet.types import Array
 if TYPE_CHECKING:
     from npmobilenet.compiler.plan import Plan
 
-OURS = "npmobilenet"
+ENGINE = "npmobilenet"
 PEAK, READING, STEPS = "peak", "reading", "steps"
 TURN = 0.4  # seconds
 READ_SIZES = tuple(2**k for k in range(14, 27))  # bytes: 16 KiB, 32 KiB, ... 64 MiB
@@ -35,58 +35,74 @@ Once = Callable[[], list[float]]
 
 
 def write_inputs(folder: Path, model: Model, x: Array) -> None:
-    """Write what the tasks need: the network, its weights, and scaled images x (N, H, W, C)."""
+    """Write the inputs of all tasks: the network, its weights, and scaled images x (N, H, W, C)."""
     (folder / NETWORK).write_text(json.dumps(model.graph.to_json()), encoding="utf-8")
     arrays: dict[str, Any] = dict(model.params)
     np.savez(folder / WEIGHTS, **arrays)
     np.save(folder / IMAGES, x)
 
 
-def answer_of(folder: Path, task: str) -> Array:
-    """What an engine computed, (N, ...)."""
+def output_of(folder: Path, task: str) -> Array:
+    """A runtime's output, (N, ...)."""
     return np.asarray(np.load(folder / f"{task}.npy"))
 
 
 def facts_of(folder: Path, task: str) -> dict[str, Any]:
-    """What a task says about its work.
+    """Facts that a task records about its runs.
 
-    PEAK: amount, FLOPs of a run. READING: sizes, amounts of bytes read in a run for each of them, and working_set, the
-    bytes of all weights and activations, which is one of the sizes. STEPS: steps.
+    PEAK: amount, the FLOPs of a run. READING: sizes, amounts (the bytes read in a run, per size), and working_set (the
+    bytes of all weights and activations, which is one of the sizes). STEPS: steps.
     """
     return dict(json.loads((folder / f"{task}.json").read_text(encoding="utf-8")))
 
 
 def prepare(task: str, folder: Path, threads: int) -> Once:
-    """Get ready for a task; a function that does it once and answers with the seconds that it took."""
+    """A function that performs the task once and returns the seconds that it took."""
     if task == PEAK:
-        from npmobilenet_kernels import peak
-
-        burst = peak.arithmetic(threads)
-        _write_facts(folder, task, {"amount": burst.amount})
-        return _timed(burst.run)
+        return _prepare_peak(folder, threads)
     if task == READING:
-        from npmobilenet_kernels import peak
-
-        plan = _plan(folder)
-        working_set = plan.weight_bytes + plan.arena_bytes
-        sizes = sorted({*READ_SIZES, working_set})
-        bursts = [peak.reading(threads, size) for size in sizes]
-        amounts = [burst.amount for burst in bursts]
-        _write_facts(folder, task, {"sizes": sizes, "amounts": amounts, "working_set": working_set})
-        return lambda: [seconds for burst in bursts for seconds in _timed(burst.run)()]
-    x = np.load(folder / IMAGES)
+        return _prepare_reading(folder, threads)
+    x = np.load(folder / IMAGES)  # (N, H, W, C)
     if task == STEPS:
+        return _prepare_steps(folder, x, threads)
+    if task == ENGINE:
         plan = _plan(folder)
-        _write_facts(folder, task, {"steps": [_facts(plan, number) for number in range(len(plan.steps))]})
-
-        def time_steps() -> list[float]:
-            seconds, call = plan.time_steps(x, threads)
-            return [*seconds, call]
-
-        return time_steps
-    run = _plan_run(folder, x, threads) if task == OURS else PEERS[task].open(folder / PEERS[task].file, x, threads)
+        run: Callable[[], Array] = lambda: plan.run(x, threads)  # noqa: E731  one of two
+    else:
+        run = RUNTIMES[task].open(folder / RUNTIMES[task].file, x, threads)
     np.save(folder / f"{task}.npy", run())
     return _timed(run)
+
+
+def _prepare_peak(folder: Path, threads: int) -> Once:
+    from npmobilenet_kernels import peak
+
+    burst = peak.arithmetic(threads)
+    _write_facts(folder, PEAK, {"amount": burst.amount})
+    return _timed(burst.run)
+
+
+def _prepare_reading(folder: Path, threads: int) -> Once:
+    from npmobilenet_kernels import peak
+
+    plan = _plan(folder)
+    working_set = plan.weight_bytes + plan.arena_bytes
+    sizes = sorted({*READ_SIZES, working_set})
+    bursts = [peak.reading(threads, size) for size in sizes]
+    amounts = [burst.amount for burst in bursts]
+    _write_facts(folder, READING, {"sizes": sizes, "amounts": amounts, "working_set": working_set})
+    return lambda: [seconds for burst in bursts for seconds in _timed(burst.run)()]
+
+
+def _prepare_steps(folder: Path, x: Array, threads: int) -> Once:
+    plan = _plan(folder)
+    _write_facts(folder, STEPS, {"steps": [_facts(plan, number) for number in range(len(plan.steps))]})
+
+    def time_steps() -> list[float]:
+        seconds, call = plan.time_steps(x, threads)
+        return [*seconds, call]
+
+    return time_steps
 
 
 def _plan(folder: Path) -> "Plan":
@@ -95,11 +111,6 @@ def _plan(folder: Path) -> "Plan":
     graph = Graph.from_json(json.loads((folder / NETWORK).read_text(encoding="utf-8")))
     with np.load(folder / WEIGHTS) as weights:
         return compile_graph(graph, dict(weights))
-
-
-def _plan_run(folder: Path, x: Array, threads: int) -> Callable[[], Array]:
-    plan = _plan(folder)
-    return lambda: plan.run(x, threads)
 
 
 def _facts(plan: "Plan", number: int) -> dict[str, Any]:
@@ -135,18 +146,18 @@ def _timed(run: Callable[[], object]) -> Once:
 
 def _main() -> None:
     task, folder, threads = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries print there, too
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     once = prepare(task, folder, threads)
-    print("ready", file=answers, flush=True)
+    print("ready", file=replies, flush=True)
     for _ in sys.stdin:
         end = perf_counter() + TURN
         runs = [once()]
         while perf_counter() < end:
             runs.append(once())
-        print(json.dumps(runs), file=answers, flush=True)
+        print(json.dumps(runs), file=replies, flush=True)
 
 
 if __name__ == "__main__":

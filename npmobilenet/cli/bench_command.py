@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from npmobilenet.architectures import ARCHITECTURES
-from npmobilenet.bench.measure import Comparison, Profile, Timing, compare_engines, profile_steps
+from npmobilenet.bench.measure import EngineComparison, Profile, Timing, compare_engines, profile_steps
 from npmobilenet.bench.random_weights import random_model
-from npmobilenet.bench.runtimes import PEERS, chosen_peers
+from npmobilenet.bench.runtimes import RUNTIMES, select_runtimes
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
 from npmobilenet.cli.shared import (
     DEFAULT_MODEL,
@@ -45,7 +45,7 @@ def bench(
     ] = None,
     batch: Annotated[int | None, Option(min=1, help="Images at a time. Default: 1.")] = None,
     against: Annotated[
-        str | None, Option(metavar="NAMES", help=f"{', '.join(PEERS)}. Default: those that are installed.")
+        str | None, Option(metavar="NAMES", help=f"{', '.join(RUNTIMES)}. Default: those that are installed.")
     ] = None,
     rounds: Annotated[int, Option(min=1, help="How often every engine has its turn.")] = ROUNDS,
     steps: Annotated[bool, Option("--steps", help="Time the steps of our plan instead, one image.")] = False,
@@ -56,7 +56,7 @@ def bench(
         raise UsageError("--steps times our own plan on one image; --batch and --against have no meaning there")
     with reported(as_json):
         threads = _threads(threads)
-        peers = [] if steps else chosen_peers(against)
+        peers = [] if steps else select_runtimes(against)
         network = _network(model, alpha, resolution, minimalistic, no_top, random)
         facts = {"model": model, "random_weights": random or model in ARCHITECTURES, "cpu": _cpu()}
         if steps:
@@ -67,14 +67,14 @@ def bench(
                 _print_profile(model, profile)
             return
         comparison = compare_engines(network, peers, threads=threads, batch=batch or 1, rounds=rounds)
-        absent = [] if against else [peer for peer in PEERS.values() if peer not in peers]
+        absent = [] if against else [peer for peer in RUNTIMES.values() if peer not in peers]
         if as_json:
-            missing = [{"engine": peer.name, "install": peer.how_to_install} for peer in absent]
+            missing = [{"engine": peer.name, "install": peer.install_command} for peer in absent]
             print_json(facts | _comparison_document(comparison) | {"not_installed": missing})
         else:
             _print_comparison(model, comparison)
             for peer in absent:
-                print(f"{peer.name} is not installed here, and so not timed: {peer.how_to_install}")
+                print(f"{peer.name} is not installed here, and so not timed: {peer.install_command}")
     if any(timing.problem for timing in comparison.timings):
         raise Exit(1)
 
@@ -114,7 +114,7 @@ def _cpu() -> str:
     return name
 
 
-def _print_comparison(model: str, comparison: Comparison) -> None:
+def _print_comparison(model: str, comparison: EngineComparison) -> None:
     threads = _counted(comparison.threads, "thread")
     print_table(
         ("engine", "version", "least ms", "median ms", "images/s", "GFLOP/s", "% of peak", ""),
@@ -128,9 +128,9 @@ def _print_comparison(model: str, comparison: Comparison) -> None:
         print(f"npmobilenet takes {comparison.ratio:.2f} times as long as {best.engine}, the fastest of the others")
 
 
-def _row(comparison: Comparison, timing: Timing) -> tuple[object, ...]:
+def _row(comparison: EngineComparison, timing: Timing) -> tuple[object, ...]:
     return (
-        timing.engine, timing.version, _scaled(timing.least, MILLI, 3), _scaled(timing.median, MILLI, 3),
+        timing.engine, timing.version, _scaled(timing.minimum, MILLI, 3), _scaled(timing.median, MILLI, 3),
         _scaled(comparison.images(timing)), _scaled(comparison.flops(timing), GIGA),
         _scaled(comparison.share_of_peak(timing), PERCENT), timing.problem,
     )  # fmt: skip
@@ -144,7 +144,7 @@ def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _comparison_document(comparison: Comparison) -> dict[str, Any]:
+def _comparison_document(comparison: EngineComparison) -> dict[str, Any]:
     return {
         "macs": comparison.macs,
         "batch": comparison.batch,
@@ -156,7 +156,7 @@ def _comparison_document(comparison: Comparison) -> dict[str, Any]:
                 "engine": timing.engine,
                 "version": timing.version,
                 "difference": timing.difference,
-                "least_seconds": timing.least,
+                "least_seconds": timing.minimum,
                 "median_seconds": timing.median,
                 "images_per_second": comparison.images(timing),
                 "flops": comparison.flops(timing),

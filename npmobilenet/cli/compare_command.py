@@ -9,14 +9,15 @@ import numpy as np
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
 from npmobilenet.cli.shared import AsJson, Resize, ResizeOption, load_and_say, reported
 from npmobilenet.errors import NpMobileNetError
-from npmobilenet.models.model import Model, made_up_pixels
+from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import RESIZES, decode
+from npmobilenet.models.self_check import synthetic_image
 from npmobilenet.output import print_json, print_table, progress_bar
 from npmobilenet.porting.diagnose import walk
 from npmobilenet.porting.diagnose.dump_matching import Matched, match, read_mapping
 from npmobilenet.porting.diagnose.dumps import RUNNABLE, read_dump
-from npmobilenet.porting.diagnose.mistakes.input_mistakes import Picture
-from npmobilenet.porting.diagnose.walk import Comparison, Finding
+from npmobilenet.porting.diagnose.mistakes.input_mistakes import InputImage
+from npmobilenet.porting.diagnose.walk import Diagnosis, Finding
 from npmobilenet.types import Array
 
 NOTHING_COMPARED = 2
@@ -59,13 +60,13 @@ def compare(
                 f"{other}: none of its {len(dump.arrays)} arrays has the name or the shape of a layer of "
                 f"{network.graph.name}; {_examples(dump.arrays)}; --map FILE says whose is whose"
             )
-        comparison = walk.compare(
+        comparison = walk.diagnose(
             network,
             x,
             matched.arrays,
-            picture=picture,
+            image=picture,
             dtype=np.dtype(dtype),
-            watch=lambda names: progress_bar(names, len(names), "comparing"),
+            progress=progress_bar,
         )
     notes = (*dump.notes, *comparison.notes)
     if as_json:
@@ -76,25 +77,25 @@ def compare(
         raise Exit(comparison.exit_code)
 
 
-def _from_pack(folder: str) -> tuple[Model, Array, Picture]:
-    from npmobilenet.porting.golden import Pack
+def _from_pack(folder: str) -> tuple[Model, Array, InputImage]:
+    from npmobilenet.porting.golden import GoldenData
 
-    pack = Pack.open(folder)
+    pack = GoldenData.open(folder)
     decoded = pack.input("decoded") if "decoded" in pack.stages else None
-    return pack.model(), pack.input("scaled"), Picture(pack.scaling, decoded)
+    return pack.model(), pack.input("scaled"), InputImage(pack.scaling, decoded)
 
 
-def _from_image(name: str, image: str | None, resize: str, other: Path) -> tuple[Model, Array, Picture]:
+def _from_image(name: str, image: str | None, resize: str, other: Path) -> tuple[Model, Array, InputImage]:
     """The network and its input; without a picture the made-up one of the self-check, for a model that is run."""
     network = load_and_say(name)
     if image is None:
         if other.suffix.lower() not in RUNNABLE:
             raise NpMobileNetError(f"{other} is not run here: which picture was it computed from? --image IMAGE")
-        return network, network.scale(made_up_pixels(network.graph.input_shape)[None]), Picture(network.scaling)
+        return network, network.scale(synthetic_image(network.graph.input_shape)[None]), InputImage(network.scaling)
     H, W, _ = network.graph.input_shape
     decoded = decode(image)
     x = network.scale(RESIZES[resize](decoded, H, W)[None])
-    return network, x, Picture(network.scaling, decoded)
+    return network, x, InputImage(network.scaling, decoded)
 
 
 def _examples(arrays: Any) -> str:
@@ -102,7 +103,7 @@ def _examples(arrays: Any) -> str:
     return f"they are {', '.join(shown)}{', ...' if len(arrays) > 3 else ''}"
 
 
-def _print(other: Path, comparison: Comparison, matched: Matched, notes: tuple[str, ...], per_layer: bool) -> None:
+def _print(other: Path, comparison: Diagnosis, matched: Matched, notes: tuple[str, ...], per_layer: bool) -> None:
     rows = [finding for finding in comparison.findings if finding.status != "missing"]
     print(
         f"{other}: {len(comparison.compared)} of {len(comparison.findings)} layers of {comparison.model} compared, "
@@ -161,7 +162,7 @@ def _left_over(matched: Matched) -> list[str]:
     return [f"{len(matched.left_over)} arrays are no layer's and were passed over: {names}"]
 
 
-def _document(comparison: Comparison, matched: Matched, notes: tuple[str, ...]) -> dict[str, Any]:
+def _document(comparison: Diagnosis, matched: Matched, notes: tuple[str, ...]) -> dict[str, Any]:
     layers = [asdict(finding) | {"name_in_dump": matched.names.get(finding.layer)} for finding in comparison.findings]
     first = comparison.first
     return {

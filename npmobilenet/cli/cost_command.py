@@ -7,9 +7,9 @@ from typing import Annotated
 from npmobilenet.analysis.cost import CostTable, conventions_table, cost_table
 from npmobilenet.analysis.cost import to_json as cost_to_json
 from npmobilenet.analysis.memory_plan import POLICIES, Plan, memory_table, plan
-from npmobilenet.analysis.memory_report import draw, schedule, to_header
+from npmobilenet.analysis.memory_report import draw, plan_rows, to_header
 from npmobilenet.analysis.memory_report import to_json as plan_to_json
-from npmobilenet.analysis.published import paper_tables
+from npmobilenet.analysis.paper_tables import paper_tables
 from npmobilenet.cli.options import Argument, Option, UsageError
 from npmobilenet.cli.shared import Alpha, AsJson, Minimalistic, NoTop, Resolution, graph_of, reported
 from npmobilenet.files import write_atomically
@@ -98,7 +98,7 @@ def memory(
         if as_json:
             print_json(plan_to_json(planned, model=model))
             return
-        print_table(("step", "layer", "writes", "offset", "bytes", "in use"), schedule(planned))
+        print_table(("step", "layer", "writes", "offset", "bytes", "in use"), plan_rows(planned))
         print(f"peak {planned.peak_bytes:,} bytes, arena {planned.arena_bytes:,} bytes")
 
 

@@ -27,9 +27,11 @@ from npmobilenet.cli.shared import (
     say_notes,
 )
 from npmobilenet.errors import ImageError, KernelError, NpMobileNetError
-from npmobilenet.hub.registry import KNOWN_MODELS, KnownModel, converted_path
-from npmobilenet.models.model import RAW, SYMMETRIC, UNIT, Model
-from npmobilenet.models.preprocessing import file_suffixes
+from npmobilenet.hub.cache import converted_path
+from npmobilenet.hub.published_models import KNOWN_MODELS, KnownModel
+from npmobilenet.models.image_file import file_suffixes
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import RAW, SYMMETRIC, UNIT
 from npmobilenet.output import json_text, print_json, print_json_list, print_table, progress_bar, waiting
 from npmobilenet.types import Array
 

@@ -11,7 +11,7 @@ from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.cli.options import Exit, Option, UsageError
 from npmobilenet.errors import AssumptionWarning, NpMobileNetError
 from npmobilenet.hub.load import load, names_a_file
-from npmobilenet.hub.registry import find_model
+from npmobilenet.hub.published_models import find_model
 from npmobilenet.models.model import Model
 from npmobilenet.output import print_json
 from npmobilenet.reference.graph import Graph

@@ -26,8 +26,9 @@ from npmobilenet.errors import AssumptionWarning, NpMobileNetError
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import prepare
 from npmobilenet.output import print_json, print_table, progress_bar
-from npmobilenet.porting.golden import LAYOUTS, chosen_layers, write_pack
 from npmobilenet.porting.golden_formats import FORMATS
+from npmobilenet.porting.golden_manifest import LAYOUTS
+from npmobilenet.porting.golden_writer import chosen_layers, write_golden_data
 from npmobilenet.porting.verify import LayerVerdict, SelfCheck, compare_with_keras, open_and_check
 
 NOTHING_DONE = 2
@@ -55,7 +56,7 @@ def trace(
 ) -> None:
     """Write a golden pack: every tensor that a network computes from a picture, with its tolerance."""
     with reported(as_json, NOTHING_DONE):
-        pack = write_pack(
+        pack = write_golden_data(
             load_and_say(model),
             image,
             output,
@@ -64,7 +65,7 @@ def trace(
             layout=layout,
             resize=resize,
             overwrite=force,
-            watch=progress_bar,
+            progress=progress_bar,
         )
         document = {
             "pack": str(output),

@@ -12,7 +12,7 @@ class Blocking:
         band_width: maps of at least that many columns are computed in bands of rows, narrower ones panel by panel.
         band_pixels: output pixels of a band, where they fit into the cache.
         units: a pointwise step with fewer panels than this splits its pixels as well, so that threads share evenly.
-        part_tiles: but into parts of at least that many tiles: the last tile of a part repeats work.
+        part_tiles: but into parts of at least that many tiles: the last one may overlap the one before.
         conv_pixels: output pixels of a general convolution for which its weights are read once.
         group_panels: panels that share the pixels gathered for a general convolution, if there are enough panels.
     """
@@ -21,7 +21,7 @@ class Blocking:
     band_width: int = 28
     band_pixels: int = 56
     units: int = 8
-    part_tiles: int = 4
+    part_tiles: int = 2
     conv_pixels: int = 196
     group_panels: int = 4
 

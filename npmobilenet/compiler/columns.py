@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 import numpy as np
 from npmobilenet_kernels import layout
 from npmobilenet_kernels.lanes import Lanes, tile_rows
-from npmobilenet_kernels.steps import Activation, Field, Kind, Producer, Product
+from npmobilenet_kernels.steps import LINE, Activation, Field, Kind, Producer, Product
 from npmobilenet_kernels.tiles import (
-    FETCHED_BYTES,
     STEM_CHANNELS,
     STEM_PITCH,
-    UNROLL,
     depthwise_choice,
     gemm_name,
     simple_name,
@@ -185,10 +184,11 @@ class Encoder:
             Field.GATHER_TILE: self.tile("repeat_channels"),
         }
 
-    def product(self, start: Field, op: Conv, pixels: int) -> Columns:
-        """A pointwise convolution in the columns from `start` on, at least `pixels` pixels at a time."""
+    def product(self, start: Field, op: Conv, pixels: int, parts: int = 1) -> Columns:
+        """A pointwise convolution in the columns from `start` on: at least `pixels` pixels, in that many parts."""
         c_in, target = op.kernel.shape[-2], self.target
-        rows = tile_rows(pixels, target.rows), tile_rows(pixels, target.narrow_rows)
+        whole_rows = tile_rows(pixels, target.rows)
+        rows = whole_rows, tile_rows(min(part_pixels(pixels, whole_rows, parts)), target.narrow_rows)
         product: Columns = {
             Product.PITCH: self.vector,
             Product.SEGMENTS: c_in // target.width,
@@ -204,24 +204,25 @@ class Encoder:
         Args:
             op: the operation.
             kernel: its kernel (..., c_out), padded as the tiles read it.
-            rows: pixels of the tile for whole panels, and of that for a last panel of one vector.
+            rows: pixels of the tile for whole panels, and of that for a last panel which is not whole.
             stem: the tiles are those of a first convolution.
         """
         matrix, target = kernel.reshape(-1, kernel.shape[-1]), self.target
         blocks = self.blocks(matrix.shape[1])
-        tiles: dict[int, Tile] = {}  # the last panel may be one vector wide
-        if blocks >= target.panel:
+        last = (blocks - 1) % target.panel + 1  # vectors of the last panel
+        last_rows = rows[0] if last == target.panel else rows[1]
+        half = target.halves and 0 < matrix.shape[1] % target.width <= target.width // 2
+        tiles: dict[int, Tile] = {Product.LAST_TILE: Tile(gemm_name(last_rows, last, target, stem=stem, half=half))}
+        if blocks > target.panel:
             tiles[Product.TILE] = Tile(gemm_name(rows[0], target.panel, target, stem=stem))
-        if blocks % target.panel:
-            tiles[Product.NARROW_TILE] = Tile(gemm_name(rows[1], 1, target, stem=stem))
         return {
             **tiles,
             Product.ROWS: rows[0],
-            Product.NARROW_ROWS: rows[1],
+            Product.LAST_ROWS: last_rows,
             Product.BLOCKS: blocks,
             Product.WEIGHTS: self.pack(layout.pack_matrix(matrix, target.width, target.panel)),
             Product.PANEL_BYTES: len(matrix) * target.panel * self.vector,
-            Product.FETCHED: len(matrix) // UNROLL * FETCHED_BYTES,
+            Product.FETCHED: len(matrix) // target.width * target.width // target.unroll * LINE,
             Product.BIAS: self.pack(layout.pack_vector(op.bias, target.width)),
             Product.ACTIVATION: activation(op),
         }
@@ -273,6 +274,13 @@ class Encoder:
         """Columns of zeros on the left and right of an image row."""
         left = op.padding[1][0]
         return left, max((op.shape[1] - 1) * op.stride + len(op.kernel) - left - self._image[1], 0)
+
+
+def part_pixels(pixels: int, rows: int, parts: int) -> list[int]:
+    """Pixels of each part, cut at whole tiles of `rows` pixels."""
+    tiles = ceil_div(pixels, rows)
+    cuts = [min(part * tiles // parts * rows, pixels) for part in range(parts + 1)]
+    return [end - begin for begin, end in pairwise(cuts)]
 
 
 def activation(op: Weighted) -> int:

@@ -1,6 +1,5 @@
 """Compiled kernels of this process: where they are kept, whether they are ready, and who compiles what is missing."""
 
-import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,15 +9,12 @@ from npmobilenet_kernels.building import Build, BuildError
 from npmobilenet_kernels.lanes import lanes
 
 from npmobilenet.errors import KernelError
+from npmobilenet.files import cache_folder
 
 
 def kernel_folder() -> Path:
-    """Where compiled kernels are kept: below NPMOBILENET_CACHE, or below the system's cache folder for this user."""
-    if named := os.environ.get("NPMOBILENET_CACHE"):
-        return Path(named).expanduser() / "kernels"
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("npmobilenet")) / "kernels"
+    """Where compiled kernels are kept: below the cache folder."""
+    return cache_folder() / "kernels"
 
 
 def compiled_kernels(symbols: Collection[str]) -> native.Native:

@@ -13,16 +13,18 @@
 """
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import ClassVar
 
 import numpy as np
 from npmobilenet_kernels import layout
 from npmobilenet_kernels.lanes import tile_rows
 from npmobilenet_kernels.steps import SCRATCH_HEADER, Field, Kind, Producer, Product
-from npmobilenet_kernels.tiles import UNROLL, gemv_name
+from npmobilenet_kernels.tiles import gemv_name
 
+from npmobilenet.compiler.arena import FLOAT_BYTES
 from npmobilenet.compiler.blocking import ceil_div, round_up
-from npmobilenet.compiler.columns import Columns, Encoder, Record, Tile, activation, from_column
+from npmobilenet.compiler.columns import Columns, Encoder, Record, Tile, activation, from_column, part_pixels
 from npmobilenet.compiler.ir import (
     NO_SCALING,
     Add,
@@ -299,21 +301,24 @@ class PointwiseStep(KernelStep):
 
     def encode(self, e: Encoder) -> Record:
         (H, W, C), c_in = self.conv.shape, self.conv.kernel.shape[-2]
-        panels = e.panels(C)
-        parts = self._parts(e, panels)
-        own: Columns = {Field.PIXEL_PARTS: parts, Field.UNITS: parts * panels}
-        product, extras = e.product(Field.MATRIX, self.conv, H * W // parts), e.extras(self.conv)
+        panels, in_cache = e.panels(C), ceil_div(H * W * c_in * FLOAT_BYTES, e.blocking.cache)
+        parts = self._parts(e, panels, in_cache)
+        own: Columns = {
+            Field.PIXEL_PARTS: parts,
+            Field.UNITS: parts * panels,
+            Field.PARTS_FIRST: int(in_cache == 1),
+        }
+        product, extras = e.product(Field.MATRIX, self.conv, H * W, parts), e.extras(self.conv)
         scaled_panel = c_in * e.target.panel * e.vector if self.conv.gate else 0
         return Record({**product, **extras, **own, **e.pool_in_place(self.pool, self.conv.shape)}, scaled_panel)
 
-    def _parts(self, e: Encoder, panels: int) -> int:
-        """Number of parts into which the pixels are split: enough for all threads, and for the cache."""
+    def _parts(self, e: Encoder, panels: int, in_cache: int) -> int:
+        """Number of parts into which the pixels are split: enough for all threads, and each fits the cache."""
         if self.pool:
             return 1
-        (H, W, _), c_in = self.conv.shape, self.conv.kernel.shape[-2]
-        map_bytes = H * W * c_in * e.vector // e.target.width
-        parts = max(ceil_div(e.blocking.units, panels), ceil_div(map_bytes, e.blocking.cache))
-        return max(1, min(parts, H * W // (e.blocking.part_tiles * e.target.rows[0])))
+        pixels = prod(self.conv.shape[:2])
+        tiles = ceil_div(pixels, tile_rows(pixels, e.target.rows))
+        return max(1, min(max(ceil_div(e.blocking.units, panels), in_cache), tiles // e.blocking.part_tiles))
 
 
 @dataclass(frozen=True, eq=False)
@@ -357,7 +362,7 @@ class ConvStep(OneOperationStep):
         op, target = self.op, e.target
         (H, W, _), (H_in, W_in, c_in), (K_h, K_w, _, c_out) = op.shape, e.shapes[op.inputs[0]], op.kernel.shape
         # values of a tap and block
-        length = target.width if c_in > target.width else round_up(c_in, UNROLL)
+        length = target.width if c_in > target.width else round_up(c_in, target.unroll)
         segments = K_h * K_w * e.blocks(c_in)
         padded = np.zeros((K_h, K_w, e.blocks(c_in) * length, c_out))
         padded[:, :, :c_in] = op.kernel
@@ -402,8 +407,8 @@ class ConvStep(OneOperationStep):
         groups = max(1, min(e.blocking.units, e.panels(c_out) // e.blocking.group_panels))
         parts = max(ceil_div(H * W, e.blocking.conv_pixels), ceil_div(e.blocking.units, groups))
         parts = max(1, min(parts, tiles // 2))  # two whole tiles at least
-        pixels = np.diff([min(part * tiles // parts * rows, H * W) for part in range(parts + 1)])
-        return parts, groups, int(pixels.min()), int(pixels.max())
+        pixels = part_pixels(H * W, rows, parts)
+        return parts, groups, min(pixels), max(pixels)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,1 +1,1 @@
-"""A name or a file becomes a model."""
+"""Names and files to models: published weights are downloaded, verified, converted and cached."""

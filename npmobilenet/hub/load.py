@@ -1,4 +1,4 @@
-"""From whatever names a model to the model."""
+"""A name or a file to a model."""
 
 import warnings
 from dataclasses import replace
@@ -6,30 +6,31 @@ from os import PathLike, fspath
 from pathlib import Path
 
 from npmobilenet.errors import AssumptionWarning, ModelNotFoundError
-from npmobilenet.hub.registry import locate
-from npmobilenet.models.model import Model, check_backend
+from npmobilenet.hub.cache import locate
+from npmobilenet.models.backends import check_backend
+from npmobilenet.models.model import Model
 
 DIGITS = "digits"
 MODEL_SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras")
 
 
 def load(model: str | PathLike[str], *, backend: str = "auto") -> Model:
-    """Open a model.
+    """Load a model.
 
     Args:
-        model: "digits", the small network inside this package; a file, `.safetensors` of this package or any of
-            Keras's (`.h5`, `.weights.h5`, `.keras`), converted in memory; or the name of a known model, which is
-            fetched from where Keras publishes it, once, converted and cached.
-        backend: what computes it where a call does not say: "auto", "compiled" or "reference"; see `Model.predict`.
+        model: "digits", the small network in this package; a file, `.safetensors` of this package or any of Keras's
+            (`.h5`, `.weights.h5`, `.keras`), converted in memory; or the name of a published model, which is downloaded
+            from Keras's server once, converted and cached.
+        backend: default backend: "auto", "compiled" or "reference"; see `Model.predict`.
 
     Warns:
-        AssumptionWarning: the file does not tell everything about its network; `source["assumed"]` is what was assumed.
+        AssumptionWarning: the file does not specify its network completely; `source["assumed"]` lists the assumptions.
 
     Raises:
-        ModelNotFoundError: it is neither.
+        ModelNotFoundError: not a known name, file or bundled model.
         WeightsError: the file cannot be read, or does not fit its network.
-        DownloadError: the known model could not be fetched.
-        NpMobileNetError: there is no such backend.
+        DownloadError: the download of a published model failed.
+        NpMobileNetError: the backend is unknown.
     """
     check_backend(backend)
     loaded = _load(model)
@@ -44,9 +45,9 @@ def _load(model: str | PathLike[str]) -> Model:
         with as_file(files("npmobilenet") / "data" / "digits.safetensors") as path:
             return Model.open(path)
     if not names_a_file(name):
-        return Model.open(locate(name), intact=False)  # its bytes have just been checked
+        return Model.open(locate(name), intact=False)  # its hash has just been verified
     if not Path(name).is_file():
-        raise ModelNotFoundError(f"{name}: {'this is a folder' if Path(name).is_dir() else 'there is no such file'}")
+        raise ModelNotFoundError(f"{name}: {'is a folder, not a file' if Path(name).is_dir() else 'no such file'}")
     opened = _open_file(Path(name))
     if assumed := opened.source.get("assumed"):
         warnings.warn(f"{name}: {assumed}", AssumptionWarning, stacklevel=2)
@@ -54,7 +55,7 @@ def _load(model: str | PathLike[str]) -> Model:
 
 
 def names_a_file(model: str) -> bool:
-    """Whether `model` means a file or the bundled network, as opposed to a known name."""
+    """Whether `model` is a file or the bundled network, as opposed to the name of a published model."""
     path = Path(model)
     return model == DIGITS or path.exists() or path.suffix in MODEL_SUFFIXES or len(path.parts) > 1
 

@@ -1,10 +1,10 @@
-"""Names out: from the probabilities of a network to the classes they stand for.
+"""Labels: from the probabilities of a network to the names of its classes.
 
 A label is a pair (wnid, text), as in Keras: the WordNet id of the class and its name, ("n02510455", "giant_panda").
-Networks with classes of their own have no WordNet ids; theirs is "".
+Classes outside ImageNet have no WordNet id; theirs is "".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -19,10 +19,10 @@ BACKGROUND: Label = ("", "background")  # output 0 of networks with 1001 classes
 
 @cache
 def imagenet_labels() -> tuple[Label, ...]:
-    """Return (wnid, label) of the 1000 ImageNet classes, in the order of the network's outputs.
+    """(wnid, label) of the 1000 ImageNet classes, in the order of the network's outputs.
 
-    Spelled as Keras spells them (`Egyptian_cat`). WordNet ids are unique, labels are not: there are two cranes (a bird
-    and a machine) and two maillots.
+    Spelled as in Keras (`Egyptian_cat`). WordNet ids are unique, labels are not: there are two cranes (a bird and a
+    machine) and two maillots.
 
     Source: equal to Keras's imagenet_class_index.json; made by scripts/make_imagenet_classes.py.
     """
@@ -33,16 +33,12 @@ def imagenet_labels() -> tuple[Label, ...]:
 
 
 def label_pairs(labels: Sequence[str | Label]) -> tuple[Label, ...]:
-    """Return labels as (wnid, label) pairs; a plain string gets the WordNet id "".
+    """Labels as (wnid, label) pairs; a plain string gets the WordNet id "".
 
     Args:
-        labels: one a class, each a name or a (wnid, name) pair.
+        labels: one per class, each a name or a (wnid, name) pair.
     """
-    return tuple(map(_pair, labels))
-
-
-def _pair(label: str | Label) -> Label:
-    return ("", label) if isinstance(label, str) else (label[0], label[1])
+    return tuple(("", label) if isinstance(label, str) else (label[0], label[1]) for label in labels)
 
 
 def decode_predictions(
@@ -52,55 +48,54 @@ def decode_predictions(
     *,
     background: bool = False,
 ) -> list[list[tuple[str, str, float]]]:
-    """Return the most probable classes of each image, the best first.
+    """Most probable classes of each image, the most probable first.
 
-    Equal probabilities come in the order of the network's outputs, NaN comes last. Where there are fewer than `top`
-    classes, all of them are given.
+    Equal probabilities are in the order of the network's outputs, NaN is last. If there are fewer than `top` classes,
+    all are returned.
 
     Args:
-        probabilities: (N, classes) one row an image, as `Model.predict` returns them.
-        top: how many classes to name for each image.
-        labels: one a class, each a name or a (wnid, name) pair; the ImageNet classes where not given.
+        probabilities: (N, classes) one row per image, as `Model.predict` returns them.
+        top: number of classes per image.
+        labels: one per class, each a name or a (wnid, name) pair; default: the ImageNet classes.
         background: output 0 means "none of the classes" and `labels` starts with output 1.
 
     Returns:
         For each image a list of (wnid, label, probability).
 
     Raises:
-        ShapeError: probabilities is not 2-D, there is not one label a class, or top is below 1.
+        ShapeError: probabilities is not 2-D, the number of labels is not that of the classes, or top is below 1.
     """
+    names = imagenet_labels() if labels is None else label_pairs(labels)
+    return top_classes(probabilities, top, names, background=background)
+
+
+def top_classes(
+    probabilities: ArrayLike, top: int, labels: Sequence[Label], *, background: bool
+) -> list[list[tuple[str, str, float]]]:
+    """`decode_predictions` for labels that are pairs already; arguments, result and errors are the same."""
     p = np.asarray(probabilities)
     if p.ndim != 2:
         raise ShapeError(
-            f"decode_predictions: probabilities have shape {p.shape}; needed is (N, classes), one row an image"
-            + (": give probabilities[None] for a single image" if p.ndim == 1 else "")
+            f"decode_predictions: expected probabilities (N, classes), one row per image, got {p.shape}"
+            + (": pass probabilities[None] for a single image" if p.ndim == 1 else "")
         )
     if top < 1:
-        raise ShapeError(f"decode_predictions: top is {top}; at least 1 class has to be asked for")
-    name = _names_of_outputs(p.shape[1], labels, background)
+        raise ShapeError(f"decode_predictions: expected top of at least 1, got {top}")
+    _check_labels(p.shape[1], labels, background)
+    names = [BACKGROUND, *labels] if background else labels
     best = np.argsort(-p.astype(np.float64), axis=1, kind="stable")[:, :top]  # (N, top)
-    return [[(*name(output), float(row[output])) for output in outputs] for row, outputs in zip(p, best, strict=True)]
+    return [[(*names[k], float(row[k])) for k in outputs] for row, outputs in zip(p, best, strict=True)]
 
 
-def _names_of_outputs(classes: int, labels: Sequence[str | Label] | None, background: bool) -> Callable[[int], Label]:
-    """The label of an output by its number."""
-    names = imagenet_labels() if labels is None else labels
-    known = len(names) + background
-    if known != classes:
-        whose = "ImageNet has" if labels is None else "labels has"
-        plus = " with the background" if background else ""
-        raise ShapeError(
-            f"decode_predictions: probabilities have {classes} classes, {whose} {known}{plus}; "
-            + (
-                "a network with a class for the background needs background=True"
-                if classes == known + 1 and not background
-                else "give labels=[...], one name a class"
-            )
-        )
-
-    def name(output: int) -> Label:
-        if background and output == 0:
-            return BACKGROUND
-        return _pair(names[output - background])
-
-    return name
+def _check_labels(classes: int, labels: Sequence[Label], background: bool) -> None:
+    known = len(labels) + background
+    if known == classes:
+        return
+    which = "ImageNet" if labels is imagenet_labels() else "labels"
+    plus = " with the background" if background else ""
+    hint = (
+        "for a network with a background class pass background=True"
+        if classes == known + 1 and not background
+        else "pass labels=[...], one name per class"
+    )
+    raise ShapeError(f"decode_predictions: probabilities have {classes} classes, {which} has {known}{plus}; {hint}")

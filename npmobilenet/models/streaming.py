@@ -1,51 +1,54 @@
-"""Many pictures at full speed: threads decode and resize the next ones while the network computes those that are ready.
+"""Streams of images at full throughput: threads decode and resize the next images while the network computes.
 
-    sources  --in_order: a few threads, a bounded number ahead-->  pixels  --batches-->  Model.forward  -->  answers
+    sources  --in_order: a few threads, a bounded number ahead-->  pixels  --batches-->  Model.forward  -->  results
 
-What is in memory does not grow with the number of pictures: decoded ones live no longer than it takes to resize them,
-each in its thread, and resized ones are at most a batch and AHEAD for every thread.
+Memory does not grow with the number of images: a decoded one lives only until its thread has resized it, and at most a
+batch of resized ones plus AHEAD per thread are in flight.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from npmobilenet.errors import NpMobileNetError
-from npmobilenet.models.model import check_threads
-from npmobilenet.models.preprocessing import check_resize
+from npmobilenet.models.backends import check_threads
+from npmobilenet.models.preprocessing import ImageLike, ImagesLike, check_resize
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from npmobilenet.models.model import Model, Picture
+    from npmobilenet.models.model import Model
 
-    Prepared = tuple[Picture, Array | NpMobileNetError]
+    Prepared = tuple[ImageLike, Array | NpMobileNetError]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-BATCH = 8  # pictures computed together, at least, where there are as many
-AHEAD = 4  # pictures per thread that are in work, or ready for the network
+BATCH = 8  # minimum batch size, if there are enough images
+AHEAD = 4  # images per thread that are being prepared, or ready for the network
 
 
 def predict_each(
     model: "Model",
-    sources: "Iterable[Picture]",
+    sources: Iterable[ImageLike],
     compute: Callable[[Array], Array],
     *,
     resize: str,
     draft: bool,
     threads: int | None,
 ) -> "Iterator[Prepared]":
-    """Yield (source, (classes,) answer or error) in order.
+    """Check the arguments, then yield (source, (classes,) result or error) in order.
 
     Args:
-        compute: from scaled images (N, H, W, C) to answers (N, classes); called where a picture could be read.
-        model, sources, resize, draft, threads: as `Model.predict_each`; errors too, before a source is read.
+        compute: from scaled images (N, H, W, C) to results (N, classes); called if at least one image can be read.
+        model, sources, resize, draft, threads: as `Model.predict_each`.
+
+    Raises:
+        as `Model.predict_each`, before a source is read.
     """
     model.check_classifier()
     check_resize(resize, draft)
@@ -55,7 +58,7 @@ def predict_each(
 
 def _predict_each(
     model: "Model",
-    sources: "Iterable[Picture]",
+    sources: Iterable[ImageLike],
     compute: Callable[[Array], Array],
     resize: str,
     draft: bool,
@@ -63,17 +66,17 @@ def _predict_each(
 ) -> "Iterator[Prepared]":
     for batch in prepared_batches(model, sources, resize=resize, draft=draft, threads=threads):
         pixels = [found for _, found in batch if not isinstance(found, NpMobileNetError)]
-        answers = iter(compute(model.scale(np.stack(pixels))) if pixels else ())
+        results = iter(compute(model.scale(np.stack(pixels, dtype=np.float32))) if pixels else ())
         for source, found in batch:
-            yield source, found if isinstance(found, NpMobileNetError) else next(answers)
+            yield source, found if isinstance(found, NpMobileNetError) else next(results)
 
 
 def prepared_batches(
-    model: "Model", sources: "Iterable[Picture]", *, resize: str, threads: int | None, draft: bool = False
+    model: "Model", sources: Iterable[ImageLike], *, resize: str, threads: int | None, draft: bool = False
 ) -> "Iterator[list[Prepared]]":
-    """Yield lists of (source, (H, W, C) pixels in 0..255 or error), in order, as many as suit the engine's threads."""
+    """Yield lists of (source, (H, W, C) pixels in 0..255 or error), in order, of at least `BATCH` images."""
 
-    def prepare(source: "Picture") -> "Array | NpMobileNetError":
+    def prepare(source: ImageLike) -> Array | NpMobileNetError:
         try:
             return model.pixels(source, resize, draft)
         except NpMobileNetError as error:
@@ -81,7 +84,7 @@ def prepared_batches(
 
     sources = iter(sources)
     first = list(islice(sources, 2))
-    is_quick = len(first) < 2 or isinstance(first[0], np.ndarray)  # a single picture, or arrays: not worth a thread
+    is_quick = len(first) < 2 or isinstance(first[0], np.ndarray)  # a single image, or arrays: not worth a thread
     workers = 1 if is_quick else _number_of_threads(threads)
     pairs = in_order(prepare, chain(first, sources), workers)
     while batch := list(islice(pairs, -(-BATCH // workers) * workers)):
@@ -89,18 +92,18 @@ def prepared_batches(
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[tuple[Item, Result]]:
-    """Yield (item, work(item)) for every item, in order; with more than one thread, worked on ahead.
+    """Yield (item, work(item)) for every item, in order; with more than one thread, computed ahead.
 
-    At most AHEAD * threads items have been read and not handed on. Items are read by the caller's thread. Whoever stops
-    early, by leaving the loop or by an interrupt, waits for what is in work and for nothing else.
+    At most AHEAD * threads items have been read and not yet yielded. Items are read in the caller's thread. Stopping
+    early, by leaving the loop or by an interrupt, waits only for the items being worked on.
 
     Args:
         work: called in the threads.
-        items: read as room becomes free.
-        threads: how many work at a time; 1 is the caller's own.
+        items: read as the queue has room.
+        threads: number of threads; 1 is the caller's own.
 
     Raises:
-        What `work` raises, in place of the pair that it belongs to; what `items` raises, at once.
+        What `work` raises, in place of its pair; what `items` raises, at once.
     """
     if threads == 1:
         yield from ((item, work(item)) for item in items)
@@ -108,7 +111,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int
     from concurrent.futures import ThreadPoolExecutor
 
     pending: deque[tuple[Item, Future[Result]]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="npmobilenet-picture")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="npmobilenet-image")
     try:
         for item in items:
             pending.append((item, pool.submit(work, item)))
@@ -121,8 +124,24 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int
         pool.shutdown(cancel_futures=True)
 
 
+def each_image(images: ImagesLike) -> Sequence[ImageLike] | Array:
+    """Sequence of single images; a batch (N, H, W, C) is returned unchanged."""
+    if isinstance(images, np.ndarray):
+        return images if images.ndim == 4 else [images]
+    if isinstance(images, Sequence) and not isinstance(images, str | bytes):
+        return images
+    return [images]
+
+
+def or_raise(found: Array | NpMobileNetError) -> Array:
+    """Return pixels; raise an error that was found in their place."""
+    if isinstance(found, NpMobileNetError):
+        raise found
+    return found
+
+
 def _number_of_threads(asked: int | None) -> int:
-    """As many as are asked for, or as the engine takes by itself, and no more than there are cores."""
+    """The requested number, or the engine's default, and at most the number of cores."""
     from npmobilenet_kernels.threads import available_cores
 
     cores = available_cores()

@@ -1,10 +1,10 @@
-"""The five ways in which the tensors of a golden pack lie on disk, written and read back.
+"""File formats of golden data, to write and to read.
 
-    npz          one .npz a kind of tensor, entries by name: np.load("npz/outputs.npz")["conv1"]
+    npz          one .npz per kind of tensor, entries by name: np.load("npz/outputs.npz")["conv1"]
     safetensors  the same as .safetensors
-    raw          one file a tensor, nothing but little-endian numbers, and index.tsv for programs without JSON
-    c            one .c a tensor and pack.h, decimals that give back the same bits
-    readmemh     one .hex a tensor for Verilog's $readmemh: one IEEE-754 word a line, in hexadecimal
+    raw          one file per tensor of little-endian numbers only, and index.tsv for programs without JSON
+    c            one .c per tensor and pack.h, decimals that round-trip bit-exactly
+    readmemh     one .hex per tensor for Verilog's $readmemh: one IEEE-754 word per line, in hexadecimal
 
 Every format holds every tensor, in the same order of axes, so any one of them is enough.
 """
@@ -23,22 +23,22 @@ from npmobilenet.types import Array, Shape
 
 DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8"), "uint8": np.dtype("u1")}
 C_TYPES = {"float32": "float", "float64": "double", "uint8": "unsigned char"}
-C_NUMBERS = {"float32": "%.8ef", "float64": "%.16e", "uint8": "%d"}  # 9 and 17 digits give back the same bits
-C_VALUES_A_LINE = 8
+C_NUMBERS = {"float32": "%.8ef", "float64": "%.16e", "uint8": "%d"}  # 9 and 17 digits round-trip bit-exactly
+C_VALUES_PER_LINE = 8
 SUFFIXES = {"float32": "f32", "float64": "f64", "uint8": "u8"}
 
 Location = Mapping[str, str]
-"""{"file": path inside the pack} and, where a file holds several tensors or a symbol, its "key" in there."""
+"""{"file": path inside the format's folder}, and the "key" of the tensor if the file holds several, or a C symbol."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """An array as it is stored.
+    """An array as stored.
 
     Attributes:
         kind: image, outputs, truth or weights.
         name: of a stage, of a layer, or `layer/array`.
-        axes: what its axes are, outermost first, one letter each.
+        axes: one letter per axis, outermost first.
         values: of a dtype in `DTYPES`, contiguous.
     """
 
@@ -49,16 +49,16 @@ class Tensor:
 
     @property
     def dtype(self) -> str:
-        """Its name in `DTYPES`."""
+        """The dtype's name in `DTYPES`."""
         return self.values.dtype.name
 
 
 class Format(NamedTuple):
-    """How to write all tensors below a folder, and how to get one back.
+    """A file format.
 
-    `write` makes the folder's files and yields where each tensor went, in order, when it is there; tensors of a kind
-    come one behind the other. `read` gives the numbers of one, and raises whatever its library raises where the file is
-    damaged.
+    `write(folder, tensors)` creates the files and yields the location of each tensor, in order, once it is written;
+    tensors of one kind are consecutive. `read(file, key, dtype, shape)` returns one tensor, and raises whatever its
+    library raises on a corrupt file.
     """
 
     write: Callable[[Path, Sequence[Tensor]], Iterator[Location]]
@@ -67,7 +67,7 @@ class Format(NamedTuple):
 
 def _write_npz(folder: Path, tensors: Sequence[Tensor]) -> Iterator[Location]:
     for kind, group in groupby(tensors, lambda tensor: tensor.kind):
-        with ZipFile(folder / f"{kind}.npz", "w") as archive:  # np.savez has names that no entry can have
+        with ZipFile(folder / f"{kind}.npz", "w") as archive:  # np.savez reserves some names
             for tensor in group:
                 with archive.open(ZipInfo(f"{tensor.name}.npy"), "w", force_zip64=True) as entry:
                     np.lib.format.write_array(entry, tensor.values, allow_pickle=False)
@@ -124,7 +124,7 @@ def _write_c(folder: Path, tensors: Sequence[Tensor]) -> Iterator[Location]:
 def _c_values(tensor: Tensor) -> str:
     number = C_NUMBERS[tensor.dtype]
     values = tensor.values.ravel().tolist()
-    rows = (values[start : start + C_VALUES_A_LINE] for start in range(0, len(values), C_VALUES_A_LINE))
+    rows = (values[start : start + C_VALUES_PER_LINE] for start in range(0, len(values), C_VALUES_PER_LINE))
     text = ",\n".join("    " + ", ".join([number] * len(row)) % tuple(row) for row in rows)
     if tensor.dtype != "uint8" and not np.isfinite(tensor.values).all():
         text = re.sub(r"\binff?\b", "INFINITY", re.sub(r"\bnanf?\b", "NAN", text))
@@ -159,17 +159,17 @@ FORMATS = {
     "readmemh": Format(_write_readmemh, _read_readmemh),
     "c": Format(_write_c, _read_c),
 }
-"""In the order in which a reader prefers them."""
+"""Formats by name, in the order of a reader's preference."""
 
 
 def _file_names(tensors: Sequence[Tensor], suffix: Callable[[Tensor], str]) -> list[str]:
-    """`outputs/conv1.f32`, ...: safe on every file system, whatever a layer is called."""
+    """`outputs/conv1.f32`, ...: safe on every file system, for any layer name."""
     stems = _unique(f"{tensor.kind}/{re.sub(r'[^A-Za-z0-9_.-]', '_', tensor.name)[:120]}" for tensor in tensors)
     return [f"{stem}.{suffix(tensor)}" for stem, tensor in zip(stems, tensors, strict=True)]
 
 
 def _unique(names: Iterable[str]) -> list[str]:
-    """The same names, with a number behind those that came before; small and capital letters do not differ."""
+    """The names, with a numeric suffix where one was used before; case is ignored."""
     seen: set[str] = set()
     unique = []
     for name in names:

@@ -1,8 +1,8 @@
-"""Is a converted file what it claims to be? Its self-check run again, and its layers beside Keras's own.
+"""Verification of a converted file: its self-check, and a comparison with Keras layer by layer.
 
-A layer is judged on its own: it gets the inputs that Keras gave it, exact to the bit, and Keras's answer must lie
-within `bounds.layer_bound` of the float64 answer to them. So nothing is inherited from earlier layers, the tolerance
-stays sharp at any depth, and every layer that is wrong is named, not only the first.
+Each layer is judged on its own: its inputs are those that Keras computed, bit-exact, and Keras's output must be within
+`rounding.layer_bound` of the float64 result for them. So errors are not inherited from earlier layers, the tolerance
+stays sharp at any depth, and every wrong layer is named, not only the first.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,8 @@ import numpy as np
 
 from npmobilenet.errors import WeightsError
 from npmobilenet.hub.load import load
-from npmobilenet.models.model import Model, made_up_pixels
+from npmobilenet.models.model import Model
+from npmobilenet.models.self_check import synthetic_image
 from npmobilenet.reference.graph import Graph, Input, Layer
 from npmobilenet.reference.rounding import layer_bound
 from npmobilenet.types import Array, Params
@@ -23,12 +24,12 @@ from npmobilenet.types import Array, Params
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """What came of running a file's self-check again.
+    """Result of a file's self-check.
 
     Attributes:
         checked: number of layers whose digests were computed.
-        differing: names of the layers whose digest is not the stored one, in the order of the graph.
-        intact: whether the file's bytes are those that were written.
+        differing: names of the layers whose digest differs from the stored one, in the order of the graph.
+        intact: whether the file's checksum matches.
     """
 
     checked: int
@@ -42,16 +43,16 @@ class SelfCheck:
 
 @dataclass(frozen=True)
 class LayerVerdict:
-    """One layer beside another engine's.
+    """Comparison of one layer with another engine.
 
     Attributes:
         name, type: of the layer.
-        compared: false where the other side lacks its output or its inputs.
-        ratio: largest |other - exact| / allowed of all values, given the other side's inputs: up to 1 is rounding,
-            infinite where shapes differ.
-        difference: |other - exact| at that value.
+        compared: false if the engine's output or inputs of the layer are missing.
+        ratio: maximum of |engine - exact| / allowed over all values, given the engine's inputs: up to 1 is rounding,
+            infinite if shapes differ.
+        difference: |engine - exact| at that value.
         allowed: at that value.
-        note: what the other side lacks, or which shapes it has instead.
+        note: the missing outputs, or the shapes that differ.
     """
 
     name: str
@@ -64,25 +65,25 @@ class LayerVerdict:
 
     @property
     def same(self) -> bool:
-        """Whether it was compared and only rounding differs."""
+        """Whether the layer was compared and equals up to rounding."""
         return self.compared and self.ratio <= 1
 
     def to_json(self) -> dict[str, Any]:
-        """Its attributes, and `same`, for a JSON document."""
+        """The attributes and `same`, for a JSON document."""
         return asdict(self) | {"same": self.same}
 
 
 def open_and_check(model: str | PathLike[str]) -> tuple[Model, SelfCheck | None]:
-    """Open a model and run its self-check again, even where the file's bytes are not those that were written.
+    """Open a model and run its self-check, even if the file's checksum does not match.
 
     Args:
-        model: a converted file; or anything that `load` takes.
+        model: a converted file, or anything that `load` accepts.
 
     Returns:
-        The model and what came of its self-check, None where it has none, as a Keras file.
+        The model and the result of its self-check, None if it has none, such as a Keras file.
 
     Raises:
-        NpMobileNetError: it cannot be opened.
+        NpMobileNetError: the model cannot be opened.
     """
     try:
         opened, intact = load(model), True
@@ -96,14 +97,14 @@ def open_and_check(model: str | PathLike[str]) -> tuple[Model, SelfCheck | None]
 
 
 def compare_with_keras(model: Model, source: str | PathLike[str]) -> list[LayerVerdict]:
-    """Judge every layer of a model by what Keras computes from its own file, on the picture of the self-check.
+    """Compare every layer of a model with Keras running the original file, on the image of the self-check.
 
     Args:
         model: the converted network.
         source: the Keras file that it was converted from.
 
     Returns:
-        A verdict a layer, in the order of the graph.
+        One verdict per layer, in the order of the graph.
 
     Raises:
         NpMobileNetError: Keras is not installed.
@@ -111,41 +112,41 @@ def compare_with_keras(model: Model, source: str | PathLike[str]) -> list[LayerV
     """
     from npmobilenet_weights_convert.run_in_keras import layer_outputs, open_in_keras
 
-    x = model.scale(made_up_pixels(model.graph.input_shape)[None])
-    theirs = layer_outputs(open_in_keras(source, model.graph), x)
-    return judge_layers(model.graph, model.params, {model.graph.layers[0].name: x} | theirs)
+    x = model.scale(synthetic_image(model.graph.input_shape)[None])
+    outputs = layer_outputs(open_in_keras(source, model.graph), x)
+    return judge_layers(model.graph, model.params, {model.graph.layers[0].name: x} | outputs)
 
 
-def judge_layers(graph: Graph, params: Params, theirs: Mapping[str, Array]) -> list[LayerVerdict]:
-    """Judge another float32 engine's outputs, each layer on the inputs that the engine itself had.
+def judge_layers(graph: Graph, params: Params, outputs: Mapping[str, Array]) -> list[LayerVerdict]:
+    """Compare another float32 engine's outputs with the network, each layer on the engine's own inputs.
 
     Args:
         graph: the network.
         params: arrays by `layer/array`.
-        theirs: the engine's outputs by layer name, (N, ...) each; that of the input layer is what it was given.
+        outputs: the engine's outputs by layer name, (N, ...) each; that of the input layer is the engine's input.
 
     Returns:
-        A verdict a layer, in the order of the graph, the input left out.
+        One verdict per layer, in the order of the graph, without the input.
     """
-    return [_judged(graph, params, layer, theirs) for layer in graph.layers if not isinstance(layer, Input)]
+    return [_judged(graph, params, layer, outputs) for layer in graph.layers if not isinstance(layer, Input)]
 
 
-def _judged(graph: Graph, params: Params, layer: Layer, theirs: Mapping[str, Array]) -> LayerVerdict:
-    lacking = [name for name in (layer.name, *layer.inputs) if name not in theirs]
-    if lacking:
-        return LayerVerdict(layer.name, layer.type, False, note=f"the other side has no {', '.join(lacking)}")
-    odd = [name for name in (layer.name, *layer.inputs) if theirs[name].shape[1:] != graph.shapes[name]]
-    if odd:
-        shapes = ", ".join(f"{name} is {theirs[name].shape[1:]}, not {graph.shapes[name]}" for name in odd)
-        return LayerVerdict(layer.name, layer.type, True, float("inf"), note=f"the other side's {shapes}")
+def _judged(graph: Graph, params: Params, layer: Layer, outputs: Mapping[str, Array]) -> LayerVerdict:
+    missing = [name for name in (layer.name, *layer.inputs) if name not in outputs]
+    if missing:
+        return LayerVerdict(layer.name, layer.type, False, note=f"no output of {', '.join(missing)}")
+    misshapen = [name for name in (layer.name, *layer.inputs) if outputs[name].shape[1:] != graph.shapes[name]]
+    if misshapen:
+        shapes = (f"expected {name} {graph.shapes[name]}, got {outputs[name].shape[1:]}" for name in misshapen)
+        return LayerVerdict(layer.name, layer.type, True, float("inf"), note="; ".join(shapes))
     arrays = {array: params[f"{layer.name}/{array}"].astype(np.float64) for array in graph.param_shapes_of(layer)}
-    inputs = [theirs[name].astype(np.float64) for name in layer.inputs]
+    inputs = [outputs[name].astype(np.float64) for name in layer.inputs]
     exact, bound = layer.apply(arrays, *inputs), layer_bound(layer, arrays, *inputs)
-    return _verdict(layer, np.abs(theirs[layer.name] - exact), bound)
+    return _verdict(layer, np.abs(outputs[layer.name] - exact), bound)
 
 
 def _verdict(layer: Layer, difference: Array, bound: Array) -> LayerVerdict:
-    """The value whose difference is farthest from what is allowed there; NaN is as far off as infinity."""
+    """The verdict at the value with the largest ratio of difference to bound; NaN counts as infinite."""
     difference = np.where(np.isnan(difference), np.inf, difference)
     allowed = np.maximum(bound, np.finfo(np.float64).tiny)
     ratio = difference / allowed

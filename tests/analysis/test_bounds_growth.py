@@ -147,9 +147,9 @@ def test_the_curves_are_relative_to_the_largest_value_and_leave_zeros_out() -> N
 
     (axes,) = _figure(some_errors(), "").axes
     curves = {line.get_label(): line.get_ydata() for line in axes.get_lines()}
-    measured = curves["measured, float32 against float64"]
+    measured = curves["measured, float32 vs. float64"]
     np.testing.assert_allclose(measured, [np.nan, 1e-7 / 2, np.nan, 2e-7 / 3], rtol=1e-12)
-    np.testing.assert_allclose(curves["bound, the layer alone"], [np.nan, 1e-6 / 2, np.nan, 2e-6 / 3], rtol=1e-12)
+    np.testing.assert_allclose(curves["bound of the layer alone"], [np.nan, 1e-6 / 2, np.nan, 2e-6 / 3], rtol=1e-12)
     assert len(curves) == 3
 
 

@@ -381,7 +381,7 @@ def test_schedule_and_json_tell_the_same_plan() -> None:
     document = memory_report.to_json(planned, model="mine")
     assert document["model"] == "mine"
     assert document["peak_bytes"] == max(step["live_bytes"] for step in document["steps"])
-    assert [step["writes"] for step in document["steps"]] == [row[2] for row in memory_report.schedule(planned)]
+    assert [step["writes"] for step in document["steps"]] == [row[2] for row in memory_report.plan_rows(planned)]
     assert sum(len(buffer["tensors"]) for buffer in document["buffers"]) == len(planned.offsets)
 
 

@@ -8,9 +8,12 @@ import pytest
 
 from npmobilenet.analysis import linear_bottlenecks
 from npmobilenet.analysis.cost import CONVENTIONS, cost_table
-from npmobilenet.analysis.published import V1, V2, V3, Figure, Recount, figures, paper_tables, recount, verdict
+from npmobilenet.analysis.paper_tables import paper_tables
+from npmobilenet.analysis.published import V1, V2, V3, Figure, figures
+from npmobilenet.analysis.recounts import Recount, recount, verdict
 from npmobilenet.architectures import baselines, mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.architectures.ssd import with_filters
+from npmobilenet.reference.graph import Graph
 from tests.helpers.real_files import ROOT, real_file
 
 NO_COSTS = ("top1", "top5", "top1_quant", "top5_quant", "map_coco", "mean_ap")  # and latency_*
@@ -278,7 +281,7 @@ def test_v2_table_5_counts_ssdlite_twice_and_ssd_once() -> None:
     ("66", with_filters(mobilenet_v3_small(), {"conv_2": 1280})),
     ("65", mobilenet_v3_small(minimalistic=True)),
 ])  # fmt: skip
-def test_no_convention_gives_what_is_printed_for_v3(printed: str, graph) -> None:
+def test_no_convention_gives_what_is_printed_for_v3(printed: str, graph: Graph) -> None:
     entry = Figure(V3, "3", "", 1.0, 224, "mult_adds", printed, "million")
     counts = [convention.count(graph) for convention in CONVENTIONS.values() if convention.unit == "multiply-adds"]
     assert {verdict(entry, Fraction(count)) for count in counts} == {"differs"}

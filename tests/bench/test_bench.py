@@ -1,9 +1,10 @@
-"""`npmobilenet bench`: answers are checked before anything is timed, and the figures follow from each other."""
+"""`npmobilenet bench`: outputs are checked before anything is timed, and derived figures are consistent."""
 
 import ctypes
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from npmobilenet_kernels.threads import available_cores
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.bench import measure, runtimes
-from npmobilenet.bench.random_weights import expected, pictures, random_model
-from npmobilenet.bench.runtimes import PEERS, Peer
+from npmobilenet.bench.random_weights import random_model, reference_output, sample_images
+from npmobilenet.bench.runtimes import RUNTIMES, Runtime
 from npmobilenet.bench.turns import workers
+from npmobilenet.compiler.ir import Operations, Weighted
 from npmobilenet.compiler.passes import fuse
 from npmobilenet.compiler.plan import compile_graph
 from npmobilenet.errors import NpMobileNetError
@@ -44,17 +46,17 @@ def run(*arguments: object) -> Result:
     return command_line.run("bench", *arguments)
 
 
-def document(result: Result) -> Any:
+def parsed(result: Result) -> Any:
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
 
 
-@pytest.fixture(params=PEERS)
-def peer(request: pytest.FixtureRequest) -> Peer:
-    """Each of the other engines that is installed."""
-    found = PEERS[request.param]
+@pytest.fixture(params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    """Each of the other runtimes that is installed."""
+    found = RUNTIMES[request.param]
     if not found.is_installed:
-        pytest.skip(f"runs {found.name}: {found.how_to_install}")
+        pytest.skip(f"requires {found.name}: {found.install_command}")
     return found
 
 
@@ -62,36 +64,36 @@ def only_installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setattr(runtimes, "find_spec", lambda module: object() if module in names else None)
 
 
-def test_the_command_times_every_engine_and_its_figures_follow_from_each_other(peer: Peer) -> None:
-    command = [sys.executable, "-m", "npmobilenet", "bench", "digits", "--against", peer.name, "--batch", "2"]
+def test_the_command_times_every_runtime_and_its_derived_figures_are_consistent(runtime: Runtime) -> None:
+    command = [sys.executable, "-m", "npmobilenet", "bench", "digits", "--against", runtime.name, "--batch", "2"]
     process = subprocess.run(
         [*command, *map(str, QUICK), "--json"], capture_output=True, text=True, check=True, encoding="utf-8"
     )
-    answer = json.loads(process.stdout)
-    assert [entry["engine"] for entry in answer["engines"]] == ["npmobilenet", peer.name]
-    assert (answer["macs"], answer["batch"]) == (load("digits").graph.macs, 2)
-    for entry in answer["engines"]:
+    report = json.loads(process.stdout)
+    assert [entry["engine"] for entry in report["engines"]] == ["npmobilenet", runtime.name]
+    assert (report["macs"], report["batch"]) == (load("digits").graph.macs, 2)
+    for entry in report["engines"]:
         assert entry["problem"] is None
         assert 0 < entry["difference"] <= measure.TOLERANCE
         assert 0 < entry["least_seconds"] <= entry["median_seconds"]
         assert entry["images_per_second"] == pytest.approx(2 / entry["least_seconds"])
-        assert entry["flops"] == pytest.approx(2 * answer["macs"] * entry["images_per_second"])
-        assert entry["share_of_peak"] == pytest.approx(entry["flops"] / answer["peak_flops"])
+        assert entry["flops"] == pytest.approx(2 * report["macs"] * entry["images_per_second"])
+        assert entry["share_of_peak"] == pytest.approx(entry["flops"] / report["peak_flops"])
         assert entry["share_of_peak"] < 1
-    ours, theirs = (entry["least_seconds"] for entry in answer["engines"])
-    assert (answer["best_other"], answer["ratio"]) == (peer.name, pytest.approx(ours / theirs))
+    own, other = (entry["least_seconds"] for entry in report["engines"])
+    assert (report["best_other"], report["ratio"]) == (runtime.name, pytest.approx(own / other))
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_every_engine_is_given_the_same_network(network: str, peer: Peer, tmp_path: Path) -> None:
+def test_every_runtime_computes_the_same_network(network: str, runtime: Runtime, tmp_path: Path) -> None:
     model = random_model(NETWORKS[network]())
-    x = pictures(model, 2)
-    peer.export(fuse(model.graph, model.params), 2, tmp_path / peer.file)
-    y = peer.open(tmp_path / peer.file, x, 1)()
-    right = expected(model, x)
-    assert y.shape == right.shape
-    assert not np.allclose(right[0], right[1], atol=10 * measure.TOLERANCE * np.abs(right).max(), rtol=0)
-    np.testing.assert_allclose(y, right, rtol=0, atol=measure.TOLERANCE * np.abs(right).max())
+    x = sample_images(model, 2)
+    runtime.export(fuse(model.graph, model.params), 2, tmp_path / runtime.file)
+    y = runtime.open(tmp_path / runtime.file, x, 1)()
+    expected = reference_output(model, x)
+    assert y.shape == expected.shape
+    assert not np.allclose(expected[0], expected[1], atol=10 * measure.TOLERANCE * np.abs(expected).max(), rtol=0)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=measure.TOLERANCE * np.abs(expected).max())
 
 
 def as_bfloat16(weights: Array) -> Array:
@@ -99,59 +101,59 @@ def as_bfloat16(weights: Array) -> Array:
     return (weights.astype(np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32)
 
 
-def test_an_engine_that_computes_in_bfloat16_is_caught_and_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnxruntime", reason="runs ONNX Runtime: pip install npmobilenet[test]")
-    right = PEERS["onnxruntime"]
+def test_a_runtime_that_computes_in_bfloat16_is_detected_and_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime", reason="requires ONNX Runtime: pip install npmobilenet[test]")
+    exact = RUNTIMES["onnxruntime"]
 
-    def export(ops: Any, batch: int, path: Path) -> None:
-        rounded = [op if op.kernel is None else replace(op, kernel=as_bfloat16(op.kernel)) for op in ops]
-        right.export(rounded, batch, path)
+    def export(ops: Operations, batch: int, path: Path) -> None:
+        rounded = [replace(op, kernel=as_bfloat16(op.kernel)) if isinstance(op, Weighted) else op for op in ops]
+        exact.export(rounded, batch, path)
 
-    monkeypatch.setitem(PEERS, "onnxruntime", replace(right, export=export))
+    monkeypatch.setitem(RUNTIMES, "onnxruntime", replace(exact, export=export))
     result = run("mobilenet_v2", "--alpha", 0.35, "--resolution", 96, "--against", "onnxruntime", *QUICK, "--json")
     assert result.exit_code == 1
-    ours, theirs = json.loads(result.stdout)["engines"]
-    assert ours["least_seconds"] > 0
-    assert (theirs["least_seconds"], theirs["share_of_peak"]) == (None, None)
-    assert theirs["difference"] > measure.TOLERANCE
-    assert theirs["problem"].startswith("answers otherwise, by ")
+    own, other = json.loads(result.stdout)["engines"]
+    assert own["least_seconds"] > 0
+    assert (other["least_seconds"], other["share_of_peak"]) == (None, None)
+    assert other["difference"] > measure.TOLERANCE
+    assert other["problem"].startswith("output differs: relative error ")
 
 
-def test_a_network_that_an_engine_cannot_be_given_is_timed_without_it(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime", reason="runs ONNX Runtime: pip install npmobilenet[test]")
+def test_a_runtime_without_an_export_of_the_network_is_skipped(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="requires ONNX Runtime: pip install npmobilenet[test]")
     image = Input(name="image", shape=(8, 8, 3))
-    graph = Graph("pooled", [image, MaxPooling2D(name="largest", inputs=("image",), kernel_size=(2, 2), stride=2)])
+    graph = Graph("pooled", (image, MaxPooling2D(name="largest", inputs=("image",), kernel_size=(2, 2), stride=2)))
     Model(graph, {}).save(tmp_path / "pooled.safetensors")
     result = run(tmp_path / "pooled.safetensors", "--against", "onnxruntime", *QUICK)
     assert result.exit_code == 1
-    assert "largest: MaxPooling2D is not exported to ONNX" in result.stdout
+    assert "largest: MaxPooling2D has no ONNX export" in result.stdout
     assert "npmobilenet takes" not in result.stdout
 
 
-def test_an_engine_that_ends_is_named_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnxruntime", reason="runs ONNX Runtime: pip install npmobilenet[test]")
+def test_a_runtime_whose_process_ends_is_reported_with_its_last_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime", reason="requires ONNX Runtime: pip install npmobilenet[test]")
 
     def export(ops: Any, batch: int, path: Path) -> None:
         path.write_bytes(b"not a network")
 
-    monkeypatch.setitem(PEERS, "onnxruntime", replace(PEERS["onnxruntime"], export=export))
+    monkeypatch.setitem(RUNTIMES, "onnxruntime", replace(RUNTIMES["onnxruntime"], export=export))
     result = run("digits", "--against", "onnxruntime", *QUICK, "--json")
     assert result.exit_code == 1
-    _, theirs = json.loads(result.stdout)["engines"]
-    assert "its process ended with exit code 1" in theirs["problem"]
-    assert "onnxruntime" in theirs["problem"]
+    _, other = json.loads(result.stdout)["engines"]
+    assert "its process ended with exit code 1" in other["problem"]
+    assert "onnxruntime" in other["problem"]
 
 
-def test_one_asked_for_and_not_installed_is_an_error_that_says_what_to_install(
+def test_a_requested_runtime_that_is_not_installed_is_an_error_with_its_install_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     only_installed(monkeypatch, "onnxruntime", "onnx")
     result = run("digits", "--against", "onnxruntime,litert", *QUICK)
     assert result.exit_code == 1
-    assert "litert is not installed here: pip install ai-edge-litert" in result.stderr
+    assert "litert is not installed: pip install ai-edge-litert" in result.stderr
 
 
-def test_where_nothing_else_is_installed_ours_is_timed_alone_and_that_is_said(
+def test_without_other_runtimes_npmobilenet_is_timed_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     only_installed(monkeypatch)
@@ -159,23 +161,23 @@ def test_where_nothing_else_is_installed_ours_is_timed_alone_and_that_is_said(
     assert result.exit_code == 0
     assert "openvino is not installed here, and so not timed: pip install openvino onnx" in result.stdout
     assert "npmobilenet takes" not in result.stdout
-    answer = document(run("digits", *QUICK, "--json"))
-    assert [entry["engine"] for entry in answer["engines"]] == ["npmobilenet"]
-    assert (answer["best_other"], answer["ratio"]) == (None, None)
-    assert [entry["engine"] for entry in answer["not_installed"]] == list(PEERS)
+    report = parsed(run("digits", *QUICK, "--json"))
+    assert [entry["engine"] for entry in report["engines"]] == ["npmobilenet"]
+    assert (report["best_other"], report["ratio"]) == (None, None)
+    assert [entry["engine"] for entry in report["not_installed"]] == list(RUNTIMES)
 
 
-def test_steps_are_those_of_the_plan_and_their_multiply_adds_those_of_the_graph() -> None:
+def test_the_steps_are_those_of_the_plan_and_sum_to_the_graph_s_multiply_adds() -> None:
     arguments = ("mobilenet_v1", "--alpha", 0.25, "--resolution", 128, "--steps", *QUICK)
-    answer = document(run(*arguments, "--json"))
+    report = parsed(run(*arguments, "--json"))
     graph = mobilenet_v1(alpha=0.25, resolution=128)
     plan = compile_graph(graph, random_model(graph).params)
-    steps = answer["steps"]
+    steps = report["steps"]
     assert [step["layers"] for step in steps] == [step.layers for step in plan.steps]
     assert sum(step["macs"] for step in steps) == graph.macs
     folded = sum(op.weight_count for op in plan.ops)
     assert sum(step["weight_bytes"] for step in steps) == 4 * folded
-    first = steps[0]  # from the image to 64 x 64 x 16, by way of the depthwise layer
+    first = steps[0]  # from the image to 64 x 64 x 16, including the depthwise layer
     assert first["map_bytes"] == 4 * (128 * 128 * 3 + 64 * 64 * 16)
     assert first["weight_bytes"] == 4 * ((3 * 3 * 3 + 1) * 8 + (3 * 3 + 1) * 8 + (8 + 1) * 16)
     for step in steps:
@@ -186,36 +188,36 @@ def test_steps_are_those_of_the_plan_and_their_multiply_adds_those_of_the_graph(
         assert step["seconds"] is None or step["share_of_bound"] == pytest.approx(longer / step["seconds"])
     assert steps[-2]["bound"] == "memory"  # the classifier: every weight is used once
     total = sum(step["seconds"] or 0 for step in steps)
-    assert 2 * graph.macs / total < answer["peak_flops"]
+    assert 2 * graph.macs / total < report["peak_flops"]
 
 
-def test_steps_are_printed_with_the_layers_that_they_cover() -> None:
+def test_steps_are_printed_with_their_layers() -> None:
     result = run("mobilenet_v2", "--alpha", 0.35, "--resolution", 96, "--steps", *QUICK)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0] == "mobilenet_v2: 1 thread, 1 round"
     assert lines[2].endswith("Conv1 ... expanded_conv_project_BN")
     graph = mobilenet_v2(alpha=0.35, resolution=96)
-    last = len(compile_graph(graph, random_model(graph).params).steps) - 1  # the softmax, which has no layer to itself
+    last = len(compile_graph(graph, random_model(graph).params).steps) - 1  # the softmax has no layer of its own
     assert [line.split()[0] for line in lines if line.endswith("predictions")] == [str(last - 1), str(last)]
     assert any(line.startswith("FMA peak: ") for line in lines)
 
 
 @pytest.mark.parametrize("threads", sorted({1, min(2, available_cores())}))
-def test_a_plan_times_each_of_its_steps_by_a_call(threads: int) -> None:
+def test_a_plan_times_each_step_with_a_call_of_its_own(threads: int) -> None:
     model = load("digits")
     plan = compile_graph(model.graph, model.params)
-    x = pictures(model, 1)
-    right = plan.run(x, threads)
+    x = sample_images(model, 1)
+    expected = plan.run(x, threads)
     seconds, call = plan.time_steps(x, threads)
     assert len(seconds) == len(plan.steps)
     assert min(seconds) > 0 < call
-    np.testing.assert_array_equal(plan.run(x, threads), right)
+    np.testing.assert_array_equal(plan.run(x, threads), expected)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_peak_is_measured_by_multiply_adds_that_are_done_and_memory_that_is_read(width: int) -> None:
-    tiles = {"multiply_adds": peak.multiply_adds, "read_all": peak.read_all}
+def test_the_peak_kernels_execute_all_multiply_adds_and_read_all_memory(width: int) -> None:
+    tiles: dict[str, Callable[..., None]] = {"multiply_adds": peak.multiply_adds, "read_all": peak.read_all}
     addresses = native.load(native.compile_tiles(tiles, lanes(width)), tiles)
     sums = np.full((peak.FLOATS, width), 0.5, np.float32)
     sums[2:] = np.arange(2, peak.FLOATS)[:, None]
@@ -230,13 +232,13 @@ def test_the_peak_is_measured_by_multiply_adds_that_are_done_and_memory_that_is_
     np.testing.assert_array_equal(total, 3 * values.sum(axis=0))  # integers below 2^24: exact
 
 
-def test_the_rate_of_a_size_is_that_of_the_next_larger_one_measured() -> None:
+def test_the_rate_of_a_size_is_that_of_the_next_larger_measured_size() -> None:
     measured = ((16, 9.0), (64, 5.0), (256, 2.0))
     assert [measure.rate(measured, size) for size in (1, 16, 17, 64, 256, 1000)] == [9, 9, 5, 5, 2, 2]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["digits", "--threads", "1000"], "this process may use"),
         (["digits", "--steps", "--batch", "2"], "no meaning"),
@@ -245,21 +247,19 @@ def test_the_rate_of_a_size_is_that_of_the_next_larger_one_measured() -> None:
         (["digits", "--alpha", "0.5"], "only an architecture"),
     ],
 )
-def test_wrong_use_is_told(arguments: list[str], said: str) -> None:
+def test_wrong_options_are_refused(arguments: list[str], message: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
-    assert said in " ".join(result.stderr.split())
+    assert message in " ".join(result.stderr.split())
 
 
-def test_an_unknown_engine_is_told_with_the_known_ones() -> None:
+def test_an_unknown_runtime_is_refused_with_the_known_ones() -> None:
     result = run("digits", "--against", "tvm")
     assert result.exit_code == 1
-    assert "there are onnxruntime, litert, openvino" in result.stderr
+    assert "choose from onnxruntime, litert, openvino" in result.stderr
 
 
-def test_a_model_that_cannot_be_fetched_can_be_measured_without_its_weights(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_failed_download_suggests_random_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NPMOBILENET_CACHE", str(tmp_path))
     monkeypatch.setenv("NPMOBILENET_MIRROR", "http://127.0.0.1:9")
     result = run("mobilenet_v1_0.25_128", *QUICK)
@@ -267,13 +267,13 @@ def test_a_model_that_cannot_be_fetched_can_be_measured_without_its_weights(
     assert "--random" in result.stderr
 
 
-def test_random_weights_keep_a_network_alive() -> None:
+def test_activations_neither_vanish_nor_explode_with_random_weights() -> None:
     model = random_model(mobilenet_v3_small(resolution=64))
-    for name, y in model.trace(pictures(model, 1)):
+    for name, y in model.trace(sample_images(model, 1)):
         assert np.isfinite(y).all(), name
         assert np.abs(y).max() > 1e-3, name
 
 
-def test_the_worker_says_why_it_cannot_start(tmp_path: Path) -> None:
+def test_a_worker_that_cannot_start_reports_the_reason(tmp_path: Path) -> None:
     with workers(["npmobilenet"], tmp_path, 1) as (process,), pytest.raises(NpMobileNetError, match="images"):
         process.wait_until_ready()

@@ -9,7 +9,8 @@ import pytest
 from npmobilenet_kernels.lanes import host_lanes, lanes
 
 from npmobilenet.compiler.plan import compile_graph
-from npmobilenet.models.model import RAW, Model
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import RAW
 from npmobilenet.reference import rounding
 from npmobilenet.reference.graph import (
     ACTIVATIONS,

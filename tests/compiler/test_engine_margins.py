@@ -33,7 +33,7 @@ from npmobilenet.compiler.arena import Place, Workspace
 from npmobilenet.compiler.columns import Packed, Record
 from npmobilenet.compiler.plan import Plan, compile_graph
 from npmobilenet.compiler.step_types import KernelStep, Step
-from npmobilenet.hub.registry import KNOWN_MODELS
+from npmobilenet.hub.published_models import KNOWN_MODELS
 from npmobilenet.types import Array
 from tests.helpers.forbidden import Room
 from tests.helpers.real_files import ROOT

@@ -1,4 +1,4 @@
-"""The engine on real networks and photographs: the same answers as the reference, and what the Model does with it."""
+"""The engine on real networks and photos: the same answers as the reference, and what the Model does with it."""
 
 import sys
 
@@ -10,7 +10,7 @@ from npmobilenet.hub.load import load
 from npmobilenet.models.preprocessing import prepare
 from tests.helpers.real_files import real_file
 from tests.helpers.tolerances import FEATURES, PROBABILITIES
-from tests.models.test_real_networks import NETWORKS, PHOTOGRAPHS
+from tests.models.test_real_networks import NETWORKS, PHOTOS
 
 
 @pytest.fixture(scope="module", params=[*NETWORKS, "vww_96.h5"])
@@ -18,10 +18,10 @@ def model(request: pytest.FixtureRequest) -> Model:
     return load(real_file("weights", request.param))
 
 
-@pytest.mark.parametrize("photograph", PHOTOGRAPHS)
-def test_real_networks_name_photographs_in_the_reference_s_order(model: Model, photograph: str) -> None:
+@pytest.mark.parametrize("photo", PHOTOS)
+def test_real_networks_name_photos_in_the_reference_s_order(model: Model, photo: str) -> None:
     H, W, _ = model.graph.input_shape
-    pixels = prepare(real_file("images", photograph), H, W)[None]
+    pixels = prepare(real_file("images", photo), H, W)[None]
 
     p, q = (model.predict(pixels, backend=backend) for backend in ("compiled", "reference"))
     f, g = (model.features(pixels, backend=backend) for backend in ("compiled", "reference"))

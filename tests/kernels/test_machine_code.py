@@ -5,12 +5,13 @@ ones show which kind they take, and that the code has no instruction which they 
 """
 
 import functools
+import itertools
 import re
 
 import pytest
 from llvmlite import binding
 from npmobilenet_kernels import lanes, native
-from npmobilenet_kernels.tiles import all_tiles
+from npmobilenet_kernels.tiles import all_tiles, gemm_name
 from npmobilenet_kernels.vector import build_module
 
 KINDS = {"avx512": lanes.AVX512, "avx2": lanes.AVX2, "sse2": lanes.SSE2, "neon": lanes.NEON}
@@ -39,10 +40,10 @@ def assembly(kind: str, cpu: str | None = None) -> dict[str, str]:
 
 
 def innermost_loops(code: str) -> list[str]:
-    """The basic blocks that jump back to their own beginning."""
+    """The basic blocks that jump back to their own beginning, up to that jump."""
     _, *pieces = LABEL.split(code)
     blocks = zip(pieces[::2], pieces[1::2], strict=True)
-    return [block for label, block in blocks if re.search(rf"{re.escape(label)}\b", block)]
+    return [block[: jump.end()] for label, block in blocks for jump in re.finditer(rf"{re.escape(label)}\b", block)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -55,12 +56,20 @@ def test_no_tile_touches_the_stack_in_its_innermost_loop(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_sums_of_a_product_are_found_in_its_innermost_loop(kind: str) -> None:
-    """What the test above reads is the loop that matters: as many multiply-adds as the tile has sums, times UNROLL."""
+    """What the test above reads is the loop that matters: as many multiply-adds as sums, times `unroll`."""
     chosen = KINDS[kind]
-    for rows in chosen.rows:
-        loops = innermost_loops(assembly(kind)[f"npmobilenet_gemm_{rows}x{chosen.panel}x{chosen.width}"])
+    for rows, half in itertools.product(chosen.rows, {False, chosen.halves}):
+        loops = innermost_loops(assembly(kind)[gemm_name(rows, chosen.panel, chosen, half=half)])
         most = max(len(re.findall(r"(?m)^\s+(?:vfmadd|mulps|fmla)", loop)) for loop in loops)
-        assert most == 4 * rows * chosen.panel, rows
+        assert most == chosen.unroll * rows * chosen.panel, (rows, half)
+
+
+def test_half_a_vector_is_multiplied_in_half_a_register() -> None:
+    chosen = lanes.AVX512
+    loops = innermost_loops(assembly("avx512")[gemm_name(chosen.rows[0], chosen.panel, chosen, half=True)])
+    loop = max(loops, key=len)
+    assert len(re.findall(r"vfmadd.*%zmm", loop)) == len(re.findall(r"vfmadd.*%ymm", loop))
+    assert not re.search(r"vbroadcastss\s+%xmm", loop)  # one load made two widths
 
 
 @pytest.mark.parametrize("cpu", [cpu for cpu, kind in CPUS.items() if kind != "neon"])

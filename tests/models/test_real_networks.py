@@ -1,4 +1,4 @@
-"""Real trained networks on real photographs, against Keras 2, layer by layer and down to the names."""
+"""Real trained networks on real photos, against Keras 2, layer by layer and down to the labels."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ import pytest
 
 from npmobilenet.hub.load import load
 from npmobilenet.models.labels import imagenet_labels
-from npmobilenet.models.model import UNIT
-from npmobilenet.models.preprocessing import prepare
+from npmobilenet.models.preprocessing import UNIT, prepare
 from tests.helpers.real_files import real_file
+from tests.helpers.tolerances import ACTIVATIONS, PROBABILITIES
 
-PHOTOGRAPHS = ["panda.jpg", "cat.bmp", "parrot.jpg", "sunflower.bmp", "burger.jpg"]
+PHOTOS = ["panda.jpg", "cat.bmp", "parrot.jpg", "sunflower.bmp", "burger.jpg"]
 NETWORKS = {
     "mobilenet_v1_0.25_224_imagenet.h5": ("MobileNet", {"alpha": 0.25}),
     "mobilenet_v2_1.0_224_imagenet.h5": ("MobileNetV2", {}),
@@ -29,32 +29,32 @@ EXPECTED = {
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def pair(request: pytest.FixtureRequest, tf_keras: Any) -> tuple[Any, Any]:
-    """(our model, Keras's) of one real weight file."""
+    """(Model, Keras model) of one real weight file."""
     path = real_file("weights", request.param)
     cls, arguments = NETWORKS[request.param]
-    theirs = getattr(tf_keras.applications, cls)(weights=None, input_shape=(224, 224, 3), **arguments)
-    theirs.load_weights(str(path))
-    return load(path, backend="compiled"), theirs
+    keras_model = getattr(tf_keras.applications, cls)(weights=None, input_shape=(224, 224, 3), **arguments)
+    keras_model.load_weights(str(path))
+    return load(path, backend="compiled"), keras_model
 
 
-@pytest.mark.parametrize("photograph", PHOTOGRAPHS)
-def test_top_5_and_probabilities_equal_keras(pair: tuple[Any, Any], photograph: str) -> None:
-    ours, theirs = pair
-    pixels = prepare(real_file("images", photograph), 224, 224)[None]
-    p = ours.predict(pixels)
-    q = theirs.predict(ours.scale(pixels), verbose=0)
-    np.testing.assert_allclose(p, q, rtol=0, atol=1e-5)
+@pytest.mark.parametrize("photo", PHOTOS)
+def test_top_5_and_probabilities_equal_keras(pair: tuple[Any, Any], photo: str) -> None:
+    model, keras_model = pair
+    pixels = prepare(real_file("images", photo), 224, 224)[None]
+    p = model.predict(pixels)
+    q = keras_model.predict(model.scale(pixels), verbose=0)
+    np.testing.assert_allclose(p, q, rtol=0, atol=PROBABILITIES)
     assert np.argsort(-p[0])[:5].tolist() == np.argsort(-q[0])[:5].tolist()
-    assert ours.classify(pixels)[0][0][1] == EXPECTED[photograph]
+    assert model.classify(pixels)[0][0][1] == EXPECTED[photo]
 
 
 @pytest.mark.parametrize("resize", ["crop", "keras"])
-def test_a_photograph_is_named_from_its_path(pair: tuple[Any, Any], resize: str) -> None:
-    answers = pair[0].classify(real_file("images", "panda.jpg"), resize=resize)
-    assert answers[0][0][:2] == ("n02510455", "giant_panda")
+def test_a_photo_is_classified_from_its_path(pair: tuple[Any, Any], resize: str) -> None:
+    predictions = pair[0].classify(real_file("images", "panda.jpg"), resize=resize)
+    assert predictions[0][0][:2] == ("n02510455", "giant_panda")
 
 
-def test_the_model_knows_its_labels_and_source(pair: tuple[Any, Any]) -> None:
+def test_the_model_has_its_labels_and_source(pair: tuple[Any, Any]) -> None:
     assert pair[0].labels == imagenet_labels()
     assert pair[0].source["file"] in NETWORKS
     assert pair[0].source["matched_by"]
@@ -69,19 +69,19 @@ def person_detector(tf_keras: Any) -> tuple[Any, Any]:
 def test_a_network_with_its_own_config_equals_keras_in_every_layer(
     person_detector: tuple[Any, Any], tf_keras: Any
 ) -> None:
-    ours, theirs = person_detector
+    model, keras_model = person_detector
     pixels = prepare(real_file("images", "panda.jpg"), 96, 96)[None].astype(np.float32)
     x = pixels * np.float32(UNIT.scale)
-    names = [layer.name for layer in theirs.layers]
-    outputs = tf_keras.Model(theirs.input, [layer.output for layer in theirs.layers]).predict(x, verbose=0)
-    traced = dict(ours.trace(x))
+    names = [layer.name for layer in keras_model.layers]
+    outputs = tf_keras.Model(keras_model.input, [layer.output for layer in keras_model.layers]).predict(x, verbose=0)
+    traced = dict(model.trace(x))
     assert list(traced) == names
     for name, expected in zip(names, outputs, strict=True):
         scale = np.abs(expected).max()
-        np.testing.assert_allclose(traced[name], expected, rtol=0, atol=1e-5 * max(scale, 1), err_msg=name)
+        np.testing.assert_allclose(traced[name], expected, rtol=0, atol=ACTIVATIONS * max(scale, 1), err_msg=name)
 
 
-def test_a_converted_file_answers_as_its_source(pair: tuple[Any, Any], tmp_path: Path) -> None:
+def test_a_converted_file_computes_the_same_as_its_source(pair: tuple[Any, Any], tmp_path: Path) -> None:
     path = tmp_path / "converted.safetensors"
     pair[0].save(path)
     again = load(path, backend="compiled")

@@ -10,7 +10,8 @@ from npmobilenet_weights_convert import convert_file, read_model
 from npmobilenet import architectures
 from npmobilenet.errors import WeightsError
 from npmobilenet.models.labels import BACKGROUND, imagenet_labels
-from npmobilenet.models.model import RAW, SYMMETRIC, UNIT, Model, Scaling
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import RAW, SYMMETRIC, UNIT, Scaling
 from tests.helpers.keras_files import FORMATS_2, FORMATS_3, PIXELS, Twin, application, fine_tuned, twin
 from tests.helpers.real_files import real_file
 

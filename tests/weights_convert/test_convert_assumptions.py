@@ -12,7 +12,7 @@ from npmobilenet_weights_convert.assumptions import with_hidden_activation
 
 from npmobilenet import AssumptionWarning, ShapeError, WeightsError, architectures
 from npmobilenet.hub.load import load
-from npmobilenet.models.model import RAW, SYMMETRIC
+from npmobilenet.models.preprocessing import RAW, SYMMETRIC
 from tests.helpers.command_line import run
 from tests.helpers.keras_files import Twin, application, twin
 from tests.helpers.real_files import real_file

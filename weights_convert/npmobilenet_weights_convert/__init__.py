@@ -1,5 +1,6 @@
 """Keras files in, models of npmobilenet out: the only place that knows HDF5, zip and Keras's names."""
 
-from npmobilenet_weights_convert.converter import choose_scaling, convert_file, read_model
+from npmobilenet.models.preprocessing import choose_scaling
+from npmobilenet_weights_convert.converter import convert_file, read_model
 
 __all__ = ["choose_scaling", "convert_file", "read_model"]

@@ -12,20 +12,12 @@ from npmobilenet.analysis.engine_check import check_engine
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.errors import NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.models.labels import Label, imagenet_labels
-from npmobilenet.models.model import RAW, SYMMETRIC, Model, Scaling
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import RAW, SYMMETRIC, Scaling, choose_scaling
 from npmobilenet.reference.graph import (
-    Activation,
-    AveragePooling2D,
     BatchNormalization,
-    Concatenate,
-    Dropout,
-    Flatten,
     GlobalMaxPooling2D,
     Graph,
-    MaxPooling2D,
-    Rescaling,
-    Reshape,
-    ZeroPadding2D,
 )
 from npmobilenet.reference.ops import rescale
 from npmobilenet.types import Array, Params
@@ -55,7 +47,6 @@ from npmobilenet_weights_convert.recognize import (
     resolution_in,
 )
 
-HANDS_ON = (AveragePooling2D, Concatenate, Dropout, Flatten, MaxPooling2D, Reshape, ZeroPadding2D)  # pixels stay pixels
 SAME_FUNCTION = 1e-3  # of the largest value: float32 rounding stays below, another stride or activation does not
 
 
@@ -173,26 +164,6 @@ def _with_engine_check(model: Model) -> dict[str, str]:
         notes = (model.source.get("notes"), f"compiled backend: {check}; use the reference backend")
         source["notes"] = "; ".join(filter(None, notes))
     return source
-
-
-def choose_scaling(graph: Graph) -> Scaling:
-    """From pixels in 0..255 to what a network takes, where nobody said.
-
-    A network that rescales its pixels before it computes anything with them takes them as they are, wherever the
-    Rescaling stands: padding, pooling, joining and reshaping before it hand pixels on. Any other is taken for a
-    MobileNet, which wants [-1, 1].
-    """
-    pixels, rescales = {graph.layers[0].name}, False
-    for layer in graph.layers[1:]:
-        if not pixels.intersection(layer.inputs):
-            continue
-        if isinstance(layer, Rescaling):
-            rescales = True
-        elif isinstance(layer, HANDS_ON) or (isinstance(layer, Activation) and layer.activation == "linear"):
-            pixels.add(layer.name)
-        else:
-            return SYMMETRIC
-    return RAW if rescales else SYMMETRIC
 
 
 def _network(contents: Contents, graph: Graph | None) -> _Network:

@@ -1,19 +1,18 @@
-"""Compare another implementation of a network with what it should compute, and name the mistake.
+"""Diagnosis of a port: find the first layer that it computes wrongly, and name the mistake.
 
 In reading order:
 
-    segments     a piece of the network, computed from the other side's own inputs, and its tolerance
-    layouts      the other side's arrays in our order of axes
-    comparing    the walk over the layers
-    explaining   mistakes tried on a wrong layer
-    causes       the mistakes in layers;  pictures, formats, solving  those before, in and between them
-    matching     whose name is whose
-    dumps        files of arrays, Keras and ONNX models, packs
-    command      `npmobilenet compare`
+    analysis.segments  a piece of the network, computed from the port's own arrays, and its tolerance
+    axes               arrays in any order of axes
+    walk               the walk over the layers
+    explain            candidate mistakes, tried on a wrong layer
+    mistakes           known mistakes: in layers, in the input, in precision, and fitted ones
+    dump_matching      names of a dump, matched to layers
+    dumps              files of arrays, Keras and ONNX models, golden data
 """
 
 from npmobilenet.porting.diagnose.explain import Explanation
-from npmobilenet.porting.diagnose.mistakes.input_mistakes import Picture
-from npmobilenet.porting.diagnose.walk import Comparison, Finding, compare
+from npmobilenet.porting.diagnose.mistakes.input_mistakes import InputImage
+from npmobilenet.porting.diagnose.walk import Diagnosis, Finding, diagnose
 
-__all__ = ["Comparison", "Explanation", "Finding", "Picture", "compare"]
+__all__ = ["Diagnosis", "Explanation", "Finding", "InputImage", "diagnose"]

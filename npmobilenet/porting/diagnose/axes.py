@@ -1,4 +1,4 @@
-"""Arrays in somebody else's order of axes, brought into ours: (N, H, W, C)."""
+"""Arrays in any order of axes, rearranged to (N, H, W, C)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from npmobilenet.analysis.segments import distance
 from npmobilenet.porting.diagnose.mistakes.precision_mistakes import FLOAT16
 from npmobilenet.types import Array, Shape
 
-OURS = ""
+CHANNELS_LAST = ""  # the reference's own order, which needs no note
 CHANNELS_FIRST = "channels first (NCHW)"
-MUCH_NEARER = 0.1
+MUCH_CLOSER = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,12 +20,12 @@ class Arranged:
     """One array of a dump.
 
     Attributes:
-        values: float64, in our order of axes where some order of them gives our shape.
-        fits: whether it does.
-        layout: the order of axes that it came in, where that is not ours.
-        rounding: how far storing it may have moved the values; 0 unless it is stored in half precision.
-        difference: the largest difference to our output, None where the shapes differ.
-        note: what is wrong with the values themselves.
+        values: float64, in the reference's order of axes if some order gives the reference's shape.
+        fits: whether some order does.
+        layout: the order of axes in the dump, "" if it is the reference's.
+        rounding: bound on the rounding error of storage; 0 unless stored in half precision.
+        difference: maximum difference from the reference's output, None if the shapes differ.
+        note: NaN, infinite or all-zero values.
     """
 
     values: Array
@@ -36,55 +36,55 @@ class Arranged:
     note: str = ""
 
 
-def can_be_arranged(shape: Shape, ours: Shape) -> bool:
-    """Whether some order of axes turns one shape into the other; axes of length 1 do not count."""
-    return sorted(side for side in shape if side != 1) == sorted(side for side in ours if side != 1)
+def can_be_arranged(shape: Shape, expected: Shape) -> bool:
+    """Whether some order of axes turns one shape into the other; axes of length 1 are ignored."""
+    return sorted(side for side in shape if side != 1) == sorted(side for side in expected if side != 1)
 
 
-def is_channels_first(shapes: Mapping[str, Shape], ours: Mapping[str, Shape]) -> bool:
-    """Whether most maps of a dump of which the shape tells are (N, C, H, W).
+def is_channels_first(shapes: Mapping[str, Shape], expected: Mapping[str, Shape]) -> bool:
+    """Whether most feature maps with an unambiguous shape are (N, C, H, W).
 
     Args:
         shapes: of the dump's arrays, by layer name.
-        ours: of all layers' outputs without the batch, (H, W, C) or (C,).
+        expected: of all layers' outputs without the batch axis, (H, W, C) or (C,).
     """
     votes = 0
     for name, shape in shapes.items():
-        H, W, C = ours[name] if len(ours[name]) == 3 else (1, 1, 1)
+        H, W, C = expected[name] if len(expected[name]) == 3 else (1, 1, 1)
         if (H, W, C) != (C, H, W) and len(shape) >= 3:
             votes += (shape[-3:] == (C, H, W)) - (shape[-3:] == (H, W, C))
     return votes > 0
 
 
-def arrange(array: Array, ours: Array, *, channels_first: bool = False) -> Arranged:
-    """Bring an array into the order of axes of our output of the same layer.
+def arrange(array: Array, expected: Array, *, channels_first: bool = False) -> Arranged:
+    """An array of a dump in the order of axes of the reference's output of the same layer, `expected` (N, ...).
 
-    Where several orders give our shape it is our own, or channels first if the whole dump seems to be. Another is
-    taken only if its values are much nearer to ours.
+    If several orders give the expected shape, the reference's own order is taken, or channels first if most of the
+    dump is; another one only if its values are much closer.
     """
     stored = np.asarray(array)
     values = stored.astype(np.float64)
     layout, fits = "", True
-    candidates = sorted(_orders(values, ours.shape), key=lambda order: _oddness(order[0], channels_first))
+    candidates = sorted(_orders(values, expected.shape), key=lambda order: _oddness(order[0], channels_first))
     if candidates:
-        distances = [distance(moved, ours) for _, moved in candidates]
-        nearest = int(np.argmin(distances))
-        layout, values = candidates[nearest if distances[nearest] < MUCH_NEARER * distances[0] else 0]
+        distances = [distance(moved, expected) for _, moved in candidates]
+        closest = int(np.argmin(distances))
+        layout, values = candidates[closest if distances[closest] < MUCH_CLOSER * distances[0] else 0]
     else:
         fits = False
     rounding = FLOAT16.unit * np.abs(values) + FLOAT16.smallest if stored.dtype == np.float16 else 0.0
-    return Arranged(values, fits, layout, rounding, _difference(values, ours) if fits else None, _oddities(values))
+    return Arranged(values, fits, layout, rounding, _difference(values, expected) if fits else None, _oddities(values))
 
 
 def _oddness(layout: str, channels_first: bool) -> int:
-    expected = (CHANNELS_FIRST, OURS) if channels_first else (OURS, CHANNELS_FIRST)
-    return expected.index(layout) if layout in expected else len(expected)
+    usual = (CHANNELS_FIRST, CHANNELS_LAST) if channels_first else (CHANNELS_LAST, CHANNELS_FIRST)
+    return usual.index(layout) if layout in usual else len(usual)
 
 
 def _orders(values: Array, shape: Shape) -> list[tuple[str, Array]]:
-    """The array under every order of its axes that gives the shape, with axes of length 1 added or left out.
+    """(layout, array) for every order of axes that gives the shape, with axes of length 1 added or removed.
 
-    An array that has the shape already keeps its order, or is channels first: a square map on its side is a mistake.
+    An array that already has the shape keeps its order, or is channels first: a transposed square map is a mistake.
     """
     sides = [side for side in values.shape if side != 1]
     wanted = [side for side in shape if side != 1]
@@ -96,7 +96,7 @@ def _orders(values: Array, shape: Shape) -> list[tuple[str, Array]]:
         if [sides[axis] for axis in axes] != wanted:
             continue
         name = _name_of(axes, values.shape, len(shape))
-        if sides != wanted or name in (OURS, CHANNELS_FIRST):
+        if sides != wanted or name in (CHANNELS_LAST, CHANNELS_FIRST):
             found.append((name, inner.transpose(axes).reshape(shape)))
     return found
 
@@ -104,7 +104,7 @@ def _orders(values: Array, shape: Shape) -> list[tuple[str, Array]]:
 def _name_of(axes: tuple[int, ...], shape: Shape, rank: int) -> str:
     batch = tuple(range(len(axes) - 3))
     if axes == tuple(range(len(axes))):
-        return OURS
+        return CHANNELS_LAST
     if rank == 4 and len(axes) >= 3 and axes == (*batch, len(batch) + 1, len(batch) + 2, len(batch)):
         return CHANNELS_FIRST
     if rank == 4 and len(axes) == 2 and axes == (1, 0):  # one of H and W is 1
@@ -112,10 +112,10 @@ def _name_of(axes: tuple[int, ...], shape: Shape, rank: int) -> str:
     return f"axes {shape}"
 
 
-def _difference(values: Array, ours: Array) -> float:
+def _difference(values: Array, expected: Array) -> float:
     with np.errstate(invalid="ignore"):
-        apart = np.abs(values - ours)
-    finite = apart[np.isfinite(apart)]
+        difference = np.abs(values - expected)
+    finite = difference[np.isfinite(difference)]
     return float(finite.max(initial=0.0)) if finite.size else float("nan")
 
 
@@ -128,13 +128,13 @@ def _oddities(values: Array) -> str:
 
 
 def layout_note(arranged: Mapping[str, Arranged]) -> list[str]:
-    """One line for every foreign order of axes."""
+    """One line per order of axes other than the reference's."""
     layouts: dict[str, list[str]] = {}
     for name, array in arranged.items():
-        if array.layout != OURS:
+        if array.layout != CHANNELS_LAST:
             layout = CHANNELS_FIRST if array.layout == CHANNELS_FIRST else "in other orders of axes"
             layouts.setdefault(layout, []).append(name)
     return [
-        f"layout: {len(names)} arrays are {layout}, first {names[0]}; they were turned"
+        f"layout: {len(names)} arrays are {layout}, first {names[0]}; they were transposed"
         for layout, names in layouts.items()
     ]

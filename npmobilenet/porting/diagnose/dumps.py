@@ -1,4 +1,4 @@
-"""Somebody else's arrays, wherever they are: a file, a folder, a Keras or ONNX model that is run, a golden pack."""
+"""Dumps of a port's layers: array files, directories of arrays, golden data, and Keras or ONNX models to run."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -11,37 +11,39 @@ import numpy as np
 
 from npmobilenet.errors import DumpError, NpMobileNetError
 from npmobilenet.models.model import Model
+from npmobilenet.porting.golden import GoldenData
+from npmobilenet.porting.golden_manifest import MANIFEST
 from npmobilenet.types import Array
 
 RUNNABLE = (".onnx", ".h5", ".hdf5", ".keras")
-"""Endings of models that are run on our input; anything else holds arrays."""
+"""Suffixes of models that are run on the network's input; other files hold arrays."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dump:
-    """Arrays by their names, in their order, and what could not be read."""
+    """Arrays by name, in their order, and a note per array that could not be read."""
 
     arrays: Mapping[str, Array]
     notes: tuple[str, ...] = field(default=())
 
 
 def read_dump(path: Path, model: Model, x: Array) -> Dump:
-    """Read or compute another implementation's arrays.
+    """Another implementation's arrays, read from files or computed.
 
     Args:
-        path: `.npz`, `.npy`, `.safetensors`; a folder of `.npy` files; a golden pack; or a model, `.onnx` or Keras's,
+        path: `.npz`, `.npy` or `.safetensors`; a directory of `.npy` files; golden data; or an `.onnx` or Keras model,
             which is run on x.
-        model: the network that it should be.
+        model: the network that it implements.
         x: (N, H, W, C) the scaled input.
 
     Raises:
-        DumpError: there is no such file, it is none of these, or nothing in it can be read.
-        NpMobileNetError: a model needs a framework that is not installed.
+        DumpError: the file does not exist, is none of these, or nothing in it can be read.
+        NpMobileNetError: a model requires a framework that is not installed.
     """
     if not path.exists():
-        raise DumpError(f"{path}: there is no such file or folder")
+        raise DumpError(f"{path}: no such file or directory")
     if path.is_dir():
-        return _read_pack(path) if (path / "manifest.json").is_file() else _read_folder(path)
+        return _read_golden(path) if (path / MANIFEST).is_file() else _read_folder(path)
     suffix = path.suffix.lower()
     if suffix == ".onnx":
         return _checked(path, _run_onnx(path, model, x))
@@ -49,14 +51,12 @@ def read_dump(path: Path, model: Model, x: Array) -> Dump:
         return _checked(path, _run_keras(path, model, x))
     if suffix not in _READERS:
         known = ", ".join((*_READERS, *RUNNABLE))
-        raise DumpError(
-            f"{path}: {suffix or 'a file without an ending'} is not known; a dump is a folder or one of {known}"
-        )
-    return _checked(path, _whole(path, partial(_READERS[suffix], path)))
+        raise DumpError(f"{path}: unsupported suffix {suffix!r}, expected a directory or one of {known}")
+    return _checked(path, _read(path, _READERS[suffix]))
 
 
 def _checked(path: Path, arrays: Mapping[str, Array]) -> Dump:
-    """Keep what holds numbers; complain where nothing does."""
+    """The numeric arrays, and a note for every other one."""
     usable: dict[str, Array] = {}
     notes = []
     for name, array in arrays.items():
@@ -65,9 +65,9 @@ def _checked(path: Path, arrays: Mapping[str, Array]) -> Dump:
         elif array.dtype.kind in "fiub" and array.size:
             usable[name] = array
         else:
-            notes.append(f"{name}: holds no numbers that could be compared ({array.dtype}, shape {array.shape})")
+            notes.append(f"{name}: not a numeric array ({array.dtype}, shape {array.shape})")
     if not usable:
-        raise DumpError(f"{path}: there is nothing in it to compare" + "".join(f"\n  {note}" for note in notes))
+        raise DumpError(f"{path}: no array to compare" + "".join(f"\n  {note}" for note in notes))
     return Dump(usable, tuple(notes))
 
 
@@ -96,7 +96,7 @@ def _from_safetensors(tensor: Mapping[str, Any]) -> Array:
         bits = np.frombuffer(data, "<u2").astype(np.uint32) << np.uint32(16)
         return bits.view(np.float32).reshape(shape)
     if dtype not in _DTYPES:
-        raise ValueError(f"dtype {dtype} is not known; known are {', '.join(_DTYPES)}, BF16")
+        raise ValueError(f"unsupported dtype {dtype}, expected one of {', '.join(_DTYPES)}, BF16")
     return np.frombuffer(data, _DTYPES[dtype]).reshape(shape)
 
 
@@ -110,7 +110,7 @@ _READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
 def _read_folder(path: Path) -> Dump:
     files = sorted(path.rglob("*.npy"), key=lambda file: _natural(str(file.relative_to(path))))
     if not files:
-        raise DumpError(f"{path}: a folder without .npy files, and no golden pack, which has a manifest.json")
+        raise DumpError(f"{path}: a directory with neither .npy files nor golden data ({MANIFEST})")
     arrays = {
         file.relative_to(path).with_suffix("").as_posix(): _attempt(partial(np.load, file, allow_pickle=False))
         for file in files
@@ -118,11 +118,9 @@ def _read_folder(path: Path) -> Dump:
     return _checked(path, arrays)
 
 
-def _read_pack(path: Path) -> Dump:
-    from npmobilenet.porting.golden import Pack
-
-    pack = Pack.open(path)
-    return _checked(path, {name: _attempt(partial(pack.output, name)) for name in pack.layers})
+def _read_golden(path: Path) -> Dump:
+    golden = GoldenData.open(path)
+    return _checked(path, {name: _attempt(partial(golden.output, name)) for name in golden.layers})
 
 
 def _run_keras(path: Path, model: Model, x: Array) -> dict[str, Any]:
@@ -132,12 +130,12 @@ def _run_keras(path: Path, model: Model, x: Array) -> dict[str, Any]:
 
 
 def _run_onnx(path: Path, model: Model, x: Array) -> dict[str, Any]:
-    """Every output of every node of an ONNX model, in the order of the nodes."""
+    """All outputs of all nodes of an ONNX model, in the order of the nodes."""
     try:
         import onnx
         import onnxruntime
     except ImportError as error:
-        raise NpMobileNetError(f"running {path} needs onnx and onnxruntime installed: {error}") from error
+        raise NpMobileNetError(f"running {path} requires onnx and onnxruntime: {error}") from error
     try:
         network = onnx.load(str(path))
         shown = {output.name for output in network.graph.output}
@@ -147,14 +145,14 @@ def _run_onnx(path: Path, model: Model, x: Array) -> dict[str, Any]:
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(network.SerializeToString(), options, providers=["CPUExecutionProvider"])
         entry = session.get_inputs()[0]
-        outputs = session.run(names, {entry.name: _as_wanted(entry, x)})
-    except Exception as error:  # both raise every kind
+        outputs = session.run(names, {entry.name: _onnx_input(entry, x)})
+    except Exception as error:  # both libraries raise many types
         raise DumpError(f"{path}: onnxruntime cannot run it: {str(error).splitlines()[0]}") from error
     return {name: np.asarray(array) for name, array in zip(names, outputs, strict=True)}
 
 
-def _as_wanted(entry: Any, x: Array) -> Array:
-    """The input in the layout and dtype of an ONNX model's."""
+def _onnx_input(entry: Any, x: Array) -> Array:
+    """The input x (N, H, W, C) in the layout and dtype of an ONNX model's input."""
     C = x.shape[3]
     channels_first = len(entry.shape) == 4 and entry.shape[1] == C and entry.shape[3] != C
     dtype = {"tensor(float16)": np.float16, "tensor(double)": np.float64}.get(entry.type, np.float32)
@@ -162,9 +160,9 @@ def _as_wanted(entry: Any, x: Array) -> Array:
 
 
 def _attempt(read: Callable[[], Array]) -> Any:
-    """The array, or the error that reading it raised: one bad array does not spoil the others.
+    """The array, or the exception raised by reading it: one corrupt array does not affect the others.
 
-    Every Exception is meant: on damaged files zlib, zipfile and NumPy raise many kinds.
+    Exception is caught on purpose: on corrupt files zlib, zipfile and NumPy raise many types.
     """
     try:
         return read()
@@ -172,14 +170,14 @@ def _attempt(read: Callable[[], Array]) -> Any:
         return error
 
 
-def _whole(path: Path, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What reading a file gives; on damaged files zlib, zipfile, NumPy and safetensors raise many kinds of errors."""
+def _read(path: Path, reader: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """The arrays of a file; on corrupt files zlib, zipfile, NumPy and safetensors raise many types of errors."""
     try:
-        return read()
+        return reader(path)
     except Exception as error:
-        raise DumpError(f"{path}: cannot be read, it is damaged or cut off: {error}") from error
+        raise DumpError(f"{path}: corrupt or truncated: {error}") from error
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key by which conv_2 comes before conv_10."""
+    """Sort key that places conv_2 before conv_10."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]

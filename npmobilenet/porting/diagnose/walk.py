@@ -1,11 +1,11 @@
-"""Walk the layers in order, find those that are wrong by themselves, and tell them from those that inherit an error.
+"""The walk over the layers: which are wrong themselves, and which only inherit an error.
 
-A layer is judged on the other side's own inputs: what it made of them must be within rounding of what the layer makes
-of them exactly. So a mistake is found where it was made, not where it grew large.
+A layer is judged on the port's own inputs: the port's output must be within rounding of the exact output for these
+inputs. So a mistake is found where it was made, not where it grew large.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,8 @@ from npmobilenet.errors import ShapeError
 from npmobilenet.models.model import Model
 from npmobilenet.porting.diagnose.axes import Arranged, arrange, is_channels_first, layout_note
 from npmobilenet.porting.diagnose.explain import Explainer, Explanation
-from npmobilenet.porting.diagnose.mistakes.input_mistakes import Picture
+from npmobilenet.porting.diagnose.mistakes.input_mistakes import InputImage
+from npmobilenet.porting.progress import Progress, no_progress
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.rounding import gamma
 from npmobilenet.types import Array
@@ -24,20 +25,20 @@ from npmobilenet.types import Array
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one layer.
+    """The result for one layer.
 
     Attributes:
         layer: its name.
         type: its type.
         status: "same" (within its tolerance), "inherits" (correct on its inputs, which are wrong), "wrong" (outside its
-            tolerance on its own inputs), "shape" (not of the layer's shape), "missing" (not in the dump).
-        difference: largest difference to our output in float64, None where there is none to compare.
-        times_tolerance: largest difference to the layer computed from the other side's inputs, as a multiple of the
-            tolerance at its place.
-        covers: the layers that were computed for it: itself, and those before it that the dump does not hold.
-        note: what else is to be said.
+            tolerance on its own inputs), "shape" (wrong shape), "missing" (not in the dump).
+        difference: maximum difference from the reference's output in float64, None if nothing can be compared.
+        times_tolerance: maximum difference from the layer computed on the port's inputs, as a multiple of the
+            tolerance of its value.
+        covers: the layers that were computed for it: itself, and those before it that the dump does not include.
+        note: further remarks.
         explanations: for a wrong layer, the best first.
-        untried: how many explanations were left untried, to save time.
+        untried: number of explanations left untried to save time.
     """
 
     layer: str
@@ -52,13 +53,13 @@ class Finding:
 
     @property
     def explained(self) -> bool:
-        """Whether there is an explanation that leaves nothing but rounding."""
+        """Whether the residual of the best explanation is within the tolerance."""
         return bool(self.explanations) and self.explanations[0].fits
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """All findings, in the order of the graph, and what was noticed about the dump as a whole."""
+class Diagnosis:
+    """All findings, in the order of the graph, and notes on the dump as a whole."""
 
     model: str
     findings: tuple[Finding, ...]
@@ -66,12 +67,12 @@ class Comparison:
 
     @property
     def wrong(self) -> tuple[Finding, ...]:
-        """The layers that are wrong by themselves."""
+        """The layers that are wrong themselves."""
         return tuple(finding for finding in self.findings if finding.status in ("wrong", "shape"))
 
     @property
     def compared(self) -> tuple[Finding, ...]:
-        """The layers whose values could be compared."""
+        """The layers whose values were compared."""
         return tuple(finding for finding in self.findings if finding.times_tolerance is not None)
 
     @property
@@ -81,95 +82,95 @@ class Comparison:
 
     @property
     def exit_code(self) -> int:
-        """0: the same. 1: different. 2: nothing could be compared."""
+        """0: the same. 1: different. 2: nothing to compare."""
         if not self.compared and not any(finding.explained for finding in self.wrong):
             return 2
         return 1 if self.wrong else 0
 
 
-Watch = Callable[[list[str]], Iterable[str]]
-
-
-def compare(
+def diagnose(
     model: Model,
     x: Array,
-    theirs: Mapping[str, Array],
+    dump: Mapping[str, Array],
     *,
-    picture: Picture | None = None,
+    image: InputImage | None = None,
     dtype: DTypeLike = np.float32,
-    watch: Watch = iter,
-) -> Comparison:
-    """Compare another implementation's arrays with what the network should have computed.
+    progress: Progress = no_progress,
+) -> Diagnosis:
+    """Compare a port's arrays with the outputs that the network should have, and explain the differences.
 
     Args:
         model: the network.
         x: (N, H, W, C) the scaled input.
-        theirs: outputs by layer name, in any common layout, such as (N, C, H, W) or without the batch. They may be
-            few: what is not there is computed from what is. Names that are not in the network are passed over.
-        picture: what x was made from, for mistakes made there; None for pixels by the model's scaling.
-        dtype: of the other side's arithmetic.
-        watch: hands on the names of the layers, one when it is begun: for a progress bar.
+        dump: the port's outputs by layer name, in any common layout, such as (N, C, H, W) or without the batch axis.
+            Missing outputs are computed from the ones before them. Names that are not in the network are ignored.
+        image: source of x, for mistakes made before the network; None for pixels by the model's scaling.
+        dtype: of the port's arithmetic.
+        progress: reports the progress over the layers, such as `output.progress_bar`.
 
     Raises:
         ShapeError: x does not fit the network.
     """
-    picture = picture or Picture(model.scaling)
+    image = image or InputImage(model.scaling)
     x = np.asarray(x, np.float64)
-    shapes = {name: np.shape(array) for name, array in theirs.items() if name in model.graph.shapes}
+    shapes = {name: np.shape(array) for name, array in dump.items() if name in model.graph.shapes}
     first = is_channels_first(shapes, model.graph.shapes)
-    traced = ((name, y) for name, y in model.trace(x) if name in theirs)
-    arrays = {name: arrange(theirs[name], y, channels_first=first) for name, y in traced}
-    walk = _Walk(model, x, arrays, picture, dtype)
-    findings = {name: walk.judge(name) for name in watch(list(arrays))}
+    traced = ((name, y) for name, y in model.trace(x) if name in dump)
+    arrays = {name: arrange(dump[name], y, channels_first=first) for name, y in traced}
+    walk = _Walk(model, x, arrays, image, dtype)
+    findings = {name: walk.judge(name) for name in progress(list(arrays), len(arrays), "comparing")}
     missing = (Finding(layer.name, layer.type, "missing") for layer in model.graph.layers)
     everything = tuple(findings.get(finding.layer, finding) for finding in missing)
-    return Comparison(model.graph.name, everything, (*layout_note(arrays), *_summary(everything)))
+    return Diagnosis(model.graph.name, everything, (*layout_note(arrays), *_summary(everything)))
 
 
 class _Walk:
-    """The state of one walk: what the other side has given so far, and how far that may be off."""
+    """State of one walk: the port's arrays so far, and bounds on their errors."""
 
     def __init__(
-        self, model: Model, x: Array, arrays: Mapping[str, Arranged], picture: Picture, dtype: DTypeLike
+        self, model: Model, x: Array, arrays: Mapping[str, Arranged], image: InputImage, dtype: DTypeLike
     ) -> None:
         self.graph: Graph = model.graph
         self.params = {name: array.astype(np.float64) for name, array in model.params.items()}
         self.arrays = arrays
-        self.entry = model.graph.layers[0].name
-        self.given: dict[str, Array] = {self.entry: x}
-        self.errors: dict[str, Array] = {self.entry: _scaling_error(x, picture)}
+        self.input_name = model.graph.layers[0].name
+        self.given: dict[str, Array] = {self.input_name: x}
+        self.errors: dict[str, Array] = {self.input_name: _scaling_error(x, image)}
         self.dtype = dtype
-        self.explainer = Explainer(self.entry, picture, dtype)
-        self.astray: set[str] = set()  # wrong, or computed from what is wrong
+        self.explainer = Explainer(self.input_name, image, dtype)
+        self.tainted: set[str] = set()  # wrong layers, and those computed from them
 
     def judge(self, name: str) -> Finding:
-        """Judge one layer, and take its array as given for those that follow."""
-        theirs, layer = self.arrays[name], self.graph[name]
-        finding = Finding(name, layer.type, "shape", theirs.difference, note=theirs.note)
-        segment = self._segment(name, theirs.fits)
-        if segment is None:
-            finding = replace(finding, note=_joined(theirs.note, "its inputs have shapes that cannot be read"))
-        elif theirs.fits:
-            tolerance = segment.tolerance(self.dtype) + theirs.rounding
-            times = excess(theirs.values, segment.y, tolerance)
-            status = "wrong" if times > 1 else "inherits" if self.astray.intersection(segment.inputs) else "same"
-            finding = replace(finding, status=status, times_tolerance=times, covers=segment.layers)
-        else:
-            shapes = f"shape {theirs.values.shape}, needed {segment.y.shape}"
-            finding = replace(finding, covers=segment.layers, note=_joined(shapes, theirs.note))
+        """The finding on one layer; its array is taken as given for the layers that follow."""
+        actual = self.arrays[name]
+        finding, segment = self._compared(name, actual)
         if segment is not None and finding.status in ("wrong", "shape"):
-            given = self.entry in self.arrays and name != self.entry
-            own_input = self.entry in segment.inputs and not given
-            explanations, untried = self.explainer.explain(segment, theirs, own_input=own_input)
+            dumped = self.input_name in self.arrays and name != self.input_name
+            own_input = self.input_name in segment.inputs and not dumped
+            explanations, untried = self.explainer.explain(segment, actual, own_input=own_input)
             finding = replace(finding, explanations=explanations, untried=untried)
         if finding.status != "same":
-            self.astray.add(name)
-        self.given[name] = theirs.values
-        self.errors[name] = np.broadcast_to(theirs.rounding, theirs.values.shape)
+            self.tainted.add(name)
+        self.given[name] = actual.values
+        self.errors[name] = np.broadcast_to(actual.rounding, actual.values.shape)
         return finding
 
+    def _compared(self, name: str, actual: Arranged) -> tuple[Finding, Segment | None]:
+        """The finding without explanations, and the segment that leads to the layer."""
+        finding = Finding(name, self.graph[name].type, "shape", actual.difference, note=actual.note)
+        segment = self._segment(name, actual.fits)
+        if segment is None:
+            return replace(finding, note=_joined(actual.note, "its inputs have incompatible shapes")), None
+        finding = replace(finding, covers=segment.layers)
+        if not actual.fits:
+            shapes = f"expected shape {segment.y.shape}, got {actual.values.shape}"
+            return replace(finding, note=_joined(shapes, actual.note)), segment
+        times = excess(actual.values, segment.y, segment.tolerance(self.dtype) + actual.rounding)
+        status = "wrong" if times > 1 else "inherits" if self.tainted.intersection(segment.inputs) else "same"
+        return replace(finding, status=status, times_tolerance=times), segment
+
     def _segment(self, name: str, fits: bool) -> Segment | None:
-        """From everything given; where shapes do not allow that, from what has the right shape."""
+        """The segment from all given arrays; if their shapes are incompatible, from those of the right shape."""
         shaped = {n: x for n, x in self.given.items() if n not in self.arrays or self.arrays[n].fits}
         for given in (self.given, shaped) if len(shaped) < len(self.given) else (shaped,):
             try:
@@ -181,9 +182,9 @@ class _Walk:
         return None
 
 
-def _scaling_error(x: Array, picture: Picture) -> Array:
-    """What three roundings make of pixels * scale + offset, in whatever order it is computed."""
-    scale, offset = picture.scaling.scale, picture.scaling.offset
+def _scaling_error(x: Array, image: InputImage) -> Array:
+    """Bound on the error of x = pixels * scale + offset with three roundings, in any order of computation."""
+    scale, offset = image.scaling.scale, image.scaling.offset
     if (scale, offset) == (1.0, 0.0):
         return np.zeros(x.shape)
     return gamma(3) * (np.abs(x - offset) + abs(offset))
@@ -194,7 +195,7 @@ def _joined(*notes: str) -> str:
 
 
 def _summary(findings: tuple[Finding, ...]) -> list[str]:
-    """What several wrong layers have in common."""
+    """One note per cause that several wrong layers share."""
     causes = Counter(finding.explanations[0].cause for finding in findings if finding.explained)
     wrong = sum(finding.status in ("wrong", "shape") for finding in findings)
     return [f"{cause}: explains {count} of {wrong} wrong layers" for cause, count in causes.items() if wrong > 1]

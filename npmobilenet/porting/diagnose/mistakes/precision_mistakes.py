@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from npmobilenet.analysis.segments import Segment, Step, Storage, identity
-from npmobilenet.porting.diagnose.mistakes.layer_mistakes import Altered
+from npmobilenet.compiler.passes import scale_and_shift
+from npmobilenet.porting.diagnose.mistakes.variants import Altered
 from npmobilenet.reference.graph import BatchNormalization, Conv2D, Dense, DepthwiseConv2D
-from npmobilenet.types import Array
+from npmobilenet.types import Array, Params
 
 
 def round_float16(x: Array) -> Array:
@@ -24,30 +25,29 @@ def round_bfloat16(x: Array) -> Array:
     return np.where(np.isfinite(x), rounded.view(np.float32), x).astype(np.float64)
 
 
-def cut_bfloat16(x: Array) -> Array:
-    """The lower 16 bits of a float32 cut off, which is how many ports make a bfloat16."""
+def truncate_bfloat16(x: Array) -> Array:
+    """The bfloat16 numbers that many ports make, as float64: a float32 with its lower 16 bits cleared."""
     bits = x.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
     return np.where(np.isfinite(x), bits.view(np.float32), x).astype(np.float64)
 
 
 FLOAT16 = Storage("float16", 2.0**-11, 2.0**-25, round_float16)
 BFLOAT16 = Storage("bfloat16", 2.0**-8, 2.0**-134, round_bfloat16)
-CUT_BFLOAT16 = Storage("bfloat16, cut off", 2.0**-7, 2.0**-133, cut_bfloat16)
-CUT = replace(BFLOAT16, unit=2.0**-7, round=cut_bfloat16)
+TRUNCATED_BFLOAT16 = replace(BFLOAT16, unit=2.0**-7, round=truncate_bfloat16)
 
 
-def stored_as(theirs: Array) -> tuple[Storage, ...]:
-    """The ways of rounding to the narrowest format that holds every value exactly, if the array is not trivial."""
-    if np.unique(theirs).size < 8:
+def stored_as(values: Array) -> tuple[Storage, ...]:
+    """Ways of rounding to the narrowest format that represents every value exactly; none for trivial arrays."""
+    if np.unique(values).size < 8:
         return ()
-    if np.array_equal(round_bfloat16(theirs), theirs, equal_nan=True):
-        return BFLOAT16, CUT
-    return (FLOAT16,) if np.array_equal(round_float16(theirs), theirs, equal_nan=True) else ()
+    if np.array_equal(round_bfloat16(values), values, equal_nan=True):
+        return BFLOAT16, TRUNCATED_BFLOAT16
+    return (FLOAT16,) if np.array_equal(round_float16(values), values, equal_nan=True) else ()
 
 
-def roundings(segment: Segment, theirs: Array) -> Iterator[Altered]:
-    """Weights rounded; activations rounded, if the other side's values fit into the format; or both."""
-    stored = stored_as(theirs)
+def roundings(segment: Segment, actual: Array) -> Iterator[Altered]:
+    """Weights rounded; activations rounded, if the format represents the port's values (N, ...); or both."""
+    stored = stored_as(actual)
     layers = segment.layers or (segment.output,)
     for storage in stored:
         cause = f"{storage.name}-activations"
@@ -57,7 +57,7 @@ def roundings(segment: Segment, theirs: Array) -> Iterator[Altered]:
         )
         if len(segment.steps) > 1:
             yield Altered(cause, f"activations rounded to {storage.name}", layers, inside)
-    for storage, how in ((FLOAT16, "rounded to"), (BFLOAT16, "rounded to"), (CUT, "cut to")):
+    for storage, how in ((FLOAT16, "rounded to"), (BFLOAT16, "rounded to"), (TRUNCATED_BFLOAT16, "truncated to")):
         for where, touched, weights in _with_rounded_weights(segment, storage):
             what = f"{where} {how} {storage.name}"
             yield Altered(f"{storage.name}-weights", what, touched, weights)
@@ -67,7 +67,7 @@ def roundings(segment: Segment, theirs: Array) -> Iterator[Altered]:
 
 
 def _with_rounded_weights(segment: Segment, storage: Storage) -> Iterator[tuple[str, tuple[str, ...], Segment]]:
-    """Kernels alone, at every layer and at each; all arrays; all arrays after batch norms were folded."""
+    """(description, layers, segment): kernels in all layers and in each; all arrays; all arrays after folding."""
     kernels = {
         step.layer.name: [_rounded(step, storage, ("kernel",))] for step in segment.steps if "kernel" in step.params
     }
@@ -95,27 +95,24 @@ def _rounded(step: Step, storage: Storage, names: tuple[str, ...]) -> Step:
 
 
 def _folds(segment: Segment) -> dict[str, list[Step]]:
-    """Every convolution and batch norm that can become one, as the steps that take their places."""
+    """Replacement steps by name for every batch norm that can be folded, and its convolution."""
     steps: dict[str, list[Step]] = {}
-    for norm in segment.steps:
-        source = norm.layer.inputs[0]
-        conv = (
-            _folded(segment[source], norm) if isinstance(norm.layer, BatchNormalization) and source in segment else None
-        )
-        if conv is not None:
-            steps |= {source: [conv], norm.layer.name: [identity(norm.layer)]}
+    for step in segment.steps:
+        norm, source = step.layer, step.layer.inputs[0]
+        if isinstance(norm, BatchNormalization) and source in segment:
+            conv = _folded(segment[source], norm, step.params)
+            if conv is not None:
+                steps |= {source: [conv], norm.name: [identity(norm)]}
     return steps
 
 
-def _folded(conv: Step, norm: Step) -> Step | None:
-    """Convolution and batch normalisation in one: kernel * s, (bias - mean) * s + beta, s = gamma / sqrt(var + eps)."""
-    layer, p = conv.layer, norm.params
-    assert isinstance(norm.layer, BatchNormalization)
+def _folded(conv: Step, norm: BatchNormalization, params: Params) -> Step | None:
+    """A convolution or dense layer with a batch norm folded into its kernel and bias, None if it has an activation."""
+    layer = conv.layer
     if not isinstance(layer, Conv2D | DepthwiseConv2D | Dense) or layer.activation != "linear":
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
-        s = p.get("gamma", np.ones(1)) / np.sqrt(p["moving_variance"] + norm.layer.epsilon)  # (C,)
-    bias = (conv.params.get("bias", np.zeros(1)) - p["moving_mean"]) * s + p.get("beta", np.zeros(1))
-    w = conv.params["kernel"]
-    kernel = w * s.reshape(w.shape[2:]) if isinstance(layer, DepthwiseConv2D) else w * s
+        scale, shift = scale_and_shift(params, norm.epsilon)  # (C,) each
+    w, bias = conv.params["kernel"], conv.params.get("bias", np.zeros(1)) * scale + shift
+    kernel = w * scale.reshape(w.shape[2:]) if isinstance(layer, DepthwiseConv2D) else w * scale
     return Step(replace(layer, use_bias=True), {"kernel": kernel, "bias": bias}, conv.before)

@@ -1,27 +1,30 @@
 """Several hundred mistakes, made in an independent port: how often are the layer and the cause named?"""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_small
-from npmobilenet.models.model import RAW, SYMMETRIC, Model
-from npmobilenet.models.preprocessing import RESIZES, decode
-from npmobilenet.porting.diagnose import Picture, compare
-from npmobilenet.reference.graph import Graph
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import RAW, RESIZES, SYMMETRIC, decode
+from npmobilenet.porting.diagnose import Diagnosis, Finding, InputImage, diagnose
+from npmobilenet.reference.graph import BatchNormalization, Graph, ZeroPadding2D
 from npmobilenet.reference.rounding import layer_bound
+from npmobilenet.types import Array, Params
 from tests.helpers import port
 from tests.helpers.networks import random_params
 from tests.helpers.port import Mistake
 from tests.helpers.real_files import real_file
 
 NETWORKS = {
-    "V1": (mobilenet_v1, {"alpha": 0.25, "resolution": 64}, SYMMETRIC),
-    "V2": (mobilenet_v2, {"alpha": 0.35, "resolution": 64}, SYMMETRIC),
-    "V3": (mobilenet_v3_small, {"alpha": 0.75, "resolution": 64}, RAW),
+    "V1": (mobilenet_v1(alpha=0.25, resolution=64, classes=12), SYMMETRIC),
+    "V2": (mobilenet_v2(alpha=0.35, resolution=64, classes=12), SYMMETRIC),
+    "V3": (mobilenet_v3_small(alpha=0.75, resolution=64, classes=12), RAW),
 }
 
 # kind of mistake -> the causes that name it
@@ -75,10 +78,9 @@ WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense")
 
 
 @cache
-def network(family):
+def network(family: str) -> tuple[Model, Array, Array, dict[str, Array]]:
     """(model, decoded picture, its scaled input, the honest port's outputs)."""
-    build, options, scaling = NETWORKS[family]
-    graph = build(classes=12, **options)
+    graph, scaling = NETWORKS[family]
     model = Model(graph, random_params(graph, 7), scaling)
     rng = np.random.default_rng(3)
     smooth = rng.uniform(-1, 1, (90, 120, 3)).cumsum(0).cumsum(1)
@@ -88,8 +90,12 @@ def network(family):
     return model, decoded, x, port.run(graph, model.params, x)
 
 
-def eligible(graph, kind, layer):
-    """Whether the mistake can be made at the layer."""
+def eligible(graph: Graph, kind: str, layer: Any) -> bool:
+    """Whether the mistake can be made in the layer."""
+    return bool(_eligible(graph, kind, layer))
+
+
+def _eligible(graph: Graph, kind: str, layer: Any) -> Any:
     reads = [graph[name].type for name in layer.inputs]
     activation = getattr(layer, "activation", "linear")
     K = getattr(layer, "kernel_size", (1, 1))[0]
@@ -147,7 +153,7 @@ def eligible(graph, kind, layer):
     raise AssertionError(kind)
 
 
-def is_dumped_when_fused(graph, layer):
+def is_dumped_when_fused(graph: Graph, layer: Any) -> bool:
     """A deployment tool keeps what a normalisation, an activation or a convolution does not swallow."""
     if layer.type in ("Input", "ZeroPadding2D", "Dropout", "Rescaling", "Reshape", "Flatten"):
         return False
@@ -156,7 +162,7 @@ def is_dumped_when_fused(graph, layer):
     return not (layer.type in (*WEIGHTED, "BatchNormalization") and swallowed & set(readers))
 
 
-def number_for(kind, graph, layer, rng):
+def number_for(kind: str, graph: Graph, layer: Any, rng: np.random.Generator) -> float:
     H, W = graph.input_shapes(layer)[0][:2] if layer.type == "GlobalAveragePooling2D" else (1, 1)
     return {
         "epsilon": float(rng.choice([1e-5, 1e-5, 1e-2, 2.5e-4])),
@@ -166,7 +172,7 @@ def number_for(kind, graph, layer, rng):
     }.get(kind, 0.0)
 
 
-def dumped_layer(graph, name, dumped):
+def dumped_layer(graph: Graph, name: str, dumped: Sequence[str]) -> str | None:
     """The dumped layer at which a mistake comes to light."""
     layers = list(graph.layers)
     at = next(place for place, layer in enumerate(layers) if layer.name == name)
@@ -179,12 +185,14 @@ def dumped_layer(graph, name, dumped):
     return None
 
 
-def is_observable(graph, params, honest, wrong, mistake, at):
+def is_observable(
+    graph: Graph, params: Params, honest: Mapping[str, Array], wrong: Mapping[str, Array], mistake: Mistake, at: str
+) -> bool:
     """Whether the mistake moves the dumped layer by more than four times what rounding may, by the derived bounds.
 
     Before the dumped layer nothing is known of the port but what it dumped, so its layers' bounds are carried on.
     """
-    reached, errors = {mistake.layer}, {}
+    reached, errors = {mistake.layer}, dict[str, Array]()
     for layer in graph.layers:
         if layer.name == mistake.layer or reached.intersection(layer.inputs):
             reached.add(layer.name)
@@ -198,12 +206,15 @@ def is_observable(graph, params, honest, wrong, mistake, at):
     return y.shape != bad.shape or not (np.abs(bad - y) <= 4 * errors[at] + 1e-30).all()
 
 
-def drawn_mistakes(family, kind, fused, rng):
+def drawn_mistakes(
+    family: str, kind: str, fused: bool, rng: np.random.Generator
+) -> tuple[list[tuple[Mistake, dict[str, Array]]], int]:
     """Up to REPEATS observable mistakes of a kind with the port's dump, and how many drawn were not observable."""
     model, _, x, honest = network(family)
     graph = model.graph
     layers = [layer for layer in graph.layers if layer.type != "Input" and eligible(graph, kind, layer)]
-    found, hidden = [], 0
+    found: list[tuple[Mistake, dict[str, Array]]] = []
+    hidden = 0
     for place in rng.permutation(len(layers)):
         if len(found) == REPEATS:
             break
@@ -228,11 +239,11 @@ def drawn_mistakes(family, kind, fused, rng):
     return found, hidden
 
 
-def judged(family, dump, layer, causes, expected_at=None):
+def judged(family: str, dump: Mapping[str, Array], layer: str, causes: set[str]) -> tuple[bool, bool, str]:
     """(layer named, cause named, what was said)."""
     model, decoded, x, _ = network(family)
-    comparison = compare(model, x, dump, picture=Picture(model.scaling, decoded))
-    first = comparison.first
+    diagnosis = diagnose(model, x, dump, image=InputImage(model.scaling, decoded))
+    first = diagnosis.first
     if first is None:
         return False, False, "no difference found"
     best = first.explanations[0] if first.explanations else None
@@ -241,7 +252,12 @@ def judged(family, dump, layer, causes, expected_at=None):
     return named, bool(named and best and best.fits and best.cause in causes and layer in best.layers), said
 
 
-def report(rows):
+def first_wrong(diagnosis: Diagnosis) -> Finding:
+    assert diagnosis.first is not None
+    return diagnosis.first
+
+
+def report(rows: Mapping[str, Sequence[int]]) -> str:
     lines = [f"{'mistake':46} cases  layer  cause  not observable"]
     for kind, (cases, layers, causes, hidden) in rows.items():
         lines.append(f"{kind:46} {cases:5}  {layers:5}  {causes:5}  {hidden:5}")
@@ -249,7 +265,9 @@ def report(rows):
 
 
 @pytest.mark.parametrize("fused", [False, True], ids=["every layer dumped", "fused layers dumped"])
-def test_layer_and_cause_of_a_mistake_inside_the_network_are_named(fused, capsys):
+def test_layer_and_cause_of_a_mistake_inside_the_network_are_named(
+    fused: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows, misses = {}, []
     for kind, causes in LAYER_MISTAKES.items():
         row = [0, 0, 0, 0]
@@ -258,7 +276,9 @@ def test_layer_and_cause_of_a_mistake_inside_the_network_are_named(fused, capsys
             found, hidden = drawn_mistakes(family, kind, fused, rng)
             row[3] += hidden
             for mistake, dump in found:
-                if kind == "kernel stored as OIHW" and network(family)[0].graph[mistake.layer].kernel_size == (1, 1):
+                if kind == "kernel stored as OIHW" and network(family)[0].params[f"{mistake.layer}/kernel"].shape[
+                    :2
+                ] == (1, 1):
                     causes = {*causes, "kernel-transposed"}  # where c_in equals c_out it is the same thing
                 layer, cause, said = judged(family, dump, mistake.layer, causes)
                 row[0] += 1
@@ -277,15 +297,15 @@ def test_layer_and_cause_of_a_mistake_inside_the_network_are_named(fused, capsys
 
 @pytest.mark.parametrize("fused", [False, True], ids=["every layer dumped", "fused layers dumped"])
 @pytest.mark.parametrize("family", NETWORKS)
-def test_the_port_without_a_mistake_causes_no_alarm(family, fused):
+def test_the_port_without_a_mistake_causes_no_alarm(family: str, fused: bool) -> None:
     model, _, x, honest = network(family)
     dump = {n: y for n, y in honest.items() if not fused or is_dumped_when_fused(model.graph, model.graph[n])}
-    comparison = compare(model, x, dump)
-    assert comparison.exit_code == 0, comparison.first
-    assert len(comparison.compared) == len(dump)
+    diagnosis = diagnose(model, x, dump)
+    assert diagnosis.exit_code == 0, diagnosis.first
+    assert len(diagnosis.compared) == len(dump)
 
 
-def wrong_input(kind, decoded, honest):
+def wrong_input(kind: str, decoded: Array, honest: Array) -> Array:
     """(1, 64, 64, 3) float32: what somebody makes of the picture."""
     image = Image.fromarray(decoded)
     pixels = RESIZES["crop"](decoded, 64, 64).astype(np.float64)
@@ -312,7 +332,7 @@ def wrong_input(kind, decoded, honest):
 
 
 @pytest.mark.parametrize("fused", [False, True], ids=["every layer dumped", "fused layers dumped"])
-def test_a_mistake_made_before_the_first_layer_is_named(fused):
+def test_a_mistake_made_before_the_first_layer_is_named(fused: bool) -> None:
     cases, misses = 0, []
     for family in NETWORKS:
         model, decoded, x, _ = network(family)
@@ -323,10 +343,10 @@ def test_a_mistake_made_before_the_first_layer_is_named(fused):
                 continue  # this network wants it so
             outputs = port.run(model.graph, model.params, mistaken)
             dump = {n: y for n, y in outputs.items() if not fused or is_dumped_when_fused(model.graph, model.graph[n])}
-            first = compare(model, x, dump, picture=Picture(model.scaling, decoded)).first
+            first = diagnose(model, x, dump, image=InputImage(model.scaling, decoded)).first
             cases += 1
             best = first.explanations[0] if first is not None and first.explanations else None
-            if best is None or not best.fits or best.cause != cause or best.layers != (entry,):
+            if first is None or best is None or not best.fits or best.cause != cause or best.layers != (entry,):
                 misses.append(f"{family} {kind}: {first and first.layer}: {best}")
             else:
                 assert first.layer == next(iter(dump))
@@ -334,38 +354,38 @@ def test_a_mistake_made_before_the_first_layer_is_named(fused):
     assert not misses, "\n".join(misses)
 
 
-def test_only_the_last_layer_dumped_is_enough_for_a_mistake_made_everywhere():
+def test_only_the_last_layer_dumped_is_enough_for_a_mistake_made_everywhere() -> None:
     model, _, x, _ = network("V1")
     layers = tuple(
-        replace(layer, epsilon=1e-5) if layer.type == "BatchNormalization" else layer for layer in model.graph.layers
+        replace(layer, epsilon=1e-5) if isinstance(layer, BatchNormalization) else layer for layer in model.graph.layers
     )
     outputs = port.run(Graph("port", layers), model.params, x)
-    comparison = compare(model, x, {"predictions": outputs["predictions"]})
-    best = comparison.first.explanations[0]
+    diagnosis = diagnose(model, x, {"predictions": outputs["predictions"]})
+    best = first_wrong(diagnosis).explanations[0]
     assert (best.cause, best.fits, len(best.layers)) == ("epsilon", True, 27)
 
 
-def test_two_mistakes_in_one_piece_of_the_network_are_both_named():
+def test_two_mistakes_in_one_piece_of_the_network_are_both_named() -> None:
     """PyTorch's habits at once: symmetric padding and epsilon 1e-5, between two dumped activations."""
     model, _, x, _ = network("V2")
     graph = model.graph
     layers = []
     for layer in graph.layers:
-        if layer.name == "block_3_pad":
+        if layer.name == "block_3_pad" and isinstance(layer, ZeroPadding2D):
             layer = replace(layer, padding=((1, 1), (1, 1)))
-        if layer.name == "block_3_depthwise_BN":
+        if layer.name == "block_3_depthwise_BN" and isinstance(layer, BatchNormalization):
             layer = replace(layer, epsilon=1e-5)
         layers.append(layer)
     outputs = port.run(Graph("port", tuple(layers)), model.params, x)
     dump = {name: y for name, y in outputs.items() if is_dumped_when_fused(graph, graph[name])}
-    first = compare(model, x, dump).first
+    first = first_wrong(diagnose(model, x, dump))
     best = first.explanations[0]
     assert first.layer == "block_3_depthwise_relu"
     assert best.fits
     assert set(best.cause.split(" + ")) == {"symmetric-padding", "epsilon"}
 
 
-def test_real_weights_and_a_real_photograph():
+def test_real_weights_and_a_real_photograph() -> None:
     """Mistakes in the trained networks themselves, V1 and V3, of which every fused layer is dumped."""
     from npmobilenet import load
 
@@ -381,9 +401,9 @@ def test_real_weights_and_a_real_photograph():
         x = model.scale(RESIZES["crop"](photo, 224, 224)[None])
         outputs = port.run(model.graph, model.params, x, Mistake(kind, layer))
         dump = {n: y for n, y in outputs.items() if is_dumped_when_fused(model.graph, model.graph[n])}
-        comparison = compare(model, x, dump, picture=Picture(model.scaling, photo))
-        best = comparison.first.explanations[0]
-        named[kind] = best.cause if best.fits and layer in best.layers and len(comparison.wrong) == 1 else best
+        diagnosis = diagnose(model, x, dump, image=InputImage(model.scaling, photo))
+        best = first_wrong(diagnosis).explanations[0]
+        named[kind] = best.cause if best.fits and layer in best.layers and len(diagnosis.wrong) == 1 else best
     assert named == {
         "symmetric padding": "symmetric-padding",
         "float16 weights": "float16-weights",

@@ -1,0 +1,31 @@
+"""Backends of a model, and checks of the arguments that choose how it is computed."""
+
+import numpy as np
+
+from npmobilenet.errors import NpMobileNetError
+
+BACKENDS = ("auto", "compiled", "reference")
+
+
+def check_backend(backend: str) -> str:
+    """Return the name of a backend unchanged.
+
+    Raises:
+        NpMobileNetError: it is unknown.
+    """
+    if backend not in BACKENDS:
+        raise NpMobileNetError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
+    return backend
+
+
+def check_threads(threads: int | None) -> None:
+    """Check that `threads` is a number of threads, or None.
+
+    Raises:
+        NpMobileNetError: it is neither.
+    """
+    from npmobilenet_kernels.threads import MOST
+
+    is_integer = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
+    if threads is not None and not (is_integer and 1 <= threads <= MOST):
+        raise NpMobileNetError(f"threads: expected an integer from 1 to {MOST} or None, got {threads!r}")

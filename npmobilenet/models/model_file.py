@@ -1,0 +1,133 @@
+"""The file of a model: a `.safetensors` with one float32 tensor per parameter, named `layer/array`, in Keras's layouts.
+
+The header's metadata holds a JSON document under the key `npmobilenet`:
+
+    format       1
+    version      of this package that wrote the file
+    graph        Graph.to_json()
+    scaling      {"scale", "offset"} from pixels in 0..255 to the network's input
+    labels       [[wnid, label], ...], one per class, or []
+    background   true if output 0 stands for none of the labels, so that they start at output 1
+    source       {"file", "sha256", "keras_version", "matched_by"} of the converted file
+    self_check   digests of every layer's output (`self_check`)
+
+and, under the key `sha256`, the hash of that document's bytes followed by the name and bytes of every tensor in the
+order of the graph, so that corruption anywhere is detected. Reading the file runs no code.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from npmobilenet.errors import NpMobileNetError, WeightsError
+from npmobilenet.files import write_atomically
+from npmobilenet.models.preprocessing import Scaling
+from npmobilenet.reference.graph import Graph
+from npmobilenet.types import Params
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """Contents of a model file.
+
+    Attributes:
+        description: the JSON document, as text.
+        tensors: arrays by `layer/array`.
+        sha256: the stored hash; "" if there is none.
+    """
+
+    description: str
+    tensors: Params
+    sha256: str
+
+    @staticmethod
+    def read(path: str) -> "ModelFile":
+        """Read the file, without checking its hash.
+
+        Raises:
+            WeightsError: the file does not exist, is corrupt, or is another kind of `.safetensors`.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="np") as file:
+                metadata = file.metadata() or {}
+                if "npmobilenet" not in metadata:
+                    raise WeightsError(f"{path}: a .safetensors file that npmobilenet did not write; convert it first")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"{path}: cannot be read as a .safetensors file: {error}") from error
+        return ModelFile(metadata["npmobilenet"], tensors, metadata.get("sha256", ""))
+
+    @staticmethod
+    def of(graph: Graph, params: Params, fields: Mapping[str, Any]) -> "ModelFile":
+        """The file of a graph with its parameters; `fields` are the keys of the document from `scaling` on."""
+        from importlib.metadata import version
+
+        description = json.dumps(
+            {"format": FORMAT, "version": version("npmobilenet"), "graph": graph.to_json(), **fields}
+        )
+        tensors = {name: np.ascontiguousarray(params[name]) for name in graph.param_shapes}
+        return ModelFile(description, tensors, _sha256(description, tensors))
+
+    def write(self, path: Path) -> None:
+        """Write the file atomically.
+
+        Raises:
+            OSError: the folder is not writable.
+        """
+        from safetensors.numpy import save
+
+        metadata = {"npmobilenet": self.description, "sha256": self.sha256}
+        write_atomically(path, save(dict(self.tensors), metadata))
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of `Model` for this file; read within `corruption_reported`."""
+        document = json.loads(self.description)
+        if document["format"] != FORMAT:
+            raise WeightsError(f"expected format {FORMAT}, got {document['format']}: written by another version")
+        return {
+            "graph": Graph.from_json(document["graph"]),
+            "params": self.tensors,
+            "scaling": Scaling(**document["scaling"]),
+            "labels": [(wnid, label) for wnid, label in document["labels"]],
+            "background": document["background"],
+            "source": document["source"],
+            "stored_check": document["self_check"],
+        }
+
+    def check_hash(self, graph: Graph) -> None:
+        """Check the bytes of the description and of the tensors of `graph` against the stored hash.
+
+        Raises:
+            WeightsError: they differ.
+        """
+        if _sha256(self.description, {name: self.tensors[name] for name in graph.param_shapes}) != self.sha256:
+            raise WeightsError("checksum mismatch: the file is corrupt")
+
+
+@contextmanager
+def corruption_reported(path: str) -> Iterator[None]:
+    """Turn whatever a corrupt description raises into a WeightsError that names the file."""
+    try:
+        yield
+    except NpMobileNetError as error:
+        raise WeightsError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{path}: corrupt description in the header ({error!r})") from error
+
+
+def _sha256(description: str, tensors: Params) -> str:
+    digest = sha256(description.encode())
+    for name, array in tensors.items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

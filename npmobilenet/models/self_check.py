@@ -1,0 +1,55 @@
+"""The self-check: a digest of every layer's output on a synthetic image, stored in the file with the weights.
+
+It is computed by the reference in float64, so a later run on any machine must give the same digests to within rounding.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from npmobilenet.types import Array, Shape
+
+TOLERANCE = 1e-9  # of the root mean square: float64 rounding (1e-16) over some hundred layers, far below a wrong weight
+
+
+def synthetic_image(shape: Shape) -> Array:
+    """Test image of the self-check, (H, W, C) integers in 0..255: (37 i + 57 j + 101 c + i j) mod 256."""
+    H, W, C = shape
+    i, j, c = np.ogrid[:H, :W, :C]
+    return np.asarray((37 * i + 57 * j + 101 * c + i * j) % 256)
+
+
+def layer_digests(outputs: Iterable[tuple[str, Array]]) -> dict[str, Any]:
+    """Digests of the outputs (1, ...) of all layers, by name, in the order of the graph.
+
+    Returns:
+        {"output": values of the last layer if it is a vector, else None; "layers": {name: [mean, root mean square,
+        mean of y[k] * cos(k)]}}. The third number detects values in the wrong place.
+    """
+    layers = {}
+    for name, y in outputs:
+        layers[name] = _digest(y)
+        output = y
+    return {"output": output[0].tolist() if output.ndim == 2 else None, "layers": layers}
+
+
+def changed_layers(stored: Mapping[str, Any], computed: Mapping[str, Any]) -> list[str]:
+    """Names of the layers whose digests differ from the stored ones by more than `TOLERANCE`, in order."""
+    return [name for name, digest in computed["layers"].items() if not _same(stored["layers"].get(name), digest)]
+
+
+def _digest(y: Array) -> list[float]:
+    values = y.ravel().astype(np.float64)
+    return [
+        float(values.mean()),
+        float(np.sqrt(np.mean(values * values))),
+        float(np.mean(values * np.cos(np.arange(values.size)))),
+    ]
+
+
+def _same(stored: Sequence[float] | None, computed: Sequence[float]) -> bool:
+    if stored is None:
+        return False
+    allowed = TOLERANCE * max(abs(stored[1]), np.finfo(np.float64).tiny)
+    return all(abs(a - b) <= allowed for a, b in zip(stored, computed, strict=True))

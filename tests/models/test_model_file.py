@@ -1,0 +1,74 @@
+"""Model files: complete, self-describing, and refused when corrupt."""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from npmobilenet.errors import WeightsError
+from npmobilenet.models.model import Model
+from npmobilenet.reference.graph import Graph
+from tests.helpers.models import NETWORK, some_model
+
+
+def test_a_saved_model_is_restored_completely(saved: Path) -> None:
+    model, again = some_model(), Model.open(saved)
+    assert again.graph == model.graph
+    assert again.labels == (("", "a"), ("", "b"), ("", "c"), ("", "d"))
+    assert again.source == {"file": "x.h5"}
+    for name, array in model.params.items():
+        np.testing.assert_array_equal(again.params[name], array)
+
+
+def test_the_file_holds_tensors_and_a_description_for_any_reader(saved: Path) -> None:
+    content = saved.read_bytes()
+    (size,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + size])
+    document = json.loads(header["__metadata__"]["npmobilenet"])
+    assert header["conv1/kernel"]["shape"] == [3, 3, 3, 8]
+    assert document["format"] == 1
+    assert document["scaling"] == {"scale": 1 / 127.5, "offset": -1.0}
+    assert Graph.from_json(document["graph"]) == NETWORK
+
+
+def test_a_changed_bit_anywhere_is_detected(saved: Path, tmp_path: Path) -> None:
+    content = saved.read_bytes()
+    rng = np.random.default_rng(3)
+    tensors_start = 8 + struct.unpack("<Q", content[:8])[0]
+    places = [*rng.integers(0, tensors_start, 100), *rng.integers(tensors_start, len(content), 20)]
+    damaged = tmp_path / "damaged.safetensors"
+    for place in places:
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        damaged.write_bytes(flipped)
+        with pytest.raises(WeightsError, match=r"damaged\.safetensors"):
+            Model.open(damaged)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 1000, -1])
+def test_a_truncated_file_is_refused(saved: Path, tmp_path: Path, kept: int) -> None:
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(saved.read_bytes()[:kept])
+    with pytest.raises(WeightsError, match=r"cut\.safetensors"):
+        Model.open(cut)
+
+
+def test_a_folder_and_a_missing_file_are_refused_by_name(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing.safetensors"):
+        with pytest.raises(WeightsError, match=path.name):
+            Model.open(path)
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = saved.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        some_model().save(saved)
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
