@@ -22,6 +22,7 @@ from npmobilenet_kernels.vector import ADDRESS_BYTES
 
 from npmobilenet.compiler.arena import FLOAT_BYTES
 from npmobilenet.compiler.blocking import Blocking
+from npmobilenet.compiler.fused_steps import BandStep, DepthwiseStep, PointwiseStep
 from npmobilenet.compiler.ir import (
     Add,
     Alias,
@@ -39,22 +40,17 @@ from npmobilenet.compiler.ir import (
     consumer_counts,
     stored_names,
 )
-from npmobilenet.compiler.step_types import (
+from npmobilenet.compiler.single_steps import (
     AddStep,
-    BandStep,
     ConvStep,
     DenseStep,
-    DepthwiseStep,
     ImageStep,
-    KernelStep,
-    PointwiseStep,
     PoolStep,
-    ReferenceStep,
     SigmoidStep,
     SoftmaxStep,
     StemStep,
-    Step,
 )
+from npmobilenet.compiler.step_types import KernelStep, ReferenceStep, Step
 from npmobilenet.types import Shape
 
 Steps = tuple[Step, ...]

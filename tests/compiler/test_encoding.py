@@ -8,7 +8,7 @@ from npmobilenet_kernels.tiles import all_tiles
 from npmobilenet.compiler.columns import Columns, Packed, Tile
 from npmobilenet.compiler.encoding import ABSENT, OPTIONAL_FIELDS
 from npmobilenet.compiler.plan import Plan, compile_graph
-from npmobilenet.compiler.step_types import ConvStep
+from npmobilenet.compiler.single_steps import ConvStep
 from tests.helpers.engine_networks import ENGINE_NETWORKS, engine_network
 
 TILES_OF = {  # kinds of step that may run a tile; those of products and of the depthwise filter have columns apart

@@ -10,8 +10,9 @@ from npmobilenet_kernels.lanes import host_lanes, lanes
 
 from npmobilenet import ShapeError
 from npmobilenet.compiler import ir
+from npmobilenet.compiler.fused_steps import BandStep
 from npmobilenet.compiler.plan import compile_graph
-from npmobilenet.compiler.step_types import BandStep, ReferenceStep
+from npmobilenet.compiler.step_types import ReferenceStep
 from npmobilenet.reference.graph import Activation, BatchNormalization, Conv2D, Graph, Input
 from tests.helpers.engine_networks import ENGINE_NETWORKS, engine_network, reference_output
 from tests.helpers.networks import random_images, random_params

@@ -9,21 +9,12 @@ import pytest
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.compiler import scheduling
 from npmobilenet.compiler.blocking import Blocking
+from npmobilenet.compiler.fused_steps import BandStep, DepthwiseStep, PointwiseStep
 from npmobilenet.compiler.ir import Alias, stored_names
 from npmobilenet.compiler.passes import fuse
 from npmobilenet.compiler.scheduling import Schedule, schedule, select_kernels
-from npmobilenet.compiler.step_types import (
-    BandStep,
-    ConvStep,
-    DepthwiseStep,
-    ImageStep,
-    PointwiseStep,
-    PoolStep,
-    ReferenceStep,
-    SoftmaxStep,
-    StemStep,
-    Step,
-)
+from npmobilenet.compiler.single_steps import ConvStep, ImageStep, PoolStep, SoftmaxStep, StemStep
+from npmobilenet.compiler.step_types import ReferenceStep, Step
 from npmobilenet.reference.graph import (
     Add,
     Conv2D,
