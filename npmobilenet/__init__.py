@@ -10,6 +10,7 @@ with weights). docs/architecture.md is the floor plan.
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.errors import (
+    ArgumentError,
     AssumptionWarning,
     DownloadError,
     DumpError,
@@ -20,6 +21,7 @@ from npmobilenet.errors import (
     ShapeError,
     WeightsError,
 )
+from npmobilenet.former_modules import register as _register_former_modules
 from npmobilenet.hub.load import load
 from npmobilenet.models.labels import decode_predictions
 from npmobilenet.models.model import Model
@@ -27,6 +29,7 @@ from npmobilenet.models.preprocessing import Scaling
 from npmobilenet.reference.graph import Graph
 
 __all__ = [
+    "ArgumentError",
     "AssumptionWarning",
     "DownloadError",
     "DumpError",
@@ -46,3 +49,5 @@ __all__ = [
     "mobilenet_v3_large",
     "mobilenet_v3_small",
 ]
+
+_register_former_modules()

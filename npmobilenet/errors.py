@@ -1,24 +1,32 @@
-"""The errors that this package raises on purpose.
+"""The errors that this package raises.
 
 NpMobileNetError
 ├── ShapeError (ValueError)              arrays or layers that do not fit together
+│   └── ArgumentError                    an argument out of range; under ShapeError for one version, as it was
 ├── WeightsError (ValueError)            a weight or model file that cannot be read or does not fit its network
 ├── DumpError (ValueError)               arrays of another implementation that cannot be read or matched with ours
-├── ImageError (ValueError)              a picture that cannot be decoded or is not what the network takes
-├── KernelError (RuntimeError)           compiled kernels that cannot be had
-├── ModelNotFoundError (LookupError)     a model name that is not known
-└── DownloadError (OSError)              a file that could not be fetched
+├── ImageError (ValueError)              an image that cannot be decoded or does not fit the network
+├── KernelError (RuntimeError)           kernels that cannot be compiled
+├── ModelNotFoundError (LookupError)     an unknown model name
+└── DownloadError (OSError)              a file that could not be downloaded
 
-Every message says where, what came, what was needed and, where there is one, the next step.
+Every message names the place, what was expected, what it got and, if there is one, the next step.
 """
 
 
 class NpMobileNetError(Exception):
-    """Root of all errors of this package; catch it to catch them all."""
+    """Base class of all errors of this package."""
 
 
 class ShapeError(NpMobileNetError, ValueError):
     """Arrays or layers that do not fit together."""
+
+
+class ArgumentError(ShapeError):
+    """An argument out of range: alpha, a policy, an activation, a number of classes.
+
+    In the next version it is an NpMobileNetError and a ValueError only.
+    """
 
 
 class WeightsError(NpMobileNetError, ValueError):
@@ -30,20 +38,20 @@ class DumpError(NpMobileNetError, ValueError):
 
 
 class ImageError(NpMobileNetError, ValueError):
-    """A picture that cannot be decoded, or pixels that are not what the network takes."""
+    """An image that cannot be decoded, or pixels that do not fit the network."""
 
 
 class KernelError(NpMobileNetError, RuntimeError):
-    """Compiled kernels that cannot be had: no Numba, no process to compile in, code that LLVM refuses."""
+    """Kernels that cannot be compiled: no Numba, no process to compile in, code that LLVM rejects."""
 
 
 class AssumptionWarning(UserWarning):
-    """Something about a network that its file does not tell, and that was assumed."""
+    """An assumption about a network that its file does not specify."""
 
 
 class ModelNotFoundError(NpMobileNetError, LookupError):
-    """A model name that is neither known nor a file."""
+    """A model name that is neither a known name nor a file."""
 
 
 class DownloadError(NpMobileNetError, OSError):
-    """A file that could not be fetched, or is not the one expected."""
+    """A file that could not be downloaded, or whose hash is not the expected one."""

@@ -19,13 +19,13 @@ def cache_folder() -> Path:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path`: the whole of it, or nothing.
+    """Write `content` to `path`, completely or not at all.
 
-    The bytes go to a temporary file in the same folder, which then takes the place of `path` in one step. Missing
-    folders are made.
+    The bytes are written to a temporary file in the same folder, which then replaces `path` atomically. Missing folders
+    are created.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder is not writable.
     """
     import tempfile
 
@@ -43,13 +43,13 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def folder_written_atomically(path: Path) -> Iterator[Path]:
-    """Fill a new folder that becomes `path` when all of it is there; a folder that stood there before goes.
+    """Fill a new folder that becomes `path` when it is complete; a former folder of that name is removed.
 
     Yields:
-        An empty folder beside `path`. If the body raises, it is removed and `path` stays as it was.
+        An empty folder next to `path`. If the body raises, it is removed and `path` is unchanged.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder is not writable.
     """
     import shutil
     import tempfile

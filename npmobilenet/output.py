@@ -1,4 +1,4 @@
-"""What the command line shows: tables for people, plain text for files and pipes, progress on standard error."""
+"""Terminal output: tables, plain text for files and pipes, JSON, progress on standard error."""
 
 import json
 import math
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-_shown: "Console | None" = None  # with a bar at its bottom: what is printed meanwhile goes above it
+_shown: "Console | None" = None  # with a progress bar at its bottom; messages are printed above it
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """Print a table: drawn by rich on a terminal, else as columns of plain text.
+    """Print a table: by rich on a terminal, else as columns of plain text.
 
     Args:
-        header: name of every column; numbers stand to the right.
-        rows: one value a column; None is an empty cell.
-        title: a line above.
+        header: column names; columns of numbers are right-aligned.
+        rows: one value per column; None is an empty cell.
+        title: line above the table.
     """
     cells = [tuple(map(_cell, row)) for row in rows]
     right = [all(_is_number(row[column]) for row in cells) for column in range(len(header))]
@@ -33,29 +33,29 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: 
 
 
 def print_json(document: object) -> None:
-    """Print one JSON document; NaN and infinity, which JSON has not, become null."""
+    """Print one JSON document; NaN and infinity, which JSON does not have, become null."""
     print(json_text(document))
 
 
 def json_text(document: object) -> str:
-    """What `print_json` prints; of a large document that comes in parts it is lighter to keep the text of each."""
+    """Text that `print_json` prints; the parts of a large document take less memory as text."""
     return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def print_json_list(texts: Sequence[str]) -> None:
-    """Print what `json_text` gave for the parts of a list, as `print_json` prints the list."""
+    """Print a list, given the `json_text` of its items, as `print_json` prints it."""
     parts = ",".join(f"\n{indent(text, '  ')}" for text in texts)
     print(f"[{parts}\n]" if texts else "[]")
 
 
 def progress_bar(items: Iterable[Item], total: int | None, label: str, unit: str = "") -> Iterator[Item]:
-    """Hand items on; show a bar while that takes, if a person is there to see it.
+    """Yield items with a progress bar; without one if standard error is not a terminal.
 
     Args:
-        items: what takes a while to come.
-        total: how many there are, if that is known.
-        label: what is being done.
-        unit: what the items are, to show how many of them come in a second; "" shows no rate.
+        items: the items.
+        total: number of items, or None if unknown.
+        label: text before the bar.
+        unit: of the items, to show their rate per second; "" shows no rate.
     """
     if not sys.stderr.isatty():
         yield from items
@@ -106,12 +106,12 @@ def print_note(text: str) -> None:
 
 @contextmanager
 def waiting(message: str) -> Iterator[None]:
-    """Say on standard error what takes a while, with something that moves if a person is there to see it."""
+    """A message on standard error while the body runs, with a spinner if that is a terminal."""
     if not sys.stderr.isatty():
         print(message, file=sys.stderr)
         yield
         return
-    if _shown is not None:  # a bar moves already
+    if _shown is not None:  # a progress bar is on screen
         _shown.print(message)
         yield
         return

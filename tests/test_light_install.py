@@ -21,7 +21,7 @@ class Absent(MetaPathFinder):
 
 sys.meta_path.insert(0, Absent())
 {before}
-from npmobilenet.__main__ import main
+from npmobilenet.cli.main import main
 sys.exit(main(["classify", "examples/digits/7.png", "--model", "digits", "--top", "1", "--backend", {backend!r}]))
 """
 ABSENT = {"numba", "h5py", "pooch", "requests", "filelock", "platformdirs", "rich"}

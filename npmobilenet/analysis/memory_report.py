@@ -7,13 +7,14 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from npmobilenet.analysis.drawing import new_figure, save_figure
-from npmobilenet.analysis.memory_plan import Buffer, Piece, Plan
+from npmobilenet.analysis.memory_plan import Buffer, MemoryPlan
+from npmobilenet.analysis.memory_steps import Piece
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plan_rows(plan: Plan) -> tuple[tuple[int, str, str, int, int, int], ...]:
+def plan_rows(plan: MemoryPlan) -> tuple[tuple[int, str, str, int, int, int], ...]:
     """The plan as rows, one per step: (step, layer type, output, offset, bytes, live bytes)."""
     return tuple(
         (
@@ -28,7 +29,7 @@ def plan_rows(plan: Plan) -> tuple[tuple[int, str, str, int, int, int], ...]:
     )
 
 
-def to_json(plan: Plan, *, model: str | None = None) -> dict[str, Any]:
+def to_json(plan: MemoryPlan, *, model: str | None = None) -> dict[str, Any]:
     """The plan as the JSON document of `npmobilenet memory --json`."""
     return {
         "model": model if model is not None else plan.graph.name,
@@ -45,7 +46,7 @@ def to_json(plan: Plan, *, model: str | None = None) -> dict[str, Any]:
     }
 
 
-def to_header(plan: Plan) -> str:
+def to_header(plan: MemoryPlan) -> str:
     """The plan as a C header: size of the arena, and offset and size of every tensor by the name of its layer.
 
     Returns:
@@ -82,7 +83,7 @@ def to_header(plan: Plan) -> str:
     return "\n".join([*lines, "};", "", "#endif", ""])
 
 
-def draw(plan: Plan, path: str | PathLike[str]) -> None:
+def draw(plan: MemoryPlan, path: str | PathLike[str]) -> None:
     """Draw the plan: a rectangle per buffer over steps and addresses, and the live bytes as a line.
 
     Args:
@@ -95,7 +96,7 @@ def draw(plan: Plan, path: str | PathLike[str]) -> None:
     save_figure(_figure(plan), path)
 
 
-def _figure(plan: Plan) -> "Figure":
+def _figure(plan: MemoryPlan) -> "Figure":
     figure = new_figure()
     from matplotlib.patches import Rectangle
 
@@ -117,14 +118,14 @@ def _figure(plan: Plan) -> "Figure":
     return figure
 
 
-def _turns(plan: Plan, buffer: Buffer) -> Iterator[tuple[str, int, int]]:
+def _turns(plan: MemoryPlan, buffer: Buffer) -> Iterator[tuple[str, int, int]]:
     """(tensor, first step, last step) for every tensor of a buffer."""
     for tensor in buffer.tensors:
         used = [number for number, step in enumerate(plan.steps) if tensor in step.tensors]
         yield tensor, used[0], buffer.last if tensor == buffer.tensors[-1] else used[-1]
 
 
-def _c_names(plan: Plan) -> dict[str, str]:
+def _c_names(plan: MemoryPlan) -> dict[str, str]:
     """C identifier by tensor name."""
     names: dict[str, str] = {}
     taken: set[str] = set()

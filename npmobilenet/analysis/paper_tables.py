@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from npmobilenet.analysis import linear_bottlenecks
-from npmobilenet.analysis.cost import kind_of
 from npmobilenet.analysis.published import V1, V2, V3, figures
 from npmobilenet.analysis.recounts import Recount, recount
 from npmobilenet.architectures import mobilenet_v1
-from npmobilenet.reference.graph import Activation, Conv2D, DepthwiseConv2D, GlobalAveragePooling2D, Graph, Layer
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import Activation, Conv2D, DepthwiseConv2D, GlobalAveragePooling2D
+from npmobilenet.reference.transforms import fold_padding
 
 V1_TABLE_1 = (
     # type / stride, filter shape, input size, as printed; the five 14 x 14 blocks are one printed pair
@@ -74,7 +75,7 @@ def paper_tables() -> tuple[PaperTable, ...]:
 
 
 def _body_architecture() -> PaperTable:
-    graph = linear_bottlenecks.fold_padding(mobilenet_v1())
+    graph = fold_padding(mobilenet_v1())
     kinds = (Conv2D, DepthwiseConv2D, GlobalAveragePooling2D)
     layers = [layer for layer in graph.layers if isinstance(layer, kinds)] + [graph.layers[-1]]
     rows = []
@@ -94,7 +95,7 @@ def _architecture_row(graph: Graph, layer: Layer) -> tuple[str, str, str]:
     if isinstance(layer, Activation):
         return "Softmax / s1", "Classifier", size
     kernel = graph.param_shapes_of(layer)["kernel"]
-    if kind_of(layer, x) == "Fully connected":
+    if layer.kind(x) == "Fully connected":
         return "FC / s1", _times(kernel[2:]), size
     if isinstance(layer, DepthwiseConv2D):
         return f"Conv dw / s{layer.stride}", _times(kernel[:3]), size

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from npmobilenet.analysis.published import V3, Figure
 from npmobilenet.architectures import baselines, mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
-from npmobilenet.architectures.ssd import COCO_80, COCO_90, ssd, with_filters
+from npmobilenet.architectures.ssd import COCO_80, COCO_90, ssd
 from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.transforms import with_filters
 
 
 def _classes(figure: Figure) -> int:

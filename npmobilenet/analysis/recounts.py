@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from npmobilenet.analysis import linear_bottlenecks
-from npmobilenet.analysis.cost import CONVENTIONS, SeparableCost, cost_table
+from npmobilenet.analysis.conventions import CONVENTIONS
+from npmobilenet.analysis.cost import cost_table
 from npmobilenet.analysis.published import UNITS, V1, Figure
 from npmobilenet.analysis.published_networks import HEADS, NETWORKS, convention_of
+from npmobilenet.analysis.separable_cost import SeparableCost
 from npmobilenet.architectures import mobilenet_v1
 from npmobilenet.architectures.ssd import COCO_80, backbone, ssd
 from npmobilenet.reference.graph import Graph
@@ -124,7 +126,7 @@ def _materialised(figure: Figure) -> Iterator[tuple[str, Fraction]]:
     if figure.model not in ("MobileNetV1", "MobileNetV2"):
         return
     graph = NETWORKS[figure.model](figure)
-    conventions = {"materialised": linear_bottlenecks.materialised_channels(graph)}
+    conventions = {"materialised": linear_bottlenecks.materialized_channels(graph)}
     if figure.model == "MobileNetV2":
         conventions["next_stage"] = linear_bottlenecks.next_stage_channels(graph)
     for name, channels in conventions.items():

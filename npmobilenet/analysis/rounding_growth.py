@@ -17,10 +17,12 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from npmobilenet.analysis.drawing import new_figure, save_figure
-from npmobilenet.reference.graph import Graph, Input, Layer
-from npmobilenet.reference.rounding import layer_bound, network_bounds
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import Input
 from npmobilenet.types import Array, Params, Shape
 
 if TYPE_CHECKING:
@@ -75,6 +77,47 @@ class LayerError:
         return asdict(self)
 
 
+def network_bounds(
+    graph: Graph, params: Params, x: Array, *, dtype: DTypeLike = np.float32
+) -> Iterator[tuple[str, Array, Array]]:
+    """Exact output of every layer, and a bound on the error of arithmetic in `dtype`, accumulated since the input.
+
+    The bound of a layer includes the worst errors of all layers before it: through a convolution it grows by the sum of
+    |w|, so after ten layers it is far above the actual error, which is random. For a sharp check of one layer call
+    `Layer.error_bound` with the inputs that the layer really had.
+
+    Args:
+        graph: the network.
+        params: arrays by `layer/array`, exact as they are stored.
+        x: (N, H, W, C) scaled images, exact.
+        dtype: of the arithmetic that the bound is for.
+
+    Yields:
+        (layer name, output in float64, bound on the error) in order; each is dropped after its last use.
+
+    Raises:
+        ShapeError: x does not fit.
+    """
+    params64 = {name: np.asarray(values, np.float64) for name, values in params.items()}
+    exact: dict[str, Array] = {}
+    errors: dict[str, Array] = {}
+    for name, y in graph.run(params64, np.asarray(x, np.float64)):
+        layer, exact[name] = graph[name], y
+        errors[name] = np.zeros(y.shape)
+        if layer.inputs:
+            errors[name] = layer.error_bound(
+                graph.arrays_of(layer, params64),
+                *(exact[source] for source in layer.inputs),
+                input_bounds=[errors[source] for source in layer.inputs],
+                dtype=dtype,
+            )
+        yield name, y, errors[name]
+        for source in layer.inputs:
+            if graph.last_use[source] == name:
+                exact.pop(source, None)
+                errors.pop(source, None)
+
+
 def traced_layers(graph: Graph, params: Params, x: Array) -> Iterator[TracedLayer]:
     """Compute every layer in float32 and float64, with its bounds.
 
@@ -97,7 +140,7 @@ def traced_layers(graph: Graph, params: Params, x: Array) -> Iterator[TracedLaye
         live[name] = y
         yield TracedLayer(layer, y, exact, bound, _own_bound(graph, params, layer, live))
         for source in layer.inputs:
-            if graph.last_reader[source] == name:
+            if graph.last_use[source] == name:
                 live.pop(source, None)
 
 
@@ -123,8 +166,8 @@ def draw_growth(errors: Iterable[LayerError], path: str | PathLike[str], title: 
 def _own_bound(graph: Graph, params: Params, layer: Layer, live: Params) -> Array:
     if isinstance(layer, Input):
         return np.zeros(live[layer.name].shape)
-    arrays = {array: params[f"{layer.name}/{array}"] for array in graph.param_shapes_of(layer)}
-    return layer_bound(layer, arrays, *(live[source] for source in layer.inputs))
+    arrays = graph.arrays_of(layer, params)
+    return layer.error_bound(arrays, *(live[source] for source in layer.inputs))
 
 
 def _largest(values: Array) -> float:

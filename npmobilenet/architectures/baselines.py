@@ -1,4 +1,4 @@
-"""The networks that the MobileNet papers compare themselves with, laid out as graphs so that they can be counted.
+"""Baselines: the networks that the MobileNet papers compare with, as graphs, so that their costs can be counted.
 
     vgg16         Simonyan & Zisserman 2014, arXiv:1409.1556, table 1, column D
     googlenet     Szegedy et al. 2014, arXiv:1409.4842, table 1, without the auxiliary classifiers
@@ -6,26 +6,20 @@
     alexnet       Krizhevsky et al. 2012, figure 2: two towers of half the channels, which is what a grouped
                   convolution with two groups computes
 
-Local response normalisation, which has no parameters and no multiply-adds, is left out. ShuffleNet, NASNet and MnasNet
-are not here: channel shuffle and grouped convolution are no layers of this graph, and the last two were found by a
+Local response normalization, which has no parameters and no multiply-adds, is omitted. ShuffleNet, NASNet and MnasNet
+are not included: channel shuffle and grouped convolution are no layer types here, and the last two were found by a
 search and published as drawings. Their figures are quoted.
 """
 
 from npmobilenet.architectures.builder import Builder
-from npmobilenet.reference.graph import (
-    Concatenate,
-    Conv2D,
-    Dense,
-    Flatten,
-    Graph,
-    MaxPooling2D,
-)
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Concatenate, Conv2D, Dense, Flatten, MaxPooling2D
 from npmobilenet.types import Padding
 
 VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # channels, stage by stage
 
 GOOGLENET = {
-    #       1x1, 3x3 reduced, 3x3, 5x5 reduced, 5x5, behind the pool      input
+    #       1x1, 3x3 reduced, 3x3, 5x5 reduced, 5x5, after the pool       input
     "3a": (64, 96, 128, 16, 32, 32),          # 28 x 28 x 192
     "3b": (128, 128, 192, 32, 96, 64),        # 28 x 28 x 256
     "4a": (192, 96, 208, 16, 48, 64),         # 14 x 14 x 480
@@ -65,9 +59,9 @@ def vgg16(classes: int = 1000) -> Graph:
 
 
 def alexnet(classes: int = 1000) -> Graph:
-    """AlexNet at 227 x 227 as it was trained: two towers that meet at the third convolution and at the dense layers.
+    """AlexNet at 227 x 227 as it was trained: two towers that join at the third convolution and at the dense layers.
 
-    Source: Krizhevsky, Sutskever, Hinton 2012, figure 2 and section 3.5; 227 is what its map of 55 x 55 needs.
+    Source: Krizhevsky, Sutskever, Hinton 2012, figure 2 and section 3.5; its map of 55 x 55 takes an input of 227.
     """
     net = Builder("alexnet", (227, 227, 3))
     image, towers = net.last, []

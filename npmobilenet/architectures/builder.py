@@ -1,25 +1,25 @@
-"""Writing a graph down layer by layer, with Keras's names for the layers that Keras names by itself."""
+"""Building a graph layer by layer, with Keras's names for the layers that Keras names by itself."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from npmobilenet.reference.graph import (
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import (
     Activation,
     BatchNormalization,
     Conv2D,
     DepthwiseConv2D,
     GlobalAveragePooling2D,
     GlobalMaxPooling2D,
-    Graph,
     Input,
-    Layer,
     ZeroPadding2D,
 )
 from npmobilenet.types import Padding, Shape
 
 
 class Builder:
-    """Appends layers, each reading the one before unless told otherwise, and names them as Keras does."""
+    """Appends layers, each reading the previous one by default, and names them as Keras does."""
 
     def __init__(self, name: str, shape: tuple[int, int, int]) -> None:
         self.name = name
@@ -29,7 +29,7 @@ class Builder:
 
     @property
     def last(self) -> str:
-        """Name of the layer that was added last."""
+        """Name of the last layer."""
         return self.layers[-1].name
 
     @property
@@ -38,12 +38,12 @@ class Builder:
         return self._shapes[self.last]
 
     def numbered(self, stem: str) -> str:
-        """The name that Keras makes up: re_lu, re_lu_1, re_lu_2, ..."""
+        """The name that Keras generates: re_lu, re_lu_1, re_lu_2, ..."""
         self._numbered[stem] += 1
         return stem if self._numbered[stem] == 1 else f"{stem}_{self._numbered[stem] - 1}"
 
     def add(self, kind: Callable[..., Layer], name: str, *, inputs: tuple[str, ...] = (), **fields: object) -> str:
-        """Append a layer of any kind and return its name."""
+        """Append a layer of any type and return its name."""
         layer = kind(name=name, inputs=inputs or (self.last,), **fields)
         self._shapes[name] = layer.output_shape(*(self._shapes[source] for source in layer.inputs))
         self.layers.append(layer)
@@ -58,7 +58,7 @@ class Builder:
     def conv(
         self, name: str, filters: int, K: int, stride: int = 1, padding: Padding = "same", use_bias: bool = False
     ) -> str:
-        """Standard or pointwise convolution, by default without bias, as before a normalisation."""
+        """Standard or pointwise convolution, by default without bias, as before a normalization."""
         return self.add(
             Conv2D, name, filters=filters, kernel_size=(K, K), stride=stride, padding=padding, use_bias=use_bias
         )
@@ -75,21 +75,21 @@ class Builder:
         return self.add(ZeroPadding2D, name, padding=padding)
 
     def bn(self, name: str) -> str:
-        """Batch normalisation with Keras's epsilon for MobileNet."""
+        """Batch normalization with Keras's epsilon for MobileNet."""
         return self.add(BatchNormalization, name, epsilon=1e-3)
 
     def activation(self, activation: str, name: str = "") -> str:
-        """Activation, by default under the name that Keras makes up."""
+        """Activation, by default under the name that Keras generates."""
         name = name or self.numbered("re_lu" if activation.startswith("relu") else "activation")
         return self.add(Activation, name, activation=activation)
 
     def global_pool(self, keepdims: bool = False, kind: type[Layer] = GlobalAveragePooling2D, name: str = "") -> str:
-        """Global pooling, by default under the name that Keras makes up."""
+        """Global pooling, by default under the name that Keras generates."""
         stem = "global_max_pooling2d" if kind is GlobalMaxPooling2D else "global_average_pooling2d"
         return self.add(kind, name or self.numbered(stem), keepdims=keepdims)
 
     def pooled(self, pooling: str | None, avg_name: str = "", max_name: str = "") -> Graph:
-        """End a network without classifier: with "avg", "max" or no pooling."""
+        """The graph without a classifier: with "avg", "max" or no pooling at its end."""
         if pooling == "avg":
             self.global_pool(name=avg_name)
         elif pooling == "max":
@@ -97,5 +97,5 @@ class Builder:
         return self.graph()
 
     def graph(self) -> Graph:
-        """What has been added so far, as a graph."""
+        """The layers so far, as a graph."""
         return Graph(self.name, tuple(self.layers))

@@ -1,35 +1,30 @@
-"""SSD and SSDLite on MobileNet, as graphs, so that the papers' detection tables can be counted.
+"""SSD and SSDLite on MobileNet, as graphs, so that the costs in the papers' detection tables can be counted.
 
-A detector takes two maps of a classifier, at 1/16 and 1/32 of the image, adds four smaller ones, and puts on each of
-the six maps two predictors: 4 numbers for the box and one score for each class, for every anchor. SSDLite is SSD with
-every 3 x 3 convolution behind the classifier made depthwise separable. The graph's output is (anchors, 4 + slots).
+A detector takes two feature maps of a classifier, at 1/16 and 1/32 of the image, adds four smaller ones, and puts two
+predictors on each of the six: 4 numbers for the box and one score per class, for every anchor. SSDLite is SSD with
+every 3 x 3 convolution after the classifier made depthwise separable. The graph's output is (anchors, 4 + slots).
 
 Sources: Liu et al. 2016 (arXiv:1512.02325); Sandler et al. 2018 (arXiv:1801.04381), section 6.2; Howard et al. 2019
 (arXiv:1905.02244), section 6.3; the configurations of TensorFlow's Object Detection API and of torchvision.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
-
 from npmobilenet.architectures.builder import Builder
-from npmobilenet.architectures.mobilenets import (
-    V2_LAST,
-    mobilenet_v1,
-    mobilenet_v2,
-    mobilenet_v3_large,
-    mobilenet_v3_small,
-)
-from npmobilenet.reference.graph import Concatenate, Conv2D, DepthwiseConv2D, Graph, Layer, Reshape, ZeroPadding2D
+from npmobilenet.architectures.mobilenet_v1 import mobilenet_v1
+from npmobilenet.architectures.mobilenet_v2 import V2_LAST, mobilenet_v2
+from npmobilenet.architectures.mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Concatenate, Conv2D, DepthwiseConv2D, Reshape
 from npmobilenet.reference.shapes import make_divisible
+from npmobilenet.reference.transforms import fold_padding, with_filters
 
 EXTRA_MAPS = (512, 256, 256, 128)  # channels; each map has half the side of the one before
 COCO_80 = 81  # score slots: 80 classes and background
-COCO_90 = 91  # the same for the 90 class numbers that COCO hands out, of which it uses 80
+COCO_90 = 91  # the same for the 90 class numbers of COCO, which uses 80 of them
 
 TAPS = {  # the layer at 1/16 of the image; the one at 1/32 is the last of the classifier's body
     "mobilenet_v1": "conv_pw_11_relu",
     "mobilenet_v2": "block_13_expand_relu",
-    "mobilenet_v3_large": "expanded_conv_12_expand_bn",  # and the activation behind it
+    "mobilenet_v3_large": "expanded_conv_12_expand_bn",  # and the activation after it
     "mobilenet_v3_small": "expanded_conv_8_expand_bn",
 }
 
@@ -62,25 +57,8 @@ REDUCED_TAIL = {
 """Half the channels from the 1/32 map on (Howard et al. 2019, section 6.3), as filters of each convolution."""
 
 
-def with_filters(graph: Graph, filters: Mapping[str, int]) -> Graph:
-    """The same network with other channel counts in some of its convolutions.
-
-    Args:
-        graph: any graph.
-        filters: new number of filters by the name of the convolution.
-
-    Raises:
-        ShapeError: the layers behind do not fit any more.
-    """
-    layers = (
-        replace(layer, filters=filters[layer.name]) if isinstance(layer, Conv2D) and layer.name in filters else layer
-        for layer in graph.layers
-    )
-    return Graph(graph.name, tuple(layers))
-
-
 def backbone(arch: str, alpha: float, resolution: int, *, reduced_tail: bool = False) -> Graph:
-    """The body of a classifier as a detector uses it, up to its map at 1/32 of the image.
+    """The body of a classifier as detectors use it, up to its feature map at 1/32 of the image.
 
     Args:
         arch: "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large" or "mobilenet_v3_small".
@@ -91,7 +69,8 @@ def backbone(arch: str, alpha: float, resolution: int, *, reduced_tail: bool = F
     Source: TensorFlow's Object Detection API, `ssd_mobilenet_v*_feature_extractor.py`.
     """
     if arch == "mobilenet_v1":
-        return _same_padded(mobilenet_v1(alpha, resolution, include_top=False))
+        body = mobilenet_v1(alpha, resolution, include_top=False)
+        return fold_padding(body, "same")  # Keras puts the zeros at the end, also on odd sides
     if arch == "mobilenet_v2":
         graph = mobilenet_v2(alpha, resolution, include_top=False)
         return with_filters(graph, {"Conv_1": make_divisible(V2_LAST * alpha)})
@@ -115,10 +94,10 @@ def ssd(
 
     Args:
         arch, alpha, resolution, reduced_tail: see `backbone`.
-        lite: depthwise separable convolutions behind the backbone.
-        slots: scores for each anchor, background included.
-        predictor_kernel: side of the predictors' kernel where they are plain convolutions.
-        first_anchors: anchors for each pixel of the first map; the others have 6. TensorFlow has 3, torchvision 6.
+        lite: depthwise separable convolutions after the backbone.
+        slots: scores per anchor, background included.
+        predictor_kernel: side of the predictors' kernel if they are plain convolutions.
+        first_anchors: anchors per pixel of the first map (TensorFlow 3, torchvision 6); the others have 6.
 
     Returns:
         A graph with output (anchors, 4 + slots); anchors run over maps, rows, columns, then shapes.
@@ -141,25 +120,8 @@ def ssd(
     return net.graph()
 
 
-def head_of(detector: Graph, body: Graph) -> frozenset[str]:
-    """Names of the layers that a detector adds to its backbone."""
-    return frozenset(layer.name for layer in detector.layers) - {layer.name for layer in body.layers}
-
-
-def _same_padded(graph: Graph) -> Graph:
-    """V1 as TensorFlow's detectors have it: SAME, where Keras puts zeros at the end whether the side is even or odd."""
-    zeros = {layer.name: layer.inputs for layer in graph.layers if isinstance(layer, ZeroPadding2D)}
-    layers: list[Layer] = []
-    for layer in graph.layers:
-        if isinstance(layer, DepthwiseConv2D) and layer.inputs[0] in zeros:
-            layer = replace(layer, inputs=zeros[layer.inputs[0]], padding="same")
-        if layer.name not in zeros:
-            layers.append(layer)
-    return Graph(graph.name, tuple(layers))
-
-
 def _tap(body: Graph, name: str) -> str:
-    """The layer itself where it is an activation, else the activation that reads it."""
+    """The layer itself if it is an activation, else the activation that reads it."""
     if name.endswith("relu"):
         return name
     return next(layer.name for layer in body.layers if layer.inputs == (name,))

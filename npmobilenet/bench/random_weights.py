@@ -8,7 +8,8 @@ from numpy.typing import DTypeLike
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import choose_scaling
 from npmobilenet.models.self_check import synthetic_image
-from npmobilenet.reference.graph import BatchNormalization, DepthwiseConv2D, Graph
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import BatchNormalization, DepthwiseConv2D
 from npmobilenet.types import Array
 
 

@@ -2,7 +2,7 @@
 
     python -m npmobilenet.bench.worker TASK FOLDER THREADS
 
-The process is pinned to as many cores as it has threads. It runs once, writes the output to the folder and prints
+The process is pinned to one core per thread. It runs once, writes the output to the folder and prints
 `ready`. Then, per line of standard input, it runs for one turn and prints a list of its runs; each is a list of
 seconds, since the task `steps` times many steps in one run.
 """
@@ -75,7 +75,7 @@ def prepare(task: str, folder: Path, threads: int) -> Once:
 
 
 def _prepare_peak(folder: Path, threads: int) -> Once:
-    from npmobilenet_kernels import peak
+    from npmobilenet_kernels.runtime import peak
 
     burst = peak.arithmetic(threads)
     _write_facts(folder, PEAK, {"amount": burst.amount})
@@ -83,7 +83,7 @@ def _prepare_peak(folder: Path, threads: int) -> Once:
 
 
 def _prepare_reading(folder: Path, threads: int) -> Once:
-    from npmobilenet_kernels import peak
+    from npmobilenet_kernels.runtime import peak
 
     plan = _plan(folder)
     working_set = plan.weight_bytes + plan.arena_bytes

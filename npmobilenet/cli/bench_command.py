@@ -1,6 +1,7 @@
 """`npmobilenet bench`: exit code 0 all measured, 1 not all, or not at all."""
 
 import platform
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,16 +13,14 @@ from npmobilenet.bench.runtimes import RUNTIMES, select_runtimes
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
 from npmobilenet.cli.shared import (
     DEFAULT_MODEL,
-    Alpha,
     AsJson,
-    Minimalistic,
-    NoTop,
-    Resolution,
+    NetworkOptions,
+    compile_with_notice,
     graph_of,
-    load_and_say,
+    load_with_notes,
     reported,
 )
-from npmobilenet.errors import DownloadError, NpMobileNetError
+from npmobilenet.errors import DownloadError, KernelError, NpMobileNetError
 from npmobilenet.models.model import Model
 from npmobilenet.output import print_json, print_table
 
@@ -31,42 +30,39 @@ GIGA, MILLI, MICRO, PERCENT = 1e9, 1e-3, 1e-6, 1e-2
 
 def bench(
     model: Annotated[
-        str, Argument(metavar="[ARCH|M]", help="An architecture, a known name, a file or digits.")
+        str, Argument(metavar="[ARCH|M]", help="Architecture, known name, file or digits.")
     ] = DEFAULT_MODEL,
-    alpha: Alpha = None,
-    resolution: Resolution = None,
-    minimalistic: Minimalistic = False,
-    no_top: NoTop = False,
-    random: Annotated[
-        bool, Option("--random", help="Random weights; nothing is fetched. An ARCH has no others.")
-    ] = False,
+    network: NetworkOptions = NetworkOptions(),  # noqa: B008  frozen
+    random: Annotated[bool, Option("--random", help="Random weights, without a download; implied by ARCH.")] = False,
     threads: Annotated[
-        int | None, Option(min=1, help="Threads of every engine, and cores that it keeps to. Default: all cores.")
+        int | None, Option(min=1, help="Threads, and cores, of every engine (default: all cores).")
     ] = None,
-    batch: Annotated[int | None, Option(min=1, help="Images at a time. Default: 1.")] = None,
+    batch: Annotated[int | None, Option(min=1, help="Batch size (default: 1).")] = None,
     against: Annotated[
-        str | None, Option(metavar="NAMES", help=f"{', '.join(RUNTIMES)}. Default: those that are installed.")
+        str | None, Option(metavar="NAMES", help=f"{', '.join(RUNTIMES)} (default: those installed).")
     ] = None,
-    rounds: Annotated[int, Option(min=1, help="How often every engine has its turn.")] = ROUNDS,
-    steps: Annotated[bool, Option("--steps", help="Time the steps of our plan instead, one image.")] = False,
+    rounds: Annotated[int, Option(min=1, help="Interleaved rounds.")] = ROUNDS,
+    steps: Annotated[bool, Option("--steps", help="Time the steps of the engine's plan instead, one image.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Time the engine beside others and the CPU's peak, in turns; or, with --steps, its steps."""
+    """Benchmark against other runtimes and the CPU's FMA peak (interleaved), or, with --steps, by step."""
     if steps and (batch, against) != (None, None):
-        raise UsageError("--steps times our own plan on one image; --batch and --against have no meaning there")
+        raise UsageError("--batch and --against do not apply to --steps, which times the engine's plan on one image")
     with reported(as_json):
         threads = _threads(threads)
         peers = [] if steps else select_runtimes(against)
-        network = _network(model, alpha, resolution, minimalistic, no_top, random)
+        measured = _network(model, network, random)
+        with suppress(KernelError):  # reported as the engine's problem
+            compile_with_notice(measured)
         facts = {"model": model, "random_weights": random or model in ARCHITECTURES, "cpu": _cpu()}
         if steps:
-            profile = profile_steps(network, threads=threads, rounds=rounds)
+            profile = profile_steps(measured, threads=threads, rounds=rounds)
             if as_json:
                 print_json(facts | _profile_document(profile))
             else:
                 _print_profile(model, profile)
             return
-        comparison = compare_engines(network, peers, threads=threads, batch=batch or 1, rounds=rounds)
+        comparison = compare_engines(measured, peers, threads=threads, batch=batch or 1, rounds=rounds)
         absent = [] if against else [peer for peer in RUNTIMES.values() if peer not in peers]
         if as_json:
             missing = [{"engine": peer.name, "install": peer.install_command} for peer in absent]
@@ -74,25 +70,29 @@ def bench(
         else:
             _print_comparison(model, comparison)
             for peer in absent:
-                print(f"{peer.name} is not installed here, and so not timed: {peer.install_command}")
+                print(f"{peer.name} not installed, skipped: {peer.install_command}")
     if any(timing.problem for timing in comparison.timings):
         raise Exit(1)
 
 
-def _network(
-    model: str, alpha: float | None, resolution: str | None, minimalistic: bool, no_top: bool, random: bool
-) -> Model:
-    if random or model in ARCHITECTURES or (alpha, resolution, minimalistic, no_top) != (None, None, False, False):
-        return random_model(graph_of(model, alpha, resolution, minimalistic, no_top))
+def _network(model: str, options: NetworkOptions, random: bool) -> Model:
+    if random or model in ARCHITECTURES or options.any_given():
+        return random_model(graph_of(model, options))
     try:
-        return load_and_say(model)
+        return load_with_notes(model)
     except DownloadError as error:
-        raise DownloadError(f"{error}\n--random measures this network without its weights") from error
+        raise DownloadError(f"{error}\n--random benchmarks this network without its weights") from error
+
+
+def _verdict(ratio: float, fastest: str) -> str:
+    """One line: how the engine compares with the fastest of the others."""
+    factor = f"{max(ratio, 1 / ratio):.2f}x {'faster' if ratio < 1 else 'slower'}"
+    return f"npmobilenet is {factor} than {fastest}, the fastest other runtime"
 
 
 def _threads(asked: int | None) -> int:
-    """As many as are asked for, or as the engine takes by itself; at most one a core."""
-    from npmobilenet_kernels.threads import available_cores
+    """Threads to use: as requested, or the engine's default; at most one per core."""
+    from npmobilenet_kernels.runtime.thread_pool import available_cores
 
     try:
         from npmobilenet.compiler.thread_count import default_threads
@@ -100,12 +100,12 @@ def _threads(asked: int | None) -> int:
         raise NpMobileNetError(f"the kernels need Numba: {error}") from error
     cores = available_cores()
     if asked is not None and asked > cores:
-        raise UsageError(f"--threads {asked}: this process may use {_counted(cores, 'core')}")
+        raise UsageError(f"--threads {asked}: only {_counted(cores, 'core')} available to this process")
     return min(default_threads(), cores) if asked is None else asked
 
 
 def _cpu() -> str:
-    """What the CPU calls itself."""
+    """Name of the CPU."""
     name = platform.processor() or platform.machine()
     listing = Path("/proc/cpuinfo")
     if listing.exists():
@@ -117,7 +117,7 @@ def _cpu() -> str:
 def _print_comparison(model: str, comparison: EngineComparison) -> None:
     threads = _counted(comparison.threads, "thread")
     print_table(
-        ("engine", "version", "least ms", "median ms", "images/s", "GFLOP/s", "% of peak", ""),
+        ("engine", "version", "min ms", "median ms", "images/s", "GFLOP/s", "% of peak", ""),
         [_row(comparison, timing) for timing in comparison.timings],
         title=f"{model}: {comparison.macs:,} multiply-adds, batch {comparison.batch}, {threads}, "
         f"{_counted(comparison.rounds, 'round')}",
@@ -125,7 +125,7 @@ def _print_comparison(model: str, comparison: EngineComparison) -> None:
     print(f"FMA peak of {threads}, measured in the same rounds: {comparison.peak / GIGA:.1f} GFLOP/s on {_cpu()}")
     best = comparison.best_other
     if best and comparison.ratio:
-        print(f"npmobilenet takes {comparison.ratio:.2f} times as long as {best.engine}, the fastest of the others")
+        print(_verdict(comparison.ratio, best.engine))
 
 
 def _row(comparison: EngineComparison, timing: Timing) -> tuple[object, ...]:
@@ -190,7 +190,7 @@ def _print_profile(model: str, profile: Profile) -> None:
     print(f"all steps: {total / MILLI:.3f} ms; the network in one call: {profile.whole / MILLI:.3f} ms")
     print(f"FMA peak: {profile.peak / GIGA:.1f} GFLOP/s on {_cpu()}")
     print(f"weights and activations: {profile.working_set:,} bytes\n")
-    print_table(("bytes read over and over", "GB/s"), [(size, _scaled(rate, GIGA)) for size, rate in profile.reading])
+    print_table(("bytes read repeatedly", "GB/s"), [(size, _scaled(rate, GIGA)) for size, rate in profile.reading])
 
 
 def _profile_document(profile: Profile) -> dict[str, Any]:

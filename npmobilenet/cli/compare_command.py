@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
-from npmobilenet.cli.shared import AsJson, Resize, ResizeOption, load_and_say, reported
+from npmobilenet.cli.shared import AsJson, Resize, ResizeOption, load_with_notes, reported
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import RESIZES, decode
@@ -27,16 +27,16 @@ ROWS = 10  # wrong layers listed without --per-layer
 def compare(
     sources: Annotated[
         list[str],
-        Argument(metavar="[PACK] OTHER", help="A golden pack (or --model and --image), and what to compare."),
+        Argument(metavar="[PACK] OTHER", help="Test vectors (or --model and --image), and the output of a port."),
     ],
-    model: Annotated[str | None, Option("--model", "-m", metavar="M", help="In place of a pack: the network.")] = None,
-    image: Annotated[
-        str | None, Option("--image", "-i", metavar="IMAGE", help="In place of a pack: the picture.")
-    ] = None,
+    model: Annotated[str | None, Option("--model", "-m", metavar="M", help="Instead of PACK: the network.")] = None,
+    image: Annotated[str | None, Option("--image", "-i", metavar="IMAGE", help="Instead of PACK: the image.")] = None,
     resize: ResizeOption = Resize.crop,
-    mapping: Annotated[Path | None, Option("--map", metavar="FILE", help="JSON or CSV: their name, our name.")] = None,
-    dtype: Annotated[str, Option(help="float16, float32 or float64: the other side's arithmetic.")] = "float32",
-    per_layer: Annotated[bool, Option("--per-layer", help="A row for every layer.")] = False,
+    mapping: Annotated[
+        Path | None, Option("--map", metavar="FILE", help="JSON or CSV that maps names to layers.")
+    ] = None,
+    dtype: Annotated[str, Option(help="Arithmetic of the port: float16, float32 or float64.")] = "float32",
+    per_layer: Annotated[bool, Option("--per-layer", help="One row per layer.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the first layer that another implementation computes wrongly, and name the mistake.
@@ -45,12 +45,12 @@ def compare(
     with onnxruntime installed, .h5 or .keras with Keras.
     """
     if len(sources) != (2 if model is None else 1):
-        raise UsageError("PACK OTHER are needed, or --model M [--image IMAGE] OTHER")
+        raise UsageError("expected PACK OTHER, or --model M [--image IMAGE] OTHER")
     if dtype not in ("float16", "float32", "float64"):
-        raise UsageError(f"--dtype is float16, float32 or float64; got {dtype}")
+        raise UsageError(f"unknown --dtype {dtype!r}; choose float16, float32 or float64")
     other = Path(sources[-1])
     with reported(as_json, NOTHING_COMPARED):
-        network, x, picture = _from_pack(sources[0]) if model is None else _from_image(model, image, resize, other)
+        network, x, recorded = _from_pack(sources[0]) if model is None else _from_image(model, image, resize, other)
         dump = read_dump(other, network, x)
         matched = match(
             dict(network.trace(x.astype(np.float64))), dump.arrays, None if mapping is None else read_mapping(mapping)
@@ -58,13 +58,13 @@ def compare(
         if not matched.arrays:
             raise NpMobileNetError(
                 f"{other}: none of its {len(dump.arrays)} arrays has the name or the shape of a layer of "
-                f"{network.graph.name}; {_examples(dump.arrays)}; --map FILE says whose is whose"
+                f"{network.graph.name}; {_examples(dump.arrays)}; --map FILE maps names"
             )
         comparison = walk.diagnose(
             network,
             x,
             matched.arrays,
-            image=picture,
+            image=recorded,
             dtype=np.dtype(dtype),
             progress=progress_bar,
         )
@@ -86,11 +86,11 @@ def _from_pack(folder: str) -> tuple[Model, Array, InputImage]:
 
 
 def _from_image(name: str, image: str | None, resize: str, other: Path) -> tuple[Model, Array, InputImage]:
-    """The network and its input; without a picture the made-up one of the self-check, for a model that is run."""
-    network = load_and_say(name)
+    """The network and its input; by default the synthetic image of the self-check, if OTHER is a model to run."""
+    network = load_with_notes(name)
     if image is None:
         if other.suffix.lower() not in RUNNABLE:
-            raise NpMobileNetError(f"{other} is not run here: which picture was it computed from? --image IMAGE")
+            raise NpMobileNetError(f"{other} holds outputs: give the image that it was computed from, --image IMAGE")
         return network, network.scale(synthetic_image(network.graph.input_shape)[None]), InputImage(network.scaling)
     H, W, _ = network.graph.input_shape
     decoded = decode(image)
@@ -126,21 +126,21 @@ def _print(other: Path, comparison: Diagnosis, matched: Matched, notes: tuple[st
     if not per_layer and len(comparison.wrong) > ROWS:
         print(f"and {len(comparison.wrong) - ROWS} more wrong layers; --per-layer lists all")
     if first is None and comparison.compared:
-        print("the same: every layer is within its tolerance")
+        print("equal: every layer is within its tolerance")
 
 
 def _print_first(first: Finding) -> None:
     print(f"first wrong layer: {first.layer} ({first.type}){f'; {first.note}' if first.note else ''}")
     if len(first.covers) > 1:
-        print(f"it was computed from the nearest arrays before it, through {', '.join(first.covers)}")
+        print(f"computed from the nearest preceding arrays, through {', '.join(first.covers)}")
     for explanation in first.explanations:
-        rest = "what is left is rounding" if explanation.fits else "more than rounding is left"
+        rest = "residual within tolerance" if explanation.fits else "residual exceeds tolerance"
         print(f"  {explanation.cause}: {explanation.what}")
-        print(f"    in {_some(explanation.layers)}; leaves {explanation.left:.2g} of the difference: {rest}")
+        print(f"    in {_some(explanation.layers)}; {explanation.left:.2g} of the difference remains: {rest}")
     if not first.explanations:
-        print("  none of the mistakes that were tried explains it")
+        print("  no known mistake explains the difference")
     if first.untried:
-        print(f"  {first.untried} more were not tried, to save time; a dump with more layers makes it quick")
+        print(f"  {first.untried} more were not tried, to save time; a dump with more layers is faster to diagnose")
 
 
 def _some(layers: tuple[str, ...]) -> str:
@@ -159,7 +159,7 @@ def _left_over(matched: Matched) -> list[str]:
     if not matched.left_over:
         return []
     names = ", ".join(matched.left_over[:3]) + (", ..." if len(matched.left_over) > 3 else "")
-    return [f"{len(matched.left_over)} arrays are no layer's and were passed over: {names}"]
+    return [f"{len(matched.left_over)} arrays match no layer and were ignored: {names}"]
 
 
 def _document(comparison: Diagnosis, matched: Matched, notes: tuple[str, ...]) -> dict[str, Any]:

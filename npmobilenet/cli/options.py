@@ -1,32 +1,33 @@
 """Commands as functions: their signature says what argparse reads.
 
     def classify(
-        images: Annotated[list[str], Argument(metavar="IMAGE...", help="Pictures.")],
-        top: Annotated[int, Option(min=1, help="How many classes to name.")] = 5,
+        images: Annotated[list[str], Argument(metavar="IMAGE...", help="Image files.")],
+        top: Annotated[int, Option(min=1, help="Number of classes per image.")] = 5,
     ) -> None:
-        '''Name what is on pictures.'''
+        '''Classify images.'''
 
-A parameter is a `list` (several), a `tuple` (that many), a StrEnum (a choice), a `bool` (a switch), or one value of any
-type that makes itself from a string; `| None` is for what need not be given. Its option is --like-the-parameter unless
-`Option` names it otherwise. Why not Typer: importing it takes half as long as importing NumPy.
+A parameter is a `list` (one or more), a `tuple` (exactly that many), a StrEnum (a choice), a `bool` (a switch), or one
+value of any type that can be made from a string; `| None` makes it optional. Its option is --like-the-parameter unless
+`Option` names it otherwise. A parameter whose type is a dataclass stands for one option per field. Typer would do this
+as well, but importing it takes half as long as importing NumPy.
 """
 
 import argparse
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 
 class UsageError(Exception):
-    """Options or arguments that do not fit; exit code 2."""
+    """Invalid options or arguments; exit code 2."""
 
 
-class Exit(Exception):  # noqa: N818  an end, and no error
-    """The end of a command with an exit code of its own."""
+class Exit(Exception):  # noqa: N818  not an error
+    """Ends a command with an exit code."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -35,11 +36,11 @@ class Exit(Exception):  # noqa: N818  an end, and no error
 
 @dataclass(frozen=True)
 class Argument:
-    """A value that is known by its place.
+    """A positional argument.
 
     Args:
         metavar: its name in the help.
-        help: what it is.
+        help: its description.
     """
 
     metavar: str
@@ -47,13 +48,13 @@ class Argument:
 
 
 class Option:
-    """A value that is known by a name.
+    """A named option.
 
     Args:
-        names: "--like", "-l"; made from the parameter's name where none is given.
-        help: what it is.
-        metavar: the value's name in the help.
-        min: the least number that is taken.
+        names: "--like", "-l"; by default derived from the parameter's name.
+        help: its description.
+        metavar: name of its value in the help.
+        min: minimum of a number.
     """
 
     def __init__(self, *names: str, help: str, metavar: str | None = None, min: int | None = None) -> None:
@@ -76,22 +77,23 @@ class _Paragraphs(argparse.HelpFormatter):
 
 
 def run_command(command: Callable[..., None], program: str, arguments: Sequence[str]) -> int:
-    """Read a command's arguments and run it; wrong use is told on standard error.
+    """Parse a command's arguments and run it; usage errors are printed on standard error.
 
     Args:
         command: a function with `Argument`s and `Option`s.
-        program: what was typed before the arguments: "npmobilenet classify".
-        arguments: what was typed.
+        program: the words before the arguments, "npmobilenet classify".
+        arguments: the words to parse.
 
     Returns:
-        The exit code: 0; what `Exit` says; 2 for wrong use.
+        The exit code: 0; that of `Exit`; 2 for a usage error.
     """
-    kinds, parser = _parser(command, program)
+    parameters = list(_parameters(command))
+    parser = _parser(command, parameters, program)
     try:
         options, left = parser.parse_known_intermixed_args(arguments)
         if left:
-            raise UsageError(_not_known(left[0], parser))
-        command(**{name: _converted(kinds[name], value) for name, value in vars(options).items()})
+            raise UsageError(_unknown(left[0], parser))
+        command(**_keywords(command, parameters, vars(options)))
     except UsageError as error:
         print_usage_error(parser.format_usage(), program, str(error))
         return 2
@@ -101,52 +103,85 @@ def run_command(command: Callable[..., None], program: str, arguments: Sequence[
 
 
 def print_usage_error(usage: str, program: str, message: str) -> None:
-    """Say how a program is used and what was wrong."""
+    """Print the usage of a program and an error."""
     print(f"{usage}Try '{program} --help' for help.\n\nError: {message}", file=sys.stderr)
 
 
 def near(word: str, words: Iterable[str]) -> str:
-    """The end of a message about a word that is not known: what may have been meant."""
+    """End of a message about an unknown word: the nearest known one."""
     from difflib import get_close_matches
 
     found = get_close_matches(word, list(words), n=1)
     return f"; did you mean {found[0]}?" if found else ""
 
 
-def _parser(command: Callable[..., None], program: str) -> tuple[dict[str, Any], _Parser]:
-    """(type of every parameter, parser)."""
-    kinds: dict[str, Any] = {}
+@dataclass(frozen=True)
+class _Parameter:
+    """One argument or option; `group` is the command's parameter whose field it is, or empty."""
+
+    name: str
+    kind: Any
+    entry: Argument | Option
+    default: Any
+    group: str = ""
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+
+def _parameters(command: Callable[..., None]) -> Iterator[_Parameter]:
+    """Arguments and options of a command, those of its dataclasses field by field."""
+    hints = get_type_hints(command, include_extras=True)
+    for name, parameter in inspect.signature(command).parameters.items():
+        if not is_dataclass(hints[name]):
+            kind, entry = get_args(hints[name])[:2]
+            yield _Parameter(name, _without_none(kind), entry, parameter.default)
+            continue
+        inner = get_type_hints(hints[name], include_extras=True)
+        for each in fields(hints[name]):
+            kind, entry = get_args(inner[each.name])[:2]
+            yield _Parameter(each.name, _without_none(kind), entry, each.default, group=name)
+
+
+def _keywords(command: Callable[..., None], parameters: Sequence[_Parameter], parsed: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of a command from parsed options."""
+    hints = get_type_hints(command)
+    grouped: dict[str, dict[str, Any]] = {}
+    for parameter in parameters:
+        grouped.setdefault(parameter.group, {})[parameter.name] = _converted(parameter.kind, parsed[parameter.name])
+    return grouped.pop("", {}) | {name: hints[name](**values) for name, values in grouped.items()}
+
+
+def _parser(command: Callable[..., None], parameters: Sequence[_Parameter], program: str) -> _Parser:
     usage = [program, "[OPTIONS]"]
     parser = _Parser(
         description=inspect.getdoc(command), formatter_class=_Paragraphs, allow_abbrev=False, add_help=False
     )
-    hints = get_type_hints(command, include_extras=True)
-    for parameter in inspect.signature(command).parameters.values():
-        kind, entry = get_args(hints[parameter.name])[:2]
-        kinds[parameter.name] = _without_none(kind)
-        if isinstance(entry, Argument):
-            given = parameter.default is inspect.Parameter.empty
-            usage.append(entry.metavar)
-            _add_argument(parser, parameter, entry, kinds[parameter.name], required=given)
+    for parameter in parameters:
+        if isinstance(parameter.entry, Argument):
+            usage.append(parameter.entry.metavar)
+            _add_argument(parser, parameter, parameter.entry)
         else:
-            _add_option(parser, parameter, entry, kinds[parameter.name])
+            _add_option(parser, parameter, parameter.entry)
     parser.add_argument("--help", action="help", help="Show this message and exit.")
     parser.usage = " ".join(usage)
-    return kinds, parser
+    return parser
 
 
-def _add_argument(parser: _Parser, parameter: inspect.Parameter, entry: Argument, kind: Any, *, required: bool) -> None:
-    several = get_origin(kind) is list
+def _add_argument(parser: _Parser, parameter: _Parameter, entry: Argument) -> None:
+    several = get_origin(parameter.kind) is list
     parser.add_argument(
         parameter.name,
         metavar=entry.metavar,
-        nargs="+" if several else None if required else "?",
-        default=None if required else parameter.default,
+        nargs="+" if several else None if parameter.required else "?",
+        default=None if parameter.required else parameter.default,
         help=_help(entry.help, parameter.default),
     )
 
 
-def _add_option(parser: _Parser, parameter: inspect.Parameter, entry: Option, kind: Any) -> None:
+def _add_option(parser: _Parser, parameter: _Parameter, entry: Option) -> None:
+    kind = parameter.kind
     names = entry.names or (f"--{parameter.name.replace('_', '-')}",)
     if kind is bool:
         parser.add_argument(*names, dest=parameter.name, action="store_true", help=_help(entry.help))
@@ -163,13 +198,12 @@ def _add_option(parser: _Parser, parameter: inspect.Parameter, entry: Option, ki
         metavar = f"{{{','.join(how['choices'])}}}"
     elif kind in (int, float):
         how["type"] = _number(kind, entry.min)
-    required = parameter.default is inspect.Parameter.empty
     parser.add_argument(
         *names,
         dest=parameter.name,
         metavar=metavar,
-        required=required,
-        default=None if required else parameter.default,
+        required=parameter.required,
+        default=None if parameter.required else parameter.default,
         help=_help(entry.help, parameter.default),
         **how,
     )
@@ -183,15 +217,15 @@ def _number(kind: type[int] | type[float], least: int | None) -> Callable[[str],
                 return value
         except ValueError:
             pass
-        expected = "a whole number" if kind is int else "a number"
-        bound = "" if least is None else f", {least} or more"
+        expected = "an integer" if kind is int else "a number"
+        bound = "" if least is None else f" of at least {least}"
         raise argparse.ArgumentTypeError(f"expected {expected}{bound}, got {text!r}")
 
     return number
 
 
 def _converted(kind: Any, value: Any) -> Any:
-    """What was typed, as the parameter's type."""
+    """A parsed value as the parameter's type."""
     if value is None or get_origin(kind) is list:
         return value
     if get_origin(kind) is tuple:
@@ -210,7 +244,7 @@ def _without_none(kind: Any) -> Any:
     return kind
 
 
-def _not_known(word: str, parser: _Parser) -> str:
+def _unknown(word: str, parser: _Parser) -> str:
     if not word.startswith("-"):
         return f"unexpected argument {word!r}"
     known = [name for action in parser._actions for name in action.option_strings]

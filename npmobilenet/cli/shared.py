@@ -1,56 +1,101 @@
-"""What the commands of the command line have in common: options, networks, and how they report failures."""
+"""Options, networks and error reports that the commands share."""
 
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from npmobilenet.architectures import ARCHITECTURES
-from npmobilenet.cli.options import Exit, Option, UsageError
+from npmobilenet.cli.options import Argument, Exit, Option, UsageError
 from npmobilenet.errors import AssumptionWarning, NpMobileNetError
 from npmobilenet.hub.load import load, names_a_file
 from npmobilenet.hub.published_models import find_model
 from npmobilenet.models.model import Model
-from npmobilenet.output import print_json
+from npmobilenet.output import print_json, print_note, waiting
 from npmobilenet.reference.graph import Graph
 
+if TYPE_CHECKING:
+    from npmobilenet.analysis.engine_check import EngineCheck
+
 DEFAULT_MODEL = "mobilenet_v2_1.0_224"
+COMPILING = "compiling the kernels for this CPU"
 
 
 class Resize(StrEnum):
-    """How a picture is brought to the network's size."""
+    """Resizing of an image to the network's input size."""
 
     crop = "crop"
     keras = "keras"
 
 
 class Backend(StrEnum):
-    """What computes the network."""
+    """Execution backend."""
 
     auto = "auto"
     compiled = "compiled"
     reference = "reference"
 
 
-AsJson = Annotated[bool, Option("--json", help="Print one JSON document and nothing else.")]
+AsJson = Annotated[bool, Option("--json", help="Print a single JSON document.")]
 ModelName = Annotated[
-    str, Option("--model", "-m", metavar="M", help="A known name, a file (.safetensors, .h5, .keras), digits.")
+    str, Option("--model", "-m", metavar="M", help="Known name, file (.safetensors, .h5, .keras) or digits.")
 ]
 ResizeOption = Annotated[
-    Resize, Option("--resize", help="crop: keep proportions, cut the center (not if the size fits); keras: stretch.")
+    Resize,
+    Option("--resize", help="crop: keep the aspect ratio, center-crop (unless the size fits); keras: stretch."),
 ]
-Alpha = Annotated[float | None, Option(help="Width multiplier of an architecture.")]
-Resolution = Annotated[str | None, Option(help="Side of the picture in pixels, or HxW.")]
-Minimalistic = Annotated[bool, Option("--minimalistic", help="The minimalistic variant of V3.")]
-NoTop = Annotated[bool, Option("--no-top", help="Without the classifier.")]
-Force = Annotated[bool, Option("--force", "-f", help="Overwrite the output if it is there.")]
+NETWORK = Argument(metavar="ARCH|M", help="Architecture, known name, file or digits.")
+Itemsize = Annotated[int, Option(min=1, help="Bytes per value: 4 for float32, 2 for float16, 1 for int8.")]
+ImageName = Annotated[str, Argument(metavar="IMAGE", help="Image file.")]
+LayerPatterns = Annotated[
+    list[str] | None,
+    Option("--layers", metavar="PATTERN", help="Layer name or glob pattern; may be repeated. Default: all."),
+]
+Force = Annotated[bool, Option("--force", "-f", help="Overwrite existing output.")]
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Options that turn the name of an architecture into a network."""
+
+    alpha: Annotated[float | None, Option(help="Width multiplier of the architecture.")] = None
+    resolution: Annotated[str | None, Option(help="Input size in pixels: N or HxW.")] = None
+    minimalistic: Annotated[bool, Option("--minimalistic", help="Minimalistic variant of V3.")] = False
+    no_top: Annotated[bool, Option("--no-top", help="Without the classifier.")] = False
+
+    def any_given(self) -> bool:
+        """Whether any option differs from its default."""
+        return self != NetworkOptions()
+
+    def graph(self, arch: str, classes: int | None = None, activation: str | None = None) -> Graph:
+        """The network of an architecture.
+
+        Args:
+            arch: its name, one of `ARCHITECTURES`.
+            classes: outputs of the classifier; None for ImageNet's.
+            activation: activation after the classifier; None for softmax.
+
+        Raises:
+            UsageError: unknown architecture, or options that do not apply to it.
+        """
+        if arch not in ARCHITECTURES:
+            raise UsageError(f"unknown architecture {arch!r}; choose from {', '.join(ARCHITECTURES)}")
+        given: dict[str, Any] = {"alpha": self.alpha, "minimalistic": self.minimalistic or None, "classes": classes}
+        arguments = {name: value for name, value in given.items() if value is not None}
+        if activation is not None:
+            arguments["classifier_activation"] = None if activation == "linear" else activation
+        try:
+            sides = [int(side) for side in (self.resolution or "224").split("x")]
+            return ARCHITECTURES[arch](resolution=(sides[0], sides[-1]), include_top=not self.no_top, **arguments)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"{arch}: {error}") from None
 
 
 @contextmanager
 def reported(as_json: bool, exit_code: int = 1) -> Iterator[None]:
-    """Turn what could not be done into one line on standard error (with --json, also a document) and an exit code."""
+    """Report a failure as one line on standard error (with --json, also as a document), and exit."""
     try:
         yield
     except BrokenPipeError:
@@ -58,53 +103,46 @@ def reported(as_json: bool, exit_code: int = 1) -> Iterator[None]:
     except (NpMobileNetError, OSError, UnicodeDecodeError) as error:
         if as_json:
             print_json({"error": str(error)})
-        print(f"npmobilenet: {error}", file=sys.stderr)
+        print_note(f"npmobilenet: {error}")
         raise Exit(exit_code) from None
 
 
-def load_and_say(model: str) -> Model:
-    """Open a model, and say on standard error what has to be known about it."""
+def load_with_notes(model: str) -> Model:
+    """Load a model; print what was assumed about it on standard error."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AssumptionWarning)
         network = load(model)
-    say_notes(model, network)
+    print_notes(model, network)
     return network
 
 
-def say_notes(name: str, network: Model) -> None:
-    """Say on standard error what a model's file does not tell and was assumed, and what else to know about it."""
+def print_notes(name: str, network: Model) -> None:
+    """Print on standard error what a model's file does not specify and was assumed, and other notes about it."""
     for key in ("assumed", "notes"):
         if text := network.source.get(key):
-            print(f"npmobilenet: {name}: {text}", file=sys.stderr)
+            print_note(f"npmobilenet: {name}: {text}")
 
 
-def graph_of(model: str, alpha: float | None, resolution: str | None, minimalistic: bool, no_top: bool) -> Graph:
-    """The graph of an architecture, of a known model (which is not fetched for it), or of a file."""
+def graph_of(model: str, options: NetworkOptions) -> Graph:
+    """The graph of an architecture, of a known model (which is not downloaded for it), or of a file."""
     if model in ARCHITECTURES:
-        return architecture(model, alpha, resolution, minimalistic, no_top)
-    if (alpha, resolution, minimalistic, no_top) != (None, None, False, False):
-        raise UsageError(f"{model} is what it is; only an architecture ({', '.join(ARCHITECTURES)}) has options")
-    return load_and_say(model).graph if names_a_file(model) else find_model(model).graph()
+        return options.graph(model)
+    if options.any_given():
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in NetworkOptions.__dataclass_fields__)
+        raise UsageError(f"{names} apply only to an architecture ({', '.join(ARCHITECTURES)}), not to {model!r}")
+    return load_with_notes(model).graph if names_a_file(model) else find_model(model).graph()
 
 
-def architecture(
-    arch: str,
-    alpha: float | None,
-    resolution: str | None,
-    minimalistic: bool,
-    no_top: bool,
-    classes: int | None = None,
-    activation: str | None = None,
-) -> Graph:
-    """The graph of an architecture with its options as they were typed; wrong use where they do not fit."""
-    given: dict[str, Any] = {"alpha": alpha, "minimalistic": minimalistic or None, "classes": classes}
-    options = {name: value for name, value in given.items() if value is not None}
-    if activation is not None:
-        options["classifier_activation"] = None if activation == "linear" else activation
-    if arch not in ARCHITECTURES:
-        raise UsageError(f"{arch} is not an architecture; there are {', '.join(ARCHITECTURES)}")
-    try:
-        sides = [int(side) for side in (resolution or "224").split("x")]
-        return ARCHITECTURES[arch](resolution=(sides[0], sides[-1]), include_top=not no_top, **options)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{arch}: {error}") from None
+def compile_with_notice(network: Model) -> None:
+    """Compile a model's kernels unless they are ready, with a line on standard error."""
+    if not network.is_compiled():
+        with waiting(COMPILING):
+            network.compile()
+
+
+def checked_engine(network: Model) -> "EngineCheck":
+    """Compile a model's kernels with notice, and compare the engine with the reference, step by step."""
+    from npmobilenet.analysis.engine_check import check_engine
+
+    compile_with_notice(network)
+    return check_engine(network)

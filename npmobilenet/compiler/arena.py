@@ -9,8 +9,8 @@ from math import prod
 from typing import TypeVar
 
 import numpy as np
-from npmobilenet_kernels import layout
-from npmobilenet_kernels.threads import new_job
+from npmobilenet_kernels.runtime import packing
+from npmobilenet_kernels.runtime.thread_pool import new_job
 from numpy.typing import ArrayLike
 
 from npmobilenet.compiler.blocking import round_up
@@ -131,7 +131,7 @@ class PackedWeights:
         return begin * FLOAT_BYTES
 
     @property
-    def packed(self) -> layout.Floats:
+    def packed(self) -> packing.Floats:
         """All values in one array, each at the offset that `add` returned."""
         return self._floats[: self._used]
 
@@ -157,7 +157,7 @@ class Workspace:
         if self.scratch.nbytes < threads * self._scratch_bytes:
             self.scratch = aligned_floats(threads * self._scratch_bytes)
 
-    def blocks(self, name: str) -> layout.Floats:
+    def blocks(self, name: str) -> packing.Floats:
         """The stored value, [blocks][pixels][width of a vector], not copied."""
         place = self._memory[name]
         begin = place.offset // FLOAT_BYTES
@@ -166,10 +166,10 @@ class Workspace:
 
     def value(self, name: str, shape: Shape) -> Array:
         """A copy of the value as an array of `shape`."""
-        return layout.from_blocks(self.blocks(name), shape)
+        return packing.from_blocks(self.blocks(name), shape)
 
 
-def aligned_floats(size: int) -> layout.Floats:
+def aligned_floats(size: int) -> packing.Floats:
     """Zeros, `size` bytes from an address that ALIGNMENT divides."""
     floats = np.zeros(size // FLOAT_BYTES + ALIGNMENT // FLOAT_BYTES, np.float32)
     skip = -floats.ctypes.data % ALIGNMENT // FLOAT_BYTES

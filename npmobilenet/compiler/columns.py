@@ -6,16 +6,11 @@ from itertools import pairwise
 from math import prod
 
 import numpy as np
-from npmobilenet_kernels import layout
-from npmobilenet_kernels.lanes import Lanes, tile_rows
-from npmobilenet_kernels.steps import LINE, Activation, Field, Kind, Producer, Product
-from npmobilenet_kernels.tiles import (
-    STEM_CHANNELS,
-    STEM_PITCH,
-    depthwise_choice,
-    gemm_name,
-    simple_name,
-)
+from npmobilenet_kernels.drivers.step_table import Activation, Field, Kind, Producer, Product
+from npmobilenet_kernels.microkernels.symbols import STEM_CHANNELS, STEM_PITCH, depthwise_choice, gemm_name, simple_name
+from npmobilenet_kernels.runtime import packing
+from npmobilenet_kernels.runtime.cpu import CpuTarget, tile_rows
+from npmobilenet_kernels.runtime.job import LINE
 from numpy.typing import ArrayLike
 
 from npmobilenet.compiler import arena
@@ -78,7 +73,7 @@ class Encoder:
         weights: packed weights.
     """
 
-    def __init__(self, ops: Operations, memory: Memory, target: Lanes, blocking: Blocking) -> None:
+    def __init__(self, ops: Operations, memory: Memory, target: CpuTarget, blocking: Blocking) -> None:
         self.shapes: Mapping[str, Shape] = {op.name: op.shape for op in ops}
         self.memory = memory
         self.target = target
@@ -171,7 +166,7 @@ class Encoder:
             Field.TOP: top,
             Field.LEFT: left,
             Field.ACTIVATION: activation(op),
-            Field.WEIGHTS: self.pack(layout.pack_depthwise(op.kernel, op.bias, self.target.width)),
+            Field.WEIGHTS: self.pack(packing.pack_depthwise(op.kernel, op.bias, self.target.width)),
             Field.DEPTHWISE_TILE: Tile(depthwise_choice((K, K_w), op.stride, left, right, W, self.target)),
         }
         if c_out == c_in:
@@ -220,10 +215,10 @@ class Encoder:
             Product.ROWS: rows[0],
             Product.LAST_ROWS: last_rows,
             Product.BLOCKS: blocks,
-            Product.WEIGHTS: self.pack(layout.pack_matrix(matrix, target.width, target.panel)),
+            Product.WEIGHTS: self.pack(packing.pack_matrix(matrix, target.width, target.panel)),
             Product.PANEL_BYTES: len(matrix) * target.panel * self.vector,
             Product.FETCHED: len(matrix) // target.width * target.width // target.unroll * LINE,
-            Product.BIAS: self.pack(layout.pack_vector(op.bias, target.width)),
+            Product.BIAS: self.pack(packing.pack_vector(op.bias, target.width)),
             Product.ACTIVATION: activation(op),
         }
 

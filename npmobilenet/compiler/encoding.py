@@ -1,15 +1,15 @@
 """A plan's steps as the table that the kernels read: one row of int64 per step.
 
-`npmobilenet_kernels.steps` names the columns; each kind of step writes those it uses.
+`npmobilenet_kernels.drivers.step_table` names the columns; each kind of step writes those it uses.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from npmobilenet_kernels.lanes import Lanes
-from npmobilenet_kernels.layout import Floats
-from npmobilenet_kernels.steps import FIELDS, Field
+from npmobilenet_kernels.drivers.step_table import FIELDS, Field
+from npmobilenet_kernels.runtime.cpu import CpuTarget
+from npmobilenet_kernels.runtime.packing import Floats
 from numpy.typing import NDArray
 
 from npmobilenet.compiler.arena import Memory
@@ -52,7 +52,7 @@ class Table:
             self.values[place] = addresses[symbol]
 
 
-def encode(ops: Operations, steps: Sequence[Step], memory: Memory, target: Lanes, blocking: Blocking) -> Table:
+def encode(ops: Operations, steps: Sequence[Step], memory: Memory, target: CpuTarget, blocking: Blocking) -> Table:
     """The table of a plan, with its weights packed.
 
     Args:

@@ -1,6 +1,6 @@
 """The engine: a plan per image size, made when it is first needed."""
 
-from npmobilenet_kernels.lanes import lanes
+from npmobilenet_kernels.runtime.cpu import host_target
 
 from npmobilenet.compiler.plan import Plan, compile_graph
 from npmobilenet.compiler.thread_count import default_threads
@@ -23,7 +23,7 @@ class Engine:
     """
 
     def __init__(self, graph: Graph, params: Params) -> None:
-        self._target = lanes()
+        self._target = host_target()
         self.graph = graph
         self._params = params
         self._plans: dict[Pair, Plan] = {}
@@ -75,11 +75,3 @@ class Engine:
                 self._plans.pop(next(iter(self._plans)), None)
             self._plans[H, W] = plan
         return plan
-
-
-def until(graph: Graph, name: str) -> Graph:
-    """The part of a network that computes the layer `name`, which everything passes through."""
-    if name == graph.layers[-1].name:
-        return graph
-    names = [layer.name for layer in graph.layers]
-    return Graph(graph.name, graph.layers[: names.index(name) + 1])

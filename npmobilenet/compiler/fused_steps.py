@@ -8,8 +8,8 @@ PointwiseStep    pointwise [, then global pool], a panel of output channels at a
 from dataclasses import dataclass
 from math import prod
 
-from npmobilenet_kernels.lanes import tile_rows
-from npmobilenet_kernels.steps import SCRATCH_HEADER, Field, Kind, Producer
+from npmobilenet_kernels.drivers.step_table import SCRATCH_HEADER, Field, Kind, Producer
+from npmobilenet_kernels.runtime.cpu import tile_rows
 
 from npmobilenet.compiler.arena import FLOAT_BYTES
 from npmobilenet.compiler.blocking import ceil_div

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npmobilenet.reference import graph as layers
-from npmobilenet.reference import ops as reference
+from npmobilenet import reference
+from npmobilenet.reference import layers
+from npmobilenet.reference.layer import Layer
 from npmobilenet.types import Array, Pair, Params, Shape
 
 FUSED_ACTIVATIONS = ("linear", "relu", "relu6", "hard_swish", "hard_sigmoid")  # that an epilogue computes
@@ -111,7 +112,7 @@ class Weighted(Operation):
         raise NotImplementedError
 
     def evaluate(self, *inputs: Array) -> Array:
-        return layers.ACTIVATIONS[self.activation](self.sums(*inputs))
+        return reference.ACTIVATIONS[self.activation](self.sums(*inputs))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -210,7 +211,7 @@ class LayerOperation(Operation):
         params: its parameters by Keras's names.
     """
 
-    layer: layers.Layer
+    layer: Layer
     params: Params
 
     def evaluate(self, *inputs: Array) -> Array:

@@ -8,10 +8,12 @@ from typing import TypedDict
 import numpy as np
 
 from npmobilenet.compiler import ir
-from npmobilenet.reference import graph as layers
+from npmobilenet.reference import layers
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
 from npmobilenet.types import Array, Params, Shape
 
-LAYER_OPERATIONS: Mapping[type[layers.Layer], type[ir.LayerOperation]] = {
+LAYER_OPERATIONS: Mapping[type[Layer], type[ir.LayerOperation]] = {
     layers.BatchNormalization: ir.BatchNorm,
     layers.ZeroPadding2D: ir.Pad,
     layers.Rescaling: ir.Rescale,
@@ -32,7 +34,7 @@ class Common(TypedDict):
     macs: int
 
 
-def lower(graph: layers.Graph, params: Params) -> ir.Operations:
+def lower(graph: Graph, params: Params) -> ir.Operations:
     """The operations of a graph, in its order.
 
     Args:
@@ -42,9 +44,9 @@ def lower(graph: layers.Graph, params: Params) -> ir.Operations:
     return [op for layer in graph.layers for op in _lowered(graph, layer, params)]
 
 
-def _lowered(graph: layers.Graph, layer: layers.Layer, params: Params) -> ir.Operations:
+def _lowered(graph: Graph, layer: Layer, params: Params) -> ir.Operations:
     before, shape = graph.input_shapes(layer), graph.shapes[layer.name]
-    arrays = {array: np.asarray(params[f"{layer.name}/{array}"]) for array in graph.param_shapes_of(layer)}
+    arrays = {name: np.asarray(array) for name, array in graph.arrays_of(layer, params).items()}
     common = Common(name=layer.name, layers=(layer.name,), inputs=layer.inputs, shape=shape, macs=graph.macs_of(layer))
     match layer:
         case layers.Input():
@@ -89,18 +91,18 @@ def _activation(layer: layers.Activation, common: Common) -> ir.Activate:
     return ACTIVATION_OPERATIONS.get(layer.activation, ir.Activate)(layer=layer, params={}, **common)
 
 
-def _is_dense_on_map(layer: layers.Layer, before: tuple[Shape, ...]) -> bool:
+def _is_dense_on_map(layer: Layer, before: tuple[Shape, ...]) -> bool:
     return isinstance(layer, layers.Dense) and len(before[0]) > 1
 
 
-def _renames(layer: layers.Layer, before: tuple[Shape, ...], shape: Shape) -> bool:
+def _renames(layer: Layer, before: tuple[Shape, ...], shape: Shape) -> bool:
     """Whether the output is the input, or one pixel's channels in another shape."""
     if isinstance(layer, layers.Reshape | layers.Flatten):
         return prod(before[0]) == before[0][-1] == shape[-1]
     return isinstance(layer, layers.Dropout | layers.Activation)
 
 
-def _averages_whole_map(layer: layers.Layer, before: tuple[Shape, ...]) -> bool:
+def _averages_whole_map(layer: Layer, before: tuple[Shape, ...]) -> bool:
     if isinstance(layer, layers.AveragePooling2D):
         return layer.kernel_size == before[0][:2] and layer.zeros(before[0]) == ir.NO_PADDING
     return type(layer) is layers.GlobalAveragePooling2D  # of which the maximum is a subclass

@@ -37,7 +37,8 @@ from npmobilenet.compiler.ir import (
     consumer_counts,
 )
 from npmobilenet.compiler.lowering import lower
-from npmobilenet.reference.graph import Activation, Graph
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Activation
 from npmobilenet.types import Array, Params
 
 Pass = Callable[[Operations], Operations]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import prod
 
-from npmobilenet_kernels.lanes import Lanes
+from npmobilenet_kernels.runtime.cpu import CpuTarget
 
 from npmobilenet.compiler.arena import ALIGNMENT, FLOAT_BYTES, Memory, Place, allocate
 from npmobilenet.compiler.blocking import ceil_div, round_up
@@ -11,7 +11,7 @@ from npmobilenet.compiler.ir import Operations, stored_names
 from npmobilenet.compiler.step_types import Step
 
 
-def place(ops: Operations, steps: Sequence[Step], target: Lanes) -> Memory:
+def place(ops: Operations, steps: Sequence[Step], target: CpuTarget) -> Memory:
     """A place in the arena for every value that a step makes.
 
     Args:

@@ -12,11 +12,11 @@ from math import prod
 from time import perf_counter
 
 import numpy as np
-from npmobilenet_kernels import layout
-from npmobilenet_kernels.lanes import Lanes, lanes
-from npmobilenet_kernels.native import Native
-from npmobilenet_kernels.steps import Job
-from npmobilenet_kernels.threads import Team, team
+from npmobilenet_kernels.runtime import packing
+from npmobilenet_kernels.runtime.cpu import CpuTarget, host_target
+from npmobilenet_kernels.runtime.job import Job
+from npmobilenet_kernels.runtime.native import Native
+from npmobilenet_kernels.runtime.thread_pool import ThreadPool, shared_pool
 
 from npmobilenet.compiler.arena import FLOAT_BYTES, Memory, Workspace
 from npmobilenet.compiler.blocking import Blocking
@@ -36,7 +36,9 @@ NOT_COMPILED = Native(lambda *_: 0, {})
 BLOCKING = Blocking()
 
 
-def compile_graph(graph: Graph, params: Params, target: Lanes | None = None, blocking: Blocking = BLOCKING) -> "Plan":
+def compile_graph(
+    graph: Graph, params: Params, target: CpuTarget | None = None, blocking: Blocking = BLOCKING
+) -> "Plan":
     """The plan of a network; its kernels are compiled when they are first needed.
 
     Args:
@@ -48,7 +50,7 @@ def compile_graph(graph: Graph, params: Params, target: Lanes | None = None, blo
     Raises:
         ImportError: there are no kernels for this architecture.
     """
-    target = target or lanes()
+    target = target or host_target()
     ops = fuse(graph, params)
     steps = schedule(ops, blocking)
     memory = place(ops, steps, target)
@@ -68,7 +70,7 @@ class Plan:
     """
 
     def __init__(
-        self, graph: Graph, target: Lanes, ops: Operations, steps: Sequence[Step], memory: Memory, table: Table
+        self, graph: Graph, target: CpuTarget, ops: Operations, steps: Sequence[Step], memory: Memory, table: Table
     ) -> None:
         self.graph = graph
         self.target = target
@@ -149,15 +151,15 @@ class Plan:
             raise ShapeError(f"plan: expected x of shape (N, {expected}), got {x.shape}")
         x = np.ascontiguousarray(x, np.float32)
         y = np.empty((len(x), *self.graph.output_shape), np.float32)
-        with team(default_threads() if threads is None else threads, self._native.run) as members:
+        with shared_pool(default_threads() if threads is None else threads, self._native.run) as members:
             if members is not None and len(x) >= members.size:
-                members.share(lambda image: self._run_image(x[image], y[image], None), len(x))
+                members.for_each(lambda image: self._run_image(x[image], y[image], None), len(x))
             else:
                 for image in range(len(x)):
                     self._run_image(x[image], y[image], members)
         return y
 
-    def _run_image(self, x: Array, y: Array, members: Team | None) -> None:
+    def _run_image(self, x: Array, y: Array, members: ThreadPool | None) -> None:
         workspace = self._workspace()
         workspace.make_room(members.size if members else 1)
         for begin, end in self._segments:
@@ -212,20 +214,20 @@ class Plan:
             self.run_step(number, workspace, x)
             yield {name: self.value(name, workspace) for name in step.makes}
 
-    def _run_step(self, number: int, workspace: Workspace, x: Array, members: Team | None) -> None:
+    def _run_step(self, number: int, workspace: Workspace, x: Array, members: ThreadPool | None) -> None:
         step = self.steps[number]
         if isinstance(step, ReferenceStep):
             self._run_reference(step, workspace, x)
         else:
             self._run_native(number, number + 1, workspace, x, members)
 
-    def _run_native(self, begin: int, end: int, workspace: Workspace, x: Array, members: Team | None) -> None:
+    def _run_native(self, begin: int, end: int, workspace: Workspace, x: Array, members: ThreadPool | None) -> None:
         """Steps begin ... end - 1 in one native call."""
         table, image = self.table.values[begin:].ctypes.data, x.ctypes.data
         scratch = workspace.scratch.ctypes.data
         columns = (table, end - begin, workspace.address, scratch, self.scratch_bytes, image)
         if members:
-            members.together(*columns, in_use=(self, workspace, x))
+            members.compute(*columns, in_use=(self, workspace, x))
         else:
             workspace.job[: Job.THREADS + 1] = (*columns, 1)
             self._native.run(workspace.job.ctypes.data, 0, 0, 0)
@@ -235,7 +237,7 @@ class Plan:
         values = [x if name == self.ops[0].name else self.value(name, workspace) for name in op.reads]
         y = op.evaluate(*(value[None] for value in values))[0]
         blocks = workspace.blocks(op.name)
-        blocks[...] = layout.to_blocks(y.reshape(-1, 1, y.shape[-1]), self.target.width, len(blocks))
+        blocks[...] = packing.to_blocks(y.reshape(-1, 1, y.shape[-1]), self.target.width, len(blocks))
 
     def map_bytes(self, step: Step) -> int:
         """Bytes of the maps that a step reads and makes for one image, each once."""
@@ -262,7 +264,7 @@ class Plan:
         image = np.ascontiguousarray(x[0], np.float32)
         workspace = self._workspace()
         ticks: list[tuple[float, float, float]] = []
-        with team(threads, self._native.run) as members:
+        with shared_pool(threads, self._native.run) as members:
             workspace.make_room(members.size if members else 1)
             for number in range(len(self.steps)):
                 start = perf_counter()

@@ -1,6 +1,6 @@
 """A plan as a table for people."""
 
-from npmobilenet_kernels.steps import Field, Product
+from npmobilenet_kernels.drivers.step_table import Field, Product
 
 from npmobilenet.compiler.arena import FLOAT_BYTES
 from npmobilenet.compiler.plan import Plan

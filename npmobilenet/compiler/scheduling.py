@@ -17,8 +17,8 @@ from functools import cached_property
 from itertools import pairwise
 from math import prod
 
-from npmobilenet_kernels.steps import SCRATCH_HEADER
-from npmobilenet_kernels.vector import ADDRESS_BYTES
+from npmobilenet_kernels.drivers.step_table import SCRATCH_HEADER
+from npmobilenet_kernels.microkernels.emitter import ADDRESS_BYTES
 
 from npmobilenet.compiler.arena import FLOAT_BYTES
 from npmobilenet.compiler.blocking import Blocking

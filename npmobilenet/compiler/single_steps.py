@@ -9,10 +9,10 @@ ImageStep        the network's input [, scaled], turned into a map in blocks of 
 from dataclasses import dataclass
 
 import numpy as np
-from npmobilenet_kernels import layout
-from npmobilenet_kernels.lanes import tile_rows
-from npmobilenet_kernels.steps import SCRATCH_HEADER, Field, Kind, Product
-from npmobilenet_kernels.tiles import gemv_name
+from npmobilenet_kernels.drivers.step_table import SCRATCH_HEADER, Field, Kind, Product
+from npmobilenet_kernels.microkernels.symbols import gemv_name
+from npmobilenet_kernels.runtime import packing
+from npmobilenet_kernels.runtime.cpu import tile_rows
 
 from npmobilenet.compiler.blocking import ceil_div, round_up
 from npmobilenet.compiler.columns import Columns, Encoder, Record, Tile, activation, from_column, part_pixels
@@ -99,14 +99,14 @@ class ConvStep(OneOperationStep):
             Field.STRIDE: op.stride,
             Field.TOP: op.padding[0][0],
             Field.LEFT: op.padding[1][0],
-            Field.GATHER_TILE: e.tile("gather_pixels"),
+            Field.GATHER_TILE: e.tile("im2col_row"),
             Field.UNITS: parts * groups,
             Field.PIXEL_PARTS: parts,
             Field.PANEL_GROUPS: groups,
             Field.CHUNK: chunk,
             Field.SUMS: chunk * segment,
             Field.SUMS_BYTES: sums,
-            Field.FINISH_TILE: e.tile("finish_pixels"),
+            Field.FINISH_TILE: e.tile("epilogue"),
         }
         return Record({**from_column(Field.MATRIX, product), **e.extras(op), **own}, chunk * segment + 2 * sums)
 
@@ -136,8 +136,8 @@ class DenseStep(OneOperationStep):
         product: Columns = {
             Product.BLOCKS: blocks,
             Product.LENGTH: len(matrix),
-            Product.WEIGHTS: e.pack(layout.pack_matrix(matrix, e.target.width)),
-            Product.BIAS: e.pack(layout.pack_vector(self.op.bias, e.target.width)),
+            Product.WEIGHTS: e.pack(packing.pack_matrix(matrix, e.target.width)),
+            Product.BIAS: e.pack(packing.pack_vector(self.op.bias, e.target.width)),
             Product.ACTIVATION: activation(self.op),
         }
         own: Columns = {

@@ -4,13 +4,14 @@
     single_steps    one operation
     ReferenceStep   an operation without a kernel
 
-`record` is what the kernels are told about a step: the columns that it uses of `npmobilenet_kernels.steps`.
+`record` is what the kernels are told about a step: the columns that it uses, named in
+`npmobilenet_kernels.drivers.step_table`.
 """
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from npmobilenet_kernels.steps import Kind
+from npmobilenet_kernels.drivers.step_table import Kind
 
 from npmobilenet.compiler.columns import Columns, Encoder, Record
 from npmobilenet.compiler.ir import Operation

@@ -2,7 +2,7 @@
 
 import os
 
-from npmobilenet_kernels.threads import MOST, available_cores
+from npmobilenet_kernels.runtime.thread_pool import MAX_THREADS, available_cores
 
 from npmobilenet.errors import NpMobileNetError
 
@@ -14,6 +14,6 @@ def default_threads() -> int:
         NpMobileNetError: NPMOBILENET_THREADS is set, but not to a number of threads.
     """
     asked = os.environ.get("NPMOBILENET_THREADS", "").strip()
-    if asked and not (asked.isdecimal() and 0 < int(asked) <= MOST):
-        raise NpMobileNetError(f"NPMOBILENET_THREADS is {asked!r}; expected a whole number from 1 to {MOST}")
+    if asked and not (asked.isdecimal() and 0 < int(asked) <= MAX_THREADS):
+        raise NpMobileNetError(f"NPMOBILENET_THREADS is {asked!r}; expected a whole number from 1 to {MAX_THREADS}")
     return int(asked) if asked else available_cores()

@@ -201,12 +201,12 @@ def find_model(name: str) -> KnownModel:
         ModelNotFoundError: the name is unknown; the message suggests the nearest names.
     """
     names = _spellings()
-    asked = name.lower().replace("-", "_").removesuffix(".h5")
-    if asked in names:
-        return names[asked]
+    spelling = name.lower().replace("-", "_").removesuffix(".h5")
+    if spelling in names:
+        return names[spelling]
     import difflib
 
-    near = dict.fromkeys(names[match].name for match in difflib.get_close_matches(asked, names, n=6, cutoff=0.7))
+    near = dict.fromkeys(names[match].name for match in difflib.get_close_matches(spelling, names, n=6, cutoff=0.7))
     raise ModelNotFoundError(
         f"{name}: unknown model; "
         + (f"did you mean {' or '.join(list(near)[:3])}? " if near else "")

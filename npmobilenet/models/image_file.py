@@ -1,4 +1,4 @@
-"""Image files, opened with Pillow: an upright 8-bit RGB image of any format, or an ImageError naming the file.
+"""Image files, opened with Pillow: an upright 8-bit RGB image, or an ImageError that names the file.
 
 Pillow's decoders raise nearly any exception on hostile files and warn about many more; here both end.
 """

@@ -17,7 +17,8 @@ from npmobilenet.models.model_file import ModelFile, corruption_reported
 from npmobilenet.models.preprocessing import SYMMETRIC, ImageLike, ImagesLike, Scaling, network_pixels
 from npmobilenet.models.self_check import changed_layers, layer_digests, synthetic_image
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.ops import global_average_pool, rescale
+from npmobilenet.reference.normalization import rescale
+from npmobilenet.reference.pooling import global_average_pool
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
@@ -344,9 +345,10 @@ class Model:
         """
         if name not in self._engines:
             try:
-                from npmobilenet.compiler.engine import Engine, until
+                from npmobilenet.compiler.engine import Engine
+                from npmobilenet.reference.transforms import subgraph_to
 
-                self._engines[name] = Engine(until(self.graph, name), self._params_as(np.dtype(np.float32)))
+                self._engines[name] = Engine(subgraph_to(self.graph, name), self._params_as(np.dtype(np.float32)))
             except ImportError as error:
                 raise KernelError(f"no compiled kernels: {error}") from error
         return self._engines[name]

@@ -1,4 +1,4 @@
-"""Preprocessing: from an image, wherever it comes from, to the numbers that a network takes.
+"""Preprocessing: from an image, whatever its source, to the input of a network.
 
     decode   any image that Pillow reads  ->  (H, W, 3) uint8, RGB
     resize   (H, W, 3), any size          ->  (height, width, 3), the network's input size
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from npmobilenet.errors import ImageError, ShapeError
 from npmobilenet.models.image_file import Source, upright_rgb
-from npmobilenet.reference.graph import (
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import (
     Activation,
     AveragePooling2D,
     Concatenate,
     Dropout,
     Flatten,
-    Graph,
     MaxPooling2D,
     Rescaling,
     Reshape,
@@ -64,8 +64,8 @@ def choose_scaling(graph: Graph) -> Scaling:
     """Scaling of a network's input where it is not specified.
 
     `RAW` for a network that rescales its pixels before it computes anything with them, wherever the Rescaling layer
-    is: padding, pooling, concatenation and reshaping before it pass pixels on. Any other network is taken for a
-    MobileNet, whose input is `SYMMETRIC`.
+    is: padding, pooling, concatenation and reshaping before it pass pixels on. Any other network is assumed to
+    be a MobileNet with `SYMMETRIC` input.
     """
     pixels, rescales = {graph.layers[0].name}, False
     for layer in graph.layers[1:]:
@@ -187,9 +187,9 @@ def check_resize(resize: str, draft: bool = False) -> None:
         ImageError: it is unknown, or does not.
     """
     if resize not in RESIZES:
-        raise ImageError(f"unknown resize {resize!r}; choose one of {', '.join(RESIZES)}")
+        raise ImageError(f"unknown resize '{resize}'; choose one of {', '.join(RESIZES)}")
     if draft and resize != "crop":
-        raise ImageError(f"resize {resize!r} is exact and does not support drafts; use 'crop'")
+        raise ImageError(f"resize '{resize}' is exact and does not support drafts; use 'crop'")
 
 
 def network_pixels(image: ImageLike, graph: Graph, resize: str = "crop", *, draft: bool = False) -> Array:

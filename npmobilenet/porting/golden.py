@@ -36,7 +36,6 @@ from npmobilenet.porting.channels_first import map_to_channels_last, weight_to_c
 from npmobilenet.porting.golden_formats import DTYPES, FORMATS
 from npmobilenet.porting.golden_manifest import MANIFEST, PACK_FORMAT, manifest_hash, suggestion, tensor_hash
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.rounding import layer_bound
 from npmobilenet.types import Array, Shape
 
 
@@ -139,7 +138,7 @@ class GoldenData:
     def tolerance(self, name: str) -> Array:
         """Allowed difference of a float32 implementation from `output(name)`, given the layer's inputs from this data.
 
-        Both are within `rounding.layer_bound` of the exact result for these inputs, so within twice that of each other.
+        Both are within `Layer.error_bound` of the exact result for these inputs, so within twice that of each other.
 
         Returns:
             Shape of the output, float64. Its maximum is `given_inputs` of the manifest.
@@ -153,7 +152,7 @@ class GoldenData:
         if not layer.inputs:
             return np.zeros(self.output(name).shape)
         params = {array: self._read("weights", f"{name}/{array}") for array in self.graph.param_shapes_of(layer)}
-        return 2 * layer_bound(layer, params, *map(self.output, layer.inputs))
+        return 2 * layer.error_bound(params, *map(self.output, layer.inputs))
 
     def damaged(self) -> list[str]:
         """Problems found by reading every tensor in every format, one message each."""

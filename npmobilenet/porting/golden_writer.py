@@ -21,7 +21,9 @@ from npmobilenet.porting.golden import GoldenData
 from npmobilenet.porting.golden_formats import DTYPES, FORMATS, Tensor
 from npmobilenet.porting.golden_manifest import LAYOUTS, MANIFEST, PACK_FORMAT, manifest_hash, suggestion, tensor_hash
 from npmobilenet.porting.progress import Progress, no_progress
-from npmobilenet.reference.graph import Conv2D, Dense, DepthwiseConv2D, Graph, Layer, Window
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer, Window
+from npmobilenet.reference.layers import Conv2D, Dense, DepthwiseConv2D
 from npmobilenet.reference.rounding import rescale_bound
 from npmobilenet.types import Array
 
@@ -76,8 +78,7 @@ def write_golden_data(
     _check_free(path, overwrite)
     chosen = chosen_layers(model.graph, layers)
     stages = _stages(model, image, resize)
-    H, W = stages["scaled"].shape[1:3]
-    graph = model.graph if model.graph.input_shape[:2] == (H, W) else model.graph.with_input(H, W)
+    graph = _graph_for(model.graph, stages["scaled"])
     described = [
         *_described_stages(model, stages),
         *_described_layers(model, graph, chosen, stages["scaled"], progress),
@@ -163,6 +164,12 @@ def _stages(model: Model, image: "Array | Source", resize: str) -> dict[str, Arr
     decoded = image if isinstance(image, np.ndarray) else decode(image)
     resized = decoded if decoded.shape == (H, W, C) else RESIZES[resize](decoded, H, W)
     return {"decoded": decoded, "resized": resized, "scaled": model.scale(resized[None])}
+
+
+def _graph_for(graph: Graph, x: Array) -> Graph:
+    """The network for images x (N, H, W, C) of any size."""
+    H, W = x.shape[1:3]
+    return graph if graph.input_shape[:2] == (H, W) else graph.with_input(H, W)
 
 
 def _described_stages(model: Model, stages: Mapping[str, Array]) -> list[_Described]:

@@ -1,7 +1,7 @@
 """Verification of a converted file: its self-check, and a comparison with Keras layer by layer.
 
 Each layer is judged on its own: its inputs are those that Keras computed, bit-exact, and Keras's output must be within
-`rounding.layer_bound` of the float64 result for them. So errors are not inherited from earlier layers, the tolerance
+`Layer.error_bound` of the float64 result for them. So errors are not inherited from earlier layers, the tolerance
 stays sharp at any depth, and every wrong layer is named, not only the first.
 """
 
@@ -17,8 +17,9 @@ from npmobilenet.errors import WeightsError
 from npmobilenet.hub.load import load
 from npmobilenet.models.model import Model
 from npmobilenet.models.self_check import synthetic_image
-from npmobilenet.reference.graph import Graph, Input, Layer
-from npmobilenet.reference.rounding import layer_bound
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import Input
 from npmobilenet.types import Array, Params
 
 
@@ -139,9 +140,9 @@ def _judged(graph: Graph, params: Params, layer: Layer, outputs: Mapping[str, Ar
     if misshapen:
         shapes = (f"expected {name} {graph.shapes[name]}, got {outputs[name].shape[1:]}" for name in misshapen)
         return LayerVerdict(layer.name, layer.type, True, float("inf"), note="; ".join(shapes))
-    arrays = {array: params[f"{layer.name}/{array}"].astype(np.float64) for array in graph.param_shapes_of(layer)}
+    arrays = {name: array.astype(np.float64) for name, array in graph.arrays_of(layer, params).items()}
     inputs = [outputs[name].astype(np.float64) for name in layer.inputs]
-    exact, bound = layer.apply(arrays, *inputs), layer_bound(layer, arrays, *inputs)
+    exact, bound = layer.apply(arrays, *inputs), layer.error_bound(arrays, *inputs)
     return _verdict(layer, np.abs(outputs[layer.name] - exact), bound)
 
 

@@ -19,39 +19,20 @@ Source: Higham 2002, Accuracy and Stability of Numerical Algorithms, 2nd edition
 (gamma_n), section 3.1 (inner products), section 3.3 (running error analysis).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import singledispatch
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from npmobilenet.reference import ops
-from npmobilenet.reference.graph import (
-    ACTIVATIONS,
-    Activation,
-    Add,
-    AveragePooling2D,
-    BatchNormalization,
-    Concatenate,
-    Conv2D,
-    Dense,
-    DepthwiseConv2D,
-    Dropout,
-    Flatten,
-    GlobalAveragePooling2D,
-    GlobalMaxPooling2D,
-    Graph,
-    Input,
-    Layer,
-    MaxPooling2D,
-    Multiply,
-    Rescaling,
-    Reshape,
-    ZeroPadding2D,
-)
+from npmobilenet.reference.activations import ACTIVATIONS, hard_sigmoid, relu6, sigmoid, softmax
+from npmobilenet.reference.convolution import conv2d, dense, depthwise_conv2d, pointwise_conv2d
+from npmobilenet.reference.pooling import average_pool, global_average_pool
 from npmobilenet.types import Array, Padding, Pair, Params
+
+if TYPE_CHECKING:
+    from npmobilenet.reference.layer import Layer
 
 EXP_ROUNDINGS = 8
 """exp and log count as this many roundings, 4 units in the last place: vector libraries promise 1 to 4."""
@@ -82,7 +63,7 @@ def conv2d_bound(
     padding: Padding = "same",
     dtype: DTypeLike = np.float32,
 ) -> Array:
-    """Bound for `ops.conv2d`: sums of K_h * K_w * c_in products and the bias.
+    """Bound for `conv2d`: sums of K_h * K_w * c_in products and the bias.
 
         gamma_n * (sum (|x| + error)|w| + |b|) + sum error * |w|,   n = K_h * K_w * c_in + 1
 
@@ -90,7 +71,7 @@ def conv2d_bound(
         x: (N, H, W, c_in) exact input.
         w, b: kernel and bias, exact as they are stored.
         error: bound on the error of x, of its shape; None for 0.
-        stride, padding: see `ops.conv2d`.
+        stride, padding: see `conv2d`.
         dtype: of the arithmetic.
 
     Returns:
@@ -98,7 +79,7 @@ def conv2d_bound(
     """
     n = w.shape[0] * w.shape[1] * w.shape[2] + 1
     terms, bias = _terms(n, x, error, b, dtype)
-    return ops.conv2d(terms, np.abs(_f64(w)), bias, stride=stride, padding=padding) + _underflow(n, dtype)
+    return conv2d(terms, np.abs(_f64(w)), bias, stride=stride, padding=padding) + _underflow(n, dtype)
 
 
 def depthwise_conv2d_bound(
@@ -111,25 +92,25 @@ def depthwise_conv2d_bound(
     padding: Padding = "same",
     dtype: DTypeLike = np.float32,
 ) -> Array:
-    """Bound for `ops.depthwise_conv2d`, as `conv2d_bound` with n = K_h * K_w + 1."""
+    """Bound for `depthwise_conv2d`, as `conv2d_bound` with n = K_h * K_w + 1."""
     n = w.shape[0] * w.shape[1] + 1
     terms, bias = _terms(n, x, error, b, dtype)
-    return ops.depthwise_conv2d(terms, np.abs(_f64(w)), bias, stride=stride, padding=padding) + _underflow(n, dtype)
+    return depthwise_conv2d(terms, np.abs(_f64(w)), bias, stride=stride, padding=padding) + _underflow(n, dtype)
 
 
 def dense_bound(
     x: Array, w: Array, b: Array | None = None, error: Array | None = None, *, dtype: DTypeLike = np.float32
 ) -> Array:
-    """Bound for `ops.dense` on (..., c_in), as `conv2d_bound` with n = c_in + 1."""
+    """Bound for `dense` on (..., c_in), as `conv2d_bound` with n = c_in + 1."""
     n = w.shape[0] + 1
     terms, bias = _terms(n, x, error, b, dtype)
-    return ops.dense(terms, np.abs(_f64(w)), bias) + _underflow(n, dtype)
+    return dense(terms, np.abs(_f64(w)), bias) + _underflow(n, dtype)
 
 
 def pointwise_conv2d_bound(
     x: Array, w: Array, b: Array | None = None, error: Array | None = None, *, dtype: DTypeLike = np.float32
 ) -> Array:
-    """Bound for `ops.pointwise_conv2d`; w is (c_in, c_out) or (1, 1, c_in, c_out)."""
+    """Bound for `pointwise_conv2d`; w is (c_in, c_out) or (1, 1, c_in, c_out)."""
     return dense_bound(x, w.reshape(w.shape[-2:]), b, error, dtype=dtype)
 
 
@@ -144,7 +125,7 @@ def batch_norm_bound(
     epsilon: float = 1e-3,
     dtype: DTypeLike = np.float32,
 ) -> Array:
-    """Bound for `ops.batch_norm`, whether it is written (x - mean) * scale + beta or x * scale + (beta - mean * scale).
+    """Bound for `batch_norm`, whether it is written (x - mean) * scale + beta or x * scale + (beta - mean * scale).
 
         gamma_n * ((|x| + error + |mean|)|scale| + |beta|) + error * |scale|,   scale = gamma / sqrt(var + epsilon)
 
@@ -153,7 +134,7 @@ def batch_norm_bound(
 
     Args:
         x: (..., C) exact input.
-        gamma_, beta, mean, var, epsilon: as for `ops.batch_norm`.
+        gamma_, beta, mean, var, epsilon: as for `batch_norm`.
         error: bound on the error of x, of its shape; None for 0.
         dtype: of the arithmetic.
 
@@ -170,7 +151,7 @@ def batch_norm_bound(
 def rescale_bound(
     x: Array, scale: float, offset: float, error: Array | None = None, *, dtype: DTypeLike = np.float32
 ) -> Array:
-    """Bound for `ops.rescale`: the constants, the product and the sum are rounded, three in a row."""
+    """Bound for `rescale`: the constants, the product and the sum are rounded, three in a row."""
     terms, constant = _terms(3, x, error, np.float64(offset), dtype)
     return np.asarray(terms * abs(scale) + constant + _underflow(3, dtype))
 
@@ -184,12 +165,12 @@ def average_pool_bound(
     padding: Padding = "valid",
     dtype: DTypeLike = np.float32,
 ) -> Array:
-    """Bound for `ops.average_pool`: a sum of K_h * K_w pixels and a division, or a product with the rounded inverse.
+    """Bound for `average_pool`: a sum of K_h * K_w pixels and a division, or a product with the rounded inverse.
 
     Args:
         x: (N, H, W, C) exact input.
         error: bound on the error of x, of its shape; None for 0.
-        size, stride, padding: as for `ops.average_pool`.
+        size, stride, padding: as for `average_pool`.
         dtype: of the arithmetic.
 
     Returns:
@@ -197,16 +178,16 @@ def average_pool_bound(
     """
     n = size[0] * size[1] + 1
     terms, _ = _terms(n, x, error, None, dtype)
-    return ops.average_pool(terms, size=size, stride=stride, padding=padding) + _underflow(n, dtype)
+    return average_pool(terms, size=size, stride=stride, padding=padding) + _underflow(n, dtype)
 
 
 def global_average_pool_bound(
     x: Array, error: Array | None = None, *, keepdims: bool = False, dtype: DTypeLike = np.float32
 ) -> Array:
-    """Bound for `ops.global_average_pool`, as `average_pool_bound` with n = H * W + 1."""
+    """Bound for `global_average_pool`, as `average_pool_bound` with n = H * W + 1."""
     n = x.shape[1] * x.shape[2] + 1
     terms, _ = _terms(n, x, error, None, dtype)
-    return ops.global_average_pool(terms, keepdims=keepdims) + _underflow(n, dtype)
+    return global_average_pool(terms, keepdims=keepdims) + _underflow(n, dtype)
 
 
 def squeeze_excite_bound(
@@ -219,11 +200,11 @@ def squeeze_excite_bound(
     *,
     dtype: DTypeLike = np.float32,
 ) -> Array:
-    """Bound for `ops.squeeze_excite`: the bounds of its steps, one carried into the next."""
+    """Bound for `squeeze_excite`: the bounds of its steps, one carried into the next."""
     x, error = _f64(x), _error(x, error)
-    s, e = ops.global_average_pool(x, keepdims=True), global_average_pool_bound(x, error, keepdims=True, dtype=dtype)
+    s, e = global_average_pool(x, keepdims=True), global_average_pool_bound(x, error, keepdims=True, dtype=dtype)
     for w, b, activation in ((w1, b1, "relu"), (w2, b2, "hard_sigmoid")):
-        s, e = ops.pointwise_conv2d(s, _f64(w), _f64(b)), pointwise_conv2d_bound(s, w, b, e, dtype=dtype)
+        s, e = pointwise_conv2d(s, _f64(w), _f64(b)), pointwise_conv2d_bound(s, w, b, e, dtype=dtype)
         s, e = ACTIVATIONS[activation](s), activation_bound(activation, s, e, dtype=dtype)
     return product_bound([x, s], [error, e], dtype=dtype)
 
@@ -253,7 +234,7 @@ def product_bound(
 
 
 def activation_bound(name: str, x: Array, error: Array | None = None, *, dtype: DTypeLike = np.float32) -> Array:
-    """Bound for an activation of `graph.ACTIVATIONS`.
+    """Bound for an activation of `activations.ACTIVATIONS`.
 
         linear        error
         relu, relu6   how far the ends of the interval x +- error can move the answer, so 0 where all of it is clipped;
@@ -286,14 +267,14 @@ def _relu_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
 
 
 def _relu6_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
-    y = ops.relu6(x)
+    y = relu6(x)
     upwards = np.clip(error + np.minimum(x, 0), 0, 6 - y)
     downwards = np.clip(error - np.maximum(x - 6, 0), 0, y)
     return np.asarray(np.maximum(upwards, downwards))
 
 
 def _sigmoid_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
-    steepest = ops.sigmoid(np.maximum(np.abs(x) - error, 0))
+    steepest = sigmoid(np.maximum(np.abs(x) - error, 0))
     log_s = -np.logaddexp(0, -x)
     rounding = gamma(2 * EXP_ROUNDINGS, dtype) * np.exp(log_s) * (1 - log_s)
     return np.asarray(np.minimum(error * steepest * (1 - steepest), 1) + rounding + _underflow(1, dtype))
@@ -302,11 +283,11 @@ def _sigmoid_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
 def _hard_sigmoid_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
     inside = error + gamma(3, dtype) * (np.abs(x) + error + 3)
     clipped = _relu6_bound(x + 3, inside, dtype) / 6
-    return np.asarray(clipped + gamma(2, dtype) * (ops.hard_sigmoid(x) + clipped))
+    return np.asarray(clipped + gamma(2, dtype) * (hard_sigmoid(x) + clipped))
 
 
 def _hard_swish_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
-    return product_bound([x, ops.hard_sigmoid(x)], [error, _hard_sigmoid_bound(x, error, dtype)], dtype=dtype)
+    return product_bound([x, hard_sigmoid(x)], [error, _hard_sigmoid_bound(x, error, dtype)], dtype=dtype)
 
 
 def _softmax_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
@@ -315,7 +296,7 @@ def _softmax_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
     r_i = exp(error_i + u (|x_i - max x| + 2 max error)) * (1 + gamma) - 1,   R = sum_j p_j r_j
     |computed - p_i| <= p_i * ((1 + r_i) (1 + gamma_(n+1)) / (1 - R) - 1),   and never more than 1
     """
-    p = ops.softmax(x)
+    p = softmax(x)
     shift = np.abs(x - x.max(axis=-1, keepdims=True)) + 2 * error.max(axis=-1, keepdims=True)
     exponent = np.minimum(error + gamma(1, dtype) * shift, 40)  # more gives 1 anyway
     g = gamma(EXP_ROUNDINGS, dtype)
@@ -338,171 +319,10 @@ _ACTIVATION_BOUNDS: dict[str, _ActivationBound] = {
 }
 
 
-def layer_bound(
-    layer: Layer,
-    params: Params,
-    *inputs: Array,
-    input_bounds: Sequence[Array] | None = None,
-    dtype: DTypeLike = np.float32,
-) -> Array:
-    """Bound on the error of one layer's output.
-
-    Args:
-        layer: any layer of a graph.
-        params: its arrays, {"kernel": ..., ...}, exact as they are stored.
-        inputs: (N, ...) exact inputs.
-        input_bounds: bounds on the errors of the inputs, of their shapes; None where the inputs are what the layer was
-            really given, and only the layer's own rounding counts.
-        dtype: of the arithmetic.
-
-    Returns:
-        (N, *output_shape), float64.
-    """
-    exact = [_f64(x) for x in inputs]
-    errors = [_error(x, None) for x in exact] if input_bounds is None else [_f64(e) for e in input_bounds]
-    return np.asarray(_bound(layer, {name: _f64(values) for name, values in params.items()}, exact, errors, dtype))
-
-
-def network_bounds(
-    graph: Graph, params: Params, x: Array, *, dtype: DTypeLike = np.float32
-) -> Iterator[tuple[str, Array, Array]]:
-    """Every layer's exact output and how far from it arithmetic in `dtype` can get, starting from the image.
-
-    The bound of a layer includes what all layers before it may have added, each at its worst: through a convolution
-    it grows by the sum of |w|, so behind some ten layers it says little about what happens, which is random. For a
-    sharp check of one layer give `layer_bound` the inputs that the layer really had.
-
-    Args:
-        graph: the network.
-        params: arrays by `layer/array`, exact as they are stored.
-        x: (N, H, W, C) scaled images, exact.
-        dtype: of the arithmetic that the bound is for.
-
-    Yields:
-        (layer name, output in float64, bound on the error) in order; each is dropped once no later layer reads it.
-
-    Raises:
-        ShapeError: x does not fit.
-    """
-    params64 = {name: _f64(values) for name, values in params.items()}
-    exact: dict[str, Array] = {}
-    errors: dict[str, Array] = {}
-    for name, y in graph.run(params64, _f64(x)):
-        layer = graph[name]
-        arrays = {array: params64[f"{name}/{array}"] for array in graph.param_shapes_of(layer)}
-        exact[name] = y
-        errors[name] = (
-            _error(y, None)
-            if isinstance(layer, Input)
-            else layer_bound(
-                layer,
-                arrays,
-                *(exact[source] for source in layer.inputs),
-                input_bounds=[errors[source] for source in layer.inputs],
-                dtype=dtype,
-            )
-        )
-        yield name, y, errors[name]
-        for source in layer.inputs:
-            if graph.last_reader[source] == name:
-                exact.pop(source, None)
-                errors.pop(source, None)
-
-
-@singledispatch
-def _bound(layer: Layer, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
-    raise NotImplementedError(f"{layer.name}: no error bound is known for {layer.type}")
-
-
-@_bound.register(ZeroPadding2D)
-@_bound.register(Reshape)
-@_bound.register(Flatten)
-@_bound.register(Dropout)
-@_bound.register(Concatenate)
-def _(layer: Layer, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
-    """These only move values: the errors go the same way."""
-    return layer.apply(params, *errors)
-
-
-@_bound.register(MaxPooling2D)
-@_bound.register(GlobalMaxPooling2D)
-def _(layer: Layer, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
-    """The largest error under the window; 0 where the window holds padding only."""
-    return np.maximum(layer.apply(params, errors[0]), 0)
-
-
-@_bound.register
-def _(layer: Rescaling, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
-    return rescale_bound(xs[0], layer.scale, layer.offset, errors[0], dtype=dtype)
-
-
-@_bound.register
-def _(layer: Conv2D, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
-    error = conv2d_bound(
-        xs[0], params["kernel"], params.get("bias"), errors[0],
-        stride=layer.stride, padding=layer.padding, dtype=dtype,
-    )  # fmt: skip
-    return _activated(layer, params, xs, error, dtype)
-
-
-@_bound.register
-def _(layer: DepthwiseConv2D, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
-    error = depthwise_conv2d_bound(
-        xs[0], params["kernel"], params.get("bias"), errors[0],
-        stride=layer.stride, padding=layer.padding, dtype=dtype,
-    )  # fmt: skip
-    return _activated(layer, params, xs, error, dtype)
-
-
-@_bound.register
-def _(layer: Dense, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
-    error = dense_bound(xs[0], params["kernel"], params.get("bias"), errors[0], dtype=dtype)
-    return _activated(layer, params, xs, error, dtype)
-
-
-@_bound.register
-def _(layer: BatchNormalization, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
-    return batch_norm_bound(
-        xs[0], params.get("gamma"), params.get("beta"), params["moving_mean"], params["moving_variance"], errors[0],
-        epsilon=layer.epsilon, dtype=dtype,
-    )  # fmt: skip
-
-
-@_bound.register
-def _(layer: Activation, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
-    return activation_bound(layer.activation, xs[0], errors[0], dtype=dtype)
-
-
-@_bound.register
-def _(layer: GlobalAveragePooling2D, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
-    return global_average_pool_bound(xs[0], errors[0], keepdims=layer.keepdims, dtype=dtype)
-
-
-@_bound.register
-def _(layer: AveragePooling2D, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
-    return average_pool_bound(
-        xs[0], errors[0], size=layer.kernel_size, stride=layer.stride, padding=layer.padding, dtype=dtype
-    )
-
-
-@_bound.register
-def _(layer: Add, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
-    return sum_bound(xs, errors, dtype=dtype)
-
-
-@_bound.register
-def _(layer: Multiply, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
-    return product_bound(xs, errors, dtype=dtype)
-
-
-def _activated(
-    layer: Conv2D | DepthwiseConv2D | Dense, params: Params, xs: list[Array], error: Array, dtype: DTypeLike
-) -> Array:
-    """Carry the bound of a kernel through the activation inside the same layer."""
-    if layer.activation == "linear":
-        return error
-    z = replace(layer, activation="linear").apply(params, xs[0])
-    return activation_bound(layer.activation, z, error, dtype=dtype)
+def layer_bound(layer: "Layer", params: Params, *inputs: Array, **options: Any) -> Array:
+    """Former name of `Layer.error_bound`."""
+    warn("layer_bound is now the method Layer.error_bound", DeprecationWarning, stacklevel=2)
+    return layer.error_bound(params, *inputs, **options)
 
 
 def _terms(n: int, x: Array, error: Array | None, constant: Any, dtype: DTypeLike) -> tuple[Array, Any]:

@@ -11,24 +11,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from npmobilenet.analysis import linear_bottlenecks, memory_plan, memory_report
-from npmobilenet.analysis.memory_plan import POLICIES, InPlace, Plan, plan, run_in_arena
+from npmobilenet.analysis import linear_bottlenecks, memory_plan, memory_report, memory_steps
+from npmobilenet.analysis.arena_run import run_in_arena
+from npmobilenet.analysis.memory_plan import POLICIES, MemoryPlan, plan
+from npmobilenet.analysis.memory_steps import InPlace
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.architectures.baselines import squeezenet
 from npmobilenet.architectures.ssd import ssd
 from npmobilenet.errors import ShapeError
-from npmobilenet.reference.graph import (
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import (
     Activation,
     Add,
     BatchNormalization,
     Conv2D,
     DepthwiseConv2D,
     GlobalAveragePooling2D,
-    Graph,
     Input,
-    Layer,
-    ZeroPadding2D,
 )
+from npmobilenet.reference.transforms import fold_padding
 
 NETWORKS = {
     "v1": mobilenet_v1(0.25, 64, classes=10),
@@ -41,7 +43,7 @@ NETWORKS = {
 
 
 @cache
-def planned_for(network: str, policy: str) -> Plan:
+def planned_for(network: str, policy: str) -> MemoryPlan:
     return plan(NETWORKS[network], policy, itemsize=8, parts=3, stripes=3)
 
 
@@ -231,8 +233,8 @@ def test_depthwise_in_place_never_writes_what_it_still_reads(size: Any, K: int, 
     )
     graph = Graph("dw", (Input(name="x", shape=(*size, 3)), layer))
     params, x = whole_numbers(graph)
-    steps, shapes = memory_plan._layer_by_layer(graph)
-    planned = Plan(graph, "strided", 8, 16, tuple(memory_plan._take_over(steps, shapes, InPlace.STRIDED)), shapes)
+    steps, shapes = memory_steps.layer_by_layer(graph)
+    planned = MemoryPlan(graph, "strided", 8, 16, tuple(memory_steps.take_over(steps, shapes, InPlace.STRIDED)), shapes)
     np.testing.assert_array_equal(run_in_arena(planned, params, x), last_output(graph, params, x))
 
 
@@ -255,14 +257,16 @@ def test_the_front_can_be_cut_into_any_number_of_stripes(stripes: int) -> None:
 
 @pytest.mark.parametrize("network", ["v1 odd", "v2", "v3 small"])
 def test_stripes_may_end_at_any_layer_that_is_offered(network: str) -> None:
-    graph = replace_activation(linear_bottlenecks.fold_padding(NETWORKS[network]), "hard_swish", "relu6")
+    graph = replace_activation(fold_padding(NETWORKS[network]), "hard_swish", "relu6")
     params, x = whole_numbers(graph)
     expected = last_output(graph, params, x)
-    ends = list(memory_plan._stripe_ends(graph))
+    ends = list(memory_steps.stripe_ends(graph))
     assert len(ends) > 3
     for last in ends[::3]:
-        steps, shapes = memory_plan._striped(graph, last, 3, 2)
-        planned = Plan(graph, "stripes", 8, 16, tuple(memory_plan._take_over(steps, shapes, InPlace.STRIDED)), shapes)
+        steps, shapes = memory_steps.striped(graph, last, 3, 2)
+        planned = MemoryPlan(
+            graph, "stripes", 8, 16, tuple(memory_steps.take_over(steps, shapes, InPlace.STRIDED)), shapes
+        )
         np.testing.assert_array_equal(run_in_arena(planned, params, x), expected, err_msg=last)
 
 
@@ -291,41 +295,17 @@ def test_splitting_the_widest_block_saves_what_section_5_1_says() -> None:
 
 
 def test_v2_has_a_linear_bottleneck_for_every_block_and_for_its_head() -> None:
-    blocks = linear_bottlenecks.linear_bottlenecks(linear_bottlenecks.fold_padding(mobilenet_v2()))
+    blocks = linear_bottlenecks.linear_bottlenecks(fold_padding(mobilenet_v2()))
     assert len(blocks) == 17 + 1
     assert blocks[0].opens.name == "Conv1"
     assert blocks[-1].closes.name == "global_average_pooling2d"
 
 
 def test_v1_has_no_linear_bottleneck_and_squeeze_and_excite_needs_its_map_as_a_whole() -> None:
-    assert linear_bottlenecks.linear_bottlenecks(linear_bottlenecks.fold_padding(mobilenet_v1())) == ()
-    opened = {
-        block.opens.name
-        for block in linear_bottlenecks.linear_bottlenecks(linear_bottlenecks.fold_padding(mobilenet_v3_small()))
-    }
+    assert linear_bottlenecks.linear_bottlenecks(fold_padding(mobilenet_v1())) == ()
+    opened = {block.opens.name for block in linear_bottlenecks.linear_bottlenecks(fold_padding(mobilenet_v3_small()))}
     assert "expanded_conv_1_expand" in opened
     assert "expanded_conv_3_expand" not in opened, "this block has squeeze-and-excite"
-
-
-def test_padding_is_folded_into_the_windows_that_read_it() -> None:
-    graph = mobilenet_v1(0.25, 64)
-    folded = linear_bottlenecks.fold_padding(graph)
-    assert not any(isinstance(layer, ZeroPadding2D) for layer in folded.layers)
-    assert folded.param_shapes == graph.param_shapes
-    assert folded.macs == graph.macs
-    assert folded.output_shape == graph.output_shape
-
-
-def test_padding_that_something_else_reads_stays() -> None:
-    graph = Graph(
-        "padded",
-        (
-            Input(name="x", shape=(4, 4, 1)),
-            ZeroPadding2D(name="pad", inputs=("x",), padding=((1, 1), (1, 1))),
-            GlobalAveragePooling2D(name="pool", inputs=("pad",)),
-        ),
-    )
-    assert linear_bottlenecks.fold_padding(graph) == graph
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -388,9 +368,9 @@ def test_schedule_and_json_tell_the_same_plan() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"policy": "magic"}, "policy 'magic' is not known; known are keep, free"),
-        ({"parts": 0}, "are positive"),
-        ({"stripes": 0}, "are positive"),
+        ({"policy": "magic"}, "unknown policy 'magic'; choose from keep, free"),
+        ({"parts": 0}, "must be positive"),
+        ({"stripes": 0}, "must be positive"),
         ({"itemsize": 4, "align": 2}, "align a multiple of itemsize"),
     ],
 )
@@ -401,5 +381,5 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) ->
 
 @pytest.mark.parametrize("x", [np.zeros((2, 64, 64, 3), "f"), np.zeros((1, 64, 64, 3)), np.zeros((1, 32, 64, 3), "f")])
 def test_the_arena_takes_one_image_of_the_planned_size_and_width(x: Any) -> None:
-    with pytest.raises(ShapeError, match="the plan is for one image"):
+    with pytest.raises(ShapeError, match=r"expected x of shape \(1, 64, 64, 3\) with 4 bytes per value"):
         run_in_arena(plan(NETWORKS["v1"]), {}, x)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from npmobilenet_kernels import native, peak
-from npmobilenet_kernels.lanes import host_lanes, lanes
-from npmobilenet_kernels.threads import available_cores
+from npmobilenet_kernels.runtime import codegen, native, peak
+from npmobilenet_kernels.runtime.cpu import host_target, host_targets
+from npmobilenet_kernels.runtime.thread_pool import available_cores
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.bench import measure, runtimes
@@ -26,13 +26,14 @@ from npmobilenet.compiler.plan import compile_graph
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.hub.load import load
 from npmobilenet.models.model import Model
-from npmobilenet.reference.graph import Graph, Input, MaxPooling2D
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Input, MaxPooling2D
 from npmobilenet.types import Array
 from tests.helpers import command_line
 from tests.helpers.command_line import Result
 
 QUICK = ("--rounds", 1, "--threads", 1)
-WIDTHS = sorted(host_lanes())
+WIDTHS = sorted(host_targets())
 NETWORKS = {
     "V1 of odd size": lambda: mobilenet_v1(alpha=0.25, resolution=(65, 97), classes=11),
     "V2": lambda: mobilenet_v2(alpha=0.35, resolution=96, classes=11),
@@ -218,7 +219,7 @@ def test_a_plan_times_each_step_with_a_call_of_its_own(threads: int) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_peak_kernels_execute_all_multiply_adds_and_read_all_memory(width: int) -> None:
     tiles: dict[str, Callable[..., None]] = {"multiply_adds": peak.multiply_adds, "read_all": peak.read_all}
-    addresses = native.load(native.compile_tiles(tiles, lanes(width)), tiles)
+    addresses = native.load(codegen.compile_tiles(tiles, host_target(width)), tiles)
     sums = np.full((peak.FLOATS, width), 0.5, np.float32)
     sums[2:] = np.arange(2, peak.FLOATS)[:, None]
     once = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2)(addresses["multiply_adds"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from npmobilenet.analysis.cost import CONVENTIONS
+from npmobilenet.analysis.conventions import CONVENTIONS
 from npmobilenet.analysis.memory_plan import POLICIES
 from tests.helpers.command_line import Result, run
 

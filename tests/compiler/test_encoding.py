@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from npmobilenet_kernels.steps import Field, Kind, Product
-from npmobilenet_kernels.tiles import all_tiles
+from npmobilenet_kernels.drivers.step_table import Field, Kind, Product
+from npmobilenet_kernels.microkernels.catalog import all_tiles
 
 from npmobilenet.compiler.columns import Columns, Packed, Tile
 from npmobilenet.compiler.encoding import ABSENT, OPTIONAL_FIELDS

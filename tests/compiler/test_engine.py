@@ -5,8 +5,7 @@ import pytest
 
 from npmobilenet import ShapeError
 from npmobilenet.architectures import mobilenet_v1
-from npmobilenet.compiler.engine import PLANS, Engine, until
-from npmobilenet.reference.graph import Graph, Input
+from npmobilenet.compiler.engine import PLANS, Engine
 from tests.helpers.networks import random_images, random_params
 
 pytestmark = pytest.mark.usefixtures("kernels_kept")
@@ -37,15 +36,3 @@ def test_images_of_any_size_are_computed_as_by_the_graph_for_that_size(engine: E
 def test_other_arrays_than_images_are_refused(engine: Engine, shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match=r"expected x of shape \(N, 32, 32, 3\), got \("):
         engine.run(np.zeros(shape, np.float32))
-
-
-def test_a_network_is_cut_after_a_layer() -> None:
-    graph = mobilenet_v1(0.25, 32)
-    assert until(graph, graph.layers[-1].name) is graph
-    assert [layer.name for layer in until(graph, "conv1_relu").layers] == [
-        "input_layer",
-        "conv1",
-        "conv1_bn",
-        "conv1_relu",
-    ]
-    assert until(Graph("in", (Input(name="in", shape=(1, 1, 1)),)), "in").layers[0].name == "in"

@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from npmobilenet_kernels.lanes import host_lanes, lanes
+from npmobilenet_kernels.runtime.cpu import host_target, host_targets
 
+from npmobilenet.analysis.rounding_growth import network_bounds
 from npmobilenet.compiler.plan import compile_graph
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import RAW
-from npmobilenet.reference import rounding
-from npmobilenet.reference.graph import (
-    ACTIVATIONS,
+from npmobilenet.reference.activations import ACTIVATIONS
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import (
     LAYER_TYPES,
     Activation,
     Add,
@@ -27,9 +29,7 @@ from npmobilenet.reference.graph import (
     Flatten,
     GlobalAveragePooling2D,
     GlobalMaxPooling2D,
-    Graph,
     Input,
-    Layer,
     MaxPooling2D,
     Multiply,
     Rescaling,
@@ -41,7 +41,7 @@ from tests.helpers.within import assert_within
 
 pytestmark = pytest.mark.usefixtures("kernels_kept")
 
-WIDTHS = sorted(host_lanes())
+WIDTHS = sorted(host_targets())
 VALUES = [(228,), (12, 19), (57, 4), (4, 3, 19), (1, 1, 228), (2, 2, 3, 19), (2, 3, 19, 2)]
 
 
@@ -123,8 +123,8 @@ def test_an_operation_in_the_engine_is_within_rounding_of_the_reference(
     for maker in ("linear", "sigmoid"):
         graph = network(shape, layers, maker)
         params = random_params(graph, seed=1)
-        *_, (_, exact, bound) = rounding.network_bounds(graph, params, x)
-        plan = compile_graph(graph, params, lanes(width))
+        *_, (_, exact, bound) = network_bounds(graph, params, x)
+        plan = compile_graph(graph, params, host_target(width))
         for N in range(4):
             y = plan.run(x[:N])
             assert y.shape == (N, *graph.output_shape)
@@ -152,7 +152,7 @@ HANDED_ON: dict[str, tuple[Layer, ...]] = {
 def test_a_network_whose_output_is_its_input_hands_it_on(layers: tuple[Layer, ...], width: int) -> None:
     graph = Graph("identity", (Input(name="in", shape=(1, 1, 19)), *layers))
     x = np.random.default_rng(0).normal(0, 2, (3, 1, 1, 19)).astype(np.float32)
-    plan = compile_graph(graph, {}, lanes(width))
+    plan = compile_graph(graph, {}, host_target(width))
     for N in range(4):
         *_, (_, reference) = graph.run({}, x[:N])
         np.testing.assert_array_equal(plan.run(x[:N], threads=2), reference, strict=True)

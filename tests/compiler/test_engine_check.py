@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from npmobilenet_kernels.lanes import host_lanes, lanes
-from npmobilenet_kernels.steps import Field
+from npmobilenet_kernels.drivers.step_table import Field
+from npmobilenet_kernels.runtime.cpu import host_target, host_targets
 from npmobilenet_weights_convert import convert_file
 
 from npmobilenet import architectures
@@ -17,14 +17,15 @@ from npmobilenet.compiler.plan import compile_graph
 from npmobilenet.errors import KernelError
 from npmobilenet.hub.load import load
 from npmobilenet.models.model import Model
-from npmobilenet.reference.graph import Activation, Add, Conv2D, Graph, Input, Reshape
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Activation, Add, Conv2D, Input, Reshape
 from tests.helpers.command_line import run
 from tests.helpers.keras_files import application, twin
 from tests.helpers.networks import random_params
 
 pytestmark = pytest.mark.usefixtures("kernels_kept")
 
-WIDTHS = sorted(host_lanes())
+WIDTHS = sorted(host_targets())
 
 
 def detector_head() -> Graph:
@@ -72,7 +73,7 @@ def forgetful_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_right_engine_passes(name: str, width: int) -> None:
     model = some_model(name)
-    check = check_plan(model, compile_graph(model.graph, model.params, lanes(width)))
+    check = check_plan(model, compile_graph(model.graph, model.params, host_target(width)))
     assert check.passed, check
     assert check.checked >= 1
     assert check.width == width

@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from npmobilenet_kernels.lanes import host_lanes, lanes
-from npmobilenet_kernels.layout import from_blocks
-from npmobilenet_kernels.steps import Field, Job
-from npmobilenet_kernels.threads import new_job
+from npmobilenet_kernels.drivers.step_table import Field
+from npmobilenet_kernels.runtime.cpu import host_target, host_targets
+from npmobilenet_kernels.runtime.job import Job
+from npmobilenet_kernels.runtime.packing import from_blocks
+from npmobilenet_kernels.runtime.thread_pool import new_job
 
 from npmobilenet.compiler import arena
 from npmobilenet.compiler.arena import Place, Workspace
@@ -38,7 +39,7 @@ from npmobilenet.types import Array
 from tests.helpers.forbidden import Room
 from tests.helpers.real_files import ROOT
 
-WIDTHS = sorted(host_lanes())
+WIDTHS = sorted(host_targets())
 VALUES = {Field.SOURCE, Field.TARGET, Field.AVERAGE, Field.RESIDUAL, Field.GATE}  # offsets in the arena
 MEMBERS = 3  # threads of the second run
 POOL = np.random.default_rng(0).uniform(-1, 1, 2**23).astype(np.float32)  # numbers for all weights and values
@@ -57,7 +58,7 @@ def test_every_step_of_the_published_networks_stays_inside_its_arrays(width: int
 
 
 def test_every_step_of_the_published_plans_changes_its_own_values_alone() -> None:
-    counted = in_a_process_of_its_own("every_step_in_place", lanes().width)
+    counted = in_a_process_of_its_own("every_step_in_place", host_target().width)
     assert counted["networks"] == len(KNOWN_MODELS) == 44
 
 
@@ -83,7 +84,7 @@ def plans(width: int) -> Iterator[Plan]:
         graph = known.graph()
         params = {name: POOL[: prod(shape)].reshape(shape) for name, shape in graph.param_shapes.items()}
         params |= {name: np.abs(array) for name, array in params.items() if name.endswith("variance")}
-        plan = compile_graph(graph, params, lanes(width))
+        plan = compile_graph(graph, params, host_target(width))
         plan.compile_kernels()
         yield plan
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from npmobilenet_kernels.building import ENTRY
-from npmobilenet_kernels.native import compile_symbol
+from npmobilenet_kernels.runtime.codegen import compile_symbol
+from npmobilenet_kernels.runtime.job import ENTRY
 
 from npmobilenet.hub.load import load
 from tests.helpers.real_files import ROOT
@@ -142,7 +142,7 @@ def test_kernels_are_compiled_again_where_the_kept_file_is_damaged_or_no_folder_
 def test_numba_compiles_every_function_once_and_the_code_calls_nothing_of_python() -> None:
     """When this fails, Numba has changed, and predictions may be computed by the reference."""
     assert compile_symbol(ENTRY)
-    from npmobilenet_kernels.network import compiled_functions
+    from npmobilenet_kernels.drivers.compiled import compiled_functions
 
     assert {function.py_func.__name__: len(function.overloads) for function in compiled_functions} == {
         function.py_func.__name__: 1 for function in compiled_functions

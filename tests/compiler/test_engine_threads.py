@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from npmobilenet_kernels import native
-from npmobilenet_kernels.steps import CALLED_OFF
-from npmobilenet_kernels.threads import Team, available_cores, team
+from npmobilenet_kernels.runtime import native
+from npmobilenet_kernels.runtime.job import CANCELLED
+from npmobilenet_kernels.runtime.thread_pool import ThreadPool, available_cores, shared_pool
 
 from npmobilenet import NpMobileNetError
 from npmobilenet.compiler.compilation import kernel_folder
@@ -59,16 +59,16 @@ def test_an_interrupt_before_the_work_begins_calls_the_other_threads_off(run: Ru
         if number == 0:
             raise KeyboardInterrupt
         result = run(job, number, seen, patience)
-        if result == CALLED_OFF:
+        if result == CANCELLED:
             left[number].set()
         return result
 
-    with team(3, interrupted) as members:
+    with shared_pool(3, interrupted) as members:
         assert members is not None
         with pytest.raises(KeyboardInterrupt):
-            members.together(0, 1, 0, 0, 0, 0)
+            members.compute(0, 1, 0, 0, 0, 0)
         assert all(event.wait(20) for event in left[1:])
-    with team(3, run) as fresh:
+    with shared_pool(3, run) as fresh:
         assert fresh is not None
         assert fresh is not members
         assert fresh.is_idle
@@ -79,12 +79,12 @@ def test_work_that_fails_on_another_thread_is_reported_here(run: Run) -> None:
         if piece == 5:
             raise ValueError("piece 5")
 
-    members = Team(3, run)
+    members = ThreadPool(3, run)
     members.start()
     with pytest.raises(ValueError, match="piece 5"):
-        members.share(work, 9)
+        members.for_each(work, 9)
     assert members.is_idle
-    members.dismiss()
+    members.shut_down()
 
 
 def test_a_team_does_both_kinds_of_work_in_any_order_awake_or_asleep(run: Run) -> None:
@@ -100,7 +100,7 @@ def test_a_team_does_both_kinds_of_work_in_any_order_awake_or_asleep(run: Run) -
 
 
 def test_a_busy_team_leaves_the_caller_to_work_alone(run: Run) -> None:
-    with team(2, run) as first, team(2, run) as second:
+    with shared_pool(2, run) as first, shared_pool(2, run) as second:
         assert first is not None
         assert second is None
 

@@ -10,18 +10,9 @@ from npmobilenet.architectures import mobilenet_v3_small
 from npmobilenet.compiler import ir, passes
 from npmobilenet.compiler.lowering import lower
 from npmobilenet.reference import rounding
-from npmobilenet.reference.graph import (
-    Activation,
-    Add,
-    BatchNormalization,
-    Conv2D,
-    Dropout,
-    Graph,
-    Input,
-    Layer,
-    Rescaling,
-    Reshape,
-)
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import Activation, Add, BatchNormalization, Conv2D, Dropout, Input, Rescaling, Reshape
 from npmobilenet.types import Array, Params, Shape
 from tests.helpers.engine_networks import ENGINE_NETWORKS
 from tests.helpers.networks import random_params
@@ -52,9 +43,7 @@ class Calculation:
     @staticmethod
     def of_graph(graph: Graph, params: Params) -> "Calculation":
         def apply(layer: Layer) -> Callable[..., Array]:
-            return partial(
-                layer.apply, {array: params[f"{layer.name}/{array}"] for array in graph.param_shapes_of(layer)}
-            )
+            return partial(layer.apply, graph.arrays_of(layer, params))
 
         return Calculation({layer.name: (layer.inputs, apply(layer)) for layer in graph.layers[1:]})
 

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from npmobilenet_kernels.lanes import host_lanes, lanes
+from npmobilenet_kernels.runtime.cpu import host_target, host_targets
 
 from npmobilenet import ShapeError
 from npmobilenet.compiler import ir
 from npmobilenet.compiler.fused_steps import BandStep
 from npmobilenet.compiler.plan import compile_graph
 from npmobilenet.compiler.step_types import ReferenceStep
-from npmobilenet.reference.graph import Activation, BatchNormalization, Conv2D, Graph, Input
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Activation, BatchNormalization, Conv2D, Input
 from tests.helpers.engine_networks import ENGINE_NETWORKS, engine_network, reference_output
 from tests.helpers.networks import random_images, random_params
 from tests.helpers.tolerances import LARGE_FACTORS, WIRING
@@ -22,14 +23,14 @@ from tests.oracles.stepwise import exact_step, run_stepwise
 
 pytestmark = pytest.mark.usefixtures("kernels_kept", "many_cores")
 
-WIDTHS = sorted(host_lanes())
+WIDTHS = sorted(host_targets())
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", ENGINE_NETWORKS)
 def test_every_step_is_within_its_rounding_of_the_exact_answer_to_what_it_read(name: str, width: int) -> None:
     graph, params, x, _ = engine_network(name)
-    plan = compile_graph(graph, params, lanes(width))
+    plan = compile_graph(graph, params, host_target(width))
 
     for step, read, made in run_stepwise(plan, x[0]):
         exact = exact_step(step, read)
@@ -122,7 +123,7 @@ def test_a_large_map_is_used_up_row_by_row_and_has_no_place_in_the_arena() -> No
 @given(st.sampled_from(WIDTHS), st.integers(0, 2**32 - 1))
 def test_the_network_writes_nothing_outside_its_memory(width: int, seed: int) -> None:
     graph, params, x, _ = engine_network("v3 small")
-    plan = compile_graph(graph, params, lanes(width))
+    plan = compile_graph(graph, params, host_target(width))
     plan.run(x[:1], threads=2)
     workspace = plan._free_workspaces[0]
     inner = [workspace.activations, workspace.scratch, plan.table.weights]

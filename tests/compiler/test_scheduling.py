@@ -15,15 +15,15 @@ from npmobilenet.compiler.passes import fuse
 from npmobilenet.compiler.scheduling import Schedule, schedule, select_kernels
 from npmobilenet.compiler.single_steps import ConvStep, ImageStep, PoolStep, SoftmaxStep, StemStep
 from npmobilenet.compiler.step_types import ReferenceStep, Step
-from npmobilenet.reference.graph import (
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import (
     Add,
     Conv2D,
     DepthwiseConv2D,
     GlobalAveragePooling2D,
     GlobalMaxPooling2D,
-    Graph,
     Input,
-    Layer,
     MaxPooling2D,
     Multiply,
     Reshape,

@@ -6,7 +6,7 @@ import sys
 from typing import NamedTuple
 from unittest.mock import patch
 
-from npmobilenet.__main__ import main
+from npmobilenet.cli.main import main
 
 
 class Result(NamedTuple):

@@ -6,7 +6,8 @@ from functools import cache
 import numpy as np
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
-from npmobilenet.reference.graph import (
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import (
     Activation,
     AveragePooling2D,
     BatchNormalization,
@@ -14,7 +15,6 @@ from npmobilenet.reference.graph import (
     Dense,
     DepthwiseConv2D,
     Flatten,
-    Graph,
     Input,
 )
 from npmobilenet.types import Array, Params

@@ -19,7 +19,7 @@ from itertools import count
 from types import FrameType
 from typing import Any
 
-import npmobilenet_kernels.threads as pool
+import npmobilenet_kernels.runtime.thread_pool as pool
 import numpy as np
 
 from npmobilenet.architectures import mobilenet_v1
@@ -42,7 +42,7 @@ expected = plan.run(x, threads=1)
 
 
 class InjectedError(Exception):
-    """What is raised where nobody expects anything."""
+    """An exception at a place where none is expected."""
 
 
 class Tracer:
@@ -89,7 +89,7 @@ def instructions(every: int, seed: int) -> Counter[str]:
     """An exception at every n-th instruction of the pool and of the engine's way to it, on the thread that calls."""
     counts: Counter[str] = Counter()
     for images in (1, 2 * CORES):  # computed together, and shared out
-        for is_new in (False, True):  # with the team there is, and with one made for it
+        for is_new in (False, True):  # with the existing pool, and with a new one
             for place in count(seed % every, every):
                 watch()
                 if is_new:
@@ -107,13 +107,13 @@ def instructions(every: int, seed: int) -> Counter[str]:
                 counts["injected"] += 1
                 predict(images)
                 predict(2 * CORES + 1 - images)
-                if pool._office._caller() is not None:
-                    raise SystemExit(f"the team is lent for good after {tracer.hit}")
+                if pool._shared._caller() is not None:
+                    raise SystemExit(f"the pool is held for good after {tracer.hit}")
     return counts
 
 
 def lines_of_the_threads(every: int, seed: int) -> Counter[str]:
-    """An exception at every n-th line of a thread that waits for work; whoever is computing then is told."""
+    """An exception at every n-th line of a thread that waits for work; the caller that computes then gets an error."""
     counts: Counter[str] = Counter()
     threading.excepthook = lambda _: None
     for images in (1, 2 * CORES):

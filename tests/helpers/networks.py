@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from npmobilenet.bench import random_weights
-from npmobilenet.reference.graph import Graph, Rescaling
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Rescaling
 from npmobilenet.types import Array
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from npmobilenet.models.model import Model
-from npmobilenet.reference.graph import (
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import (
     Activation,
     Add,
     BatchNormalization,
@@ -15,7 +16,6 @@ from npmobilenet.reference.graph import (
     Dense,
     DepthwiseConv2D,
     GlobalAveragePooling2D,
-    Layer,
     ZeroPadding2D,
 )
 from npmobilenet.types import Params
@@ -70,7 +70,7 @@ def onnx_file(
                 raise AssertionError(other)
 
     for layer in graph.layers[1:]:
-        add(layer, {array: model.params[f"{layer.name}/{array}"] for array in graph.param_shapes_of(layer)})
+        add(layer, graph.arrays_of(layer, model.params))
     H, W, C = graph.input_shape
     builder.save(path, x=names(graph.layers[0].name), shape=(1, C, H, W), y=names(graph.layers[-1].name))
     return path

@@ -182,15 +182,19 @@ def activate(name: str, x: Array) -> Array:
         if name == "relu":
             return np.where(x < 0, np.float32(0), x)
         if name == "relu6":
-            clipped: Array = np.clip(x, 0, 6)
-            return clipped
+            return clip(x, 6)
         if name == "hard_swish":
-            return x * np.clip(x / np.float32(6) + np.float32(0.5), 0, 1)
+            return x * clip(x / np.float32(6) + np.float32(0.5), 1)
         if name == "old hard_swish":
-            return x * np.clip(np.float32(0.2) * x + np.float32(0.5), 0, 1)
+            return x * clip(np.float32(0.2) * x + np.float32(0.5), 1)
         if name == "softmax":
             return softmax(x)
     raise NotImplementedError(name)
+
+
+def clip(x: Array, limit: int) -> Array:
+    y: Array = np.clip(x, 0, limit)
+    return y
 
 
 def softmax(x: Array) -> Array:

@@ -1,17 +1,24 @@
 """Hypothesis strategies: shapes and a seed are drawn, `default_rng(seed)` fills; every case drawn is a valid one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
+from npmobilenet.types import Array, Padding, Pair
+
 KERNELS = st.sampled_from([1, 2, 3, 4, 5])
 STRIDES = st.sampled_from([1, 2, 3])
 SEEDS = st.integers(0, 2**32 - 1)
+DTYPES = st.sampled_from([np.float16, np.float32, np.float64])
+KERAS_DTYPES = st.sampled_from([np.float32, np.float64])
 LAYOUTS = st.sampled_from(["contiguous", "read-only", "every second", "backwards", "fortran"])
 
 
-def laid_out(x, layout):
+def laid_out(x: Array, layout: str) -> Array:
     """The same values in another memory layout."""
     if layout == "read-only":
         x.flags.writeable = False
@@ -31,27 +38,27 @@ def laid_out(x, layout):
 class WindowCase:
     """An image batch, a kernel and a bias for `conv2d` or `depthwise_conv2d`, in float64 that float16 can hold."""
 
-    x: np.ndarray
-    w: np.ndarray
-    b: np.ndarray | None
+    x: Array
+    w: Array
+    b: Array | None
     stride: int
-    padding: object
+    padding: Padding
     layout: str
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"WindowCase(x {self.x.shape}, w {self.w.shape}, bias={self.b is not None}, stride={self.stride}, "
             f"padding={self.padding!r}, layout={self.layout!r})"
         )
 
-    def arrays(self, dtype):
+    def arrays(self, dtype: Any) -> tuple[Array, Array, Array | None]:
         """x, w, b in a dtype, x laid out in memory as drawn."""
         b = None if self.b is None else self.b.astype(dtype)
         return laid_out(self.x.astype(dtype), self.layout), self.w.astype(dtype), b
 
 
 @st.composite
-def axes(draw, kind):
+def axes(draw: st.DrawFn, kind: str) -> tuple[int, int, Pair]:
     """(size, K, zeros before and after) of one axis: any size for "same", one that the window fits into otherwise."""
     K = draw(KERNELS)
     if kind == "same":
@@ -61,7 +68,7 @@ def axes(draw, kind):
 
 
 @st.composite
-def window_cases(draw, *, depthwise, max_batch=2, min_batch=1):
+def window_cases(draw: st.DrawFn, *, depthwise: bool, max_batch: int = 2, min_batch: int = 1) -> WindowCase:
     """A convolution that is valid; `depthwise` gives w the shape (K_h, K_w, C, M)."""
     kind = draw(st.sampled_from(["same", "same", "valid", "explicit"]))
     H, K_h, rows = draw(axes(kind))
@@ -80,12 +87,18 @@ def window_cases(draw, *, depthwise, max_batch=2, min_batch=1):
 
 
 @st.composite
-def maps(draw, max_side=7, max_channels=5):
-    """(N, H, W, C) activations in float64 that float16 can hold."""
+def maps(draw: st.DrawFn, max_side: int = 7, max_channels: int = 5) -> Array:
+    """(N, H, W, C) feature maps in float64 that float16 can hold."""
     shape = draw(st.tuples(*(st.integers(1, n) for n in (3, max_side, max_side, max_channels))))
     return halves(np.random.default_rng(draw(SEEDS)), shape)
 
 
-def halves(rng, shape):
+def halves(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Normal random numbers that float16 can hold, as float64, so that one case serves all dtypes exactly."""
     return rng.normal(size=shape).astype(np.float16).astype(np.float64)
+
+
+def fractions(x: Array) -> Array:
+    """The same values as `Fraction` objects."""
+    exact: Callable[[Array], Array] = np.vectorize(Fraction, otypes=[object])
+    return exact(x)

@@ -3,11 +3,18 @@
 WIRING = 1e-3  # of the largest output: a layer that reads the wrong value gives something else altogether
 FEATURES = 1e-4  # of the largest feature: 2**-24 times the terms of fifty layers, most of which cancel
 LARGE_FACTORS = 1e-5  # of the largest output: three layers of float32, at most 144 terms each
+BOUND_OVER_ERROR = 300
+"""Rounding bound over measured error within the first block: errors cancel, so measured ratios are 11 to 62; a useless
+bound is larger by orders of magnitude."""
+
+MACHINES = 4
+"""Factor between the maximum rounding error of a layer on two machines, whose BLAS sum in different orders."""
+
 PROBABILITIES = 1e-5  # the fifth decimal, beyond what is printed of a probability; float32 leaves 6 to 7 digits
 ACTIVATIONS = 1e-5  # of a layer's largest value, at least 1: float32 leaves 6 to 7 digits
-LOSSY_MEAN = (
-    8  # of 255, mean over an image: 256 colors of a GIF, JPEG's quantization; swapped channels differ by over 40
-)
+LOSSY_MEAN = 8  # of 255, mean over an image: a GIF has 256 colors, JPEG quantizes; swapped channels differ by over 40
 LOSSY_COLOR = 3  # of 255: JPEG and WebP store one color as rounded YCbCr
 CONSTANT_MEMORY = 64  # MB more for 600 images, 540 MB of them, than for 20: allocators keep some of what is freed
 DIGITS_ACCURACY = 0.98  # of 360 held-out digits: two in a hundred lower than README's figure would be seen by a user
+END_TO_END = 10  # ratio of two implementations' errors since the input: both are one draw of the same kind of noise
+SMALL = 1e-3  # of the largest output, since the input, in float32: a mistake changes the output by more

@@ -1,4 +1,4 @@
-"""The cache: it holds complete, verified files or none, whoever else writes to it."""
+"""The cache: complete, verified files or none, even with concurrent processes and a hostile network."""
 
 import hashlib
 import json

@@ -35,8 +35,8 @@ def test_98_of_100_held_out_digits_are_classified_correctly(resize: str) -> None
 
     _, (images, digits) = split_digits()
     assert len(digits) == 360
-    answers = load("digits").predict(images, resize=resize, backend="reference").argmax(axis=1)
-    assert np.mean(answers == digits) >= DIGITS_ACCURACY
+    results = load("digits").predict(images, resize=resize, backend="reference").argmax(axis=1)
+    assert np.mean(results == digits) >= DIGITS_ACCURACY
 
 
 def test_the_example_images_are_held_out_digits() -> None:
@@ -51,5 +51,5 @@ def test_the_example_images_are_held_out_digits() -> None:
 
 
 def test_the_example_images_are_classified_correctly() -> None:
-    answers = load("digits").classify(EXAMPLES, top=1)
-    assert [label for ((_, label, _),) in answers] == [path.stem for path in EXAMPLES]
+    results = load("digits").classify(EXAMPLES, top=1)
+    assert [label for ((_, label, _),) in results] == [path.stem for path in EXAMPLES]

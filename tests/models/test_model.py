@@ -15,7 +15,8 @@ from npmobilenet import architectures
 from npmobilenet.errors import ImageError, NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import RAW, UNIT
-from npmobilenet.reference.graph import AveragePooling2D, Conv2D, Dense, Flatten, Graph, Input
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import AveragePooling2D, Conv2D, Dense, Flatten, Input
 from npmobilenet.types import Array
 from tests.helpers.models import NETWORK, some_model, some_pixels
 from tests.helpers.networks import random_params
@@ -129,9 +130,9 @@ def test_the_number_of_threads_does_not_change_the_result(backend: str) -> None:
     model, pixels = some_model(), some_pixels(2, 48, 32, 3)
     counts: list[Any] = [None, 1, 2, np.int64(3)]
     for call in (model.predict, model.features):
-        answers = [call(pixels, backend=backend, threads=threads) for threads in counts]
-        for answer in answers[1:]:
-            np.testing.assert_array_equal(answer, answers[0])
+        results = [call(pixels, backend=backend, threads=threads) for threads in counts]
+        for result in results[1:]:
+            np.testing.assert_array_equal(result, results[0])
 
 
 @pytest.mark.parametrize("used", [False, True])
@@ -229,4 +230,4 @@ def test_parameters_that_do_not_fit_are_all_listed_in_one_message() -> None:
         Model(NETWORK, params)
     assert "missing: conv1/kernel (3, 3, 3, 8)" in str(error.value)
     assert "unexpected: extra/bias (3,)" in str(error.value)
-    assert "wrong shape: conv_pw_3/kernel: expected (1, 1, 32, 64), got (1, 1, 32, 5)" in str(error.value)
+    assert "wrong shape: conv_pw_3/kernel: expected (1, 1, 32, 32), got (1, 1, 32, 5)" in str(error.value)

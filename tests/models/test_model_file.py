@@ -38,13 +38,13 @@ def test_a_changed_bit_anywhere_is_detected(saved: Path, tmp_path: Path) -> None
     rng = np.random.default_rng(3)
     tensors_start = 8 + struct.unpack("<Q", content[:8])[0]
     places = [*rng.integers(0, tensors_start, 100), *rng.integers(tensors_start, len(content), 20)]
-    damaged = tmp_path / "damaged.safetensors"
+    corrupt = tmp_path / "corrupt.safetensors"
     for place in places:
         flipped = bytearray(content)
         flipped[place] ^= 1 << int(rng.integers(8))
-        damaged.write_bytes(flipped)
-        with pytest.raises(WeightsError, match=r"damaged\.safetensors"):
-            Model.open(damaged)
+        corrupt.write_bytes(flipped)
+        with pytest.raises(WeightsError, match=r"corrupt\.safetensors"):
+            Model.open(corrupt)
 
 
 @pytest.mark.parametrize("kept", [0, 5, 1000, -1])

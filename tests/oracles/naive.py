@@ -1,33 +1,35 @@
-"""Every op as nested loops, straight from its formula: the oracle that shares no code with the package.
+"""Every operation as nested loops, straight from its formula: the oracle that shares no code with the package.
 
-Sums run in whatever the elements are: give float64 (or fractions) for an answer to compare with.
+Sums run in the type of the elements: float64 (or fractions) give the expected values.
 """
 
 import math
 
 import numpy as np
 
+from npmobilenet.types import Array, Padding, Pair
 
-def same_padding(size, K, stride):
-    """The fewest zeros that give ceil(size / stride) places of the window; the odd one goes to the end."""
+
+def same_padding(size: int, K: int, stride: int) -> Pair:
+    """Minimum number of zeros that gives ceil(size / stride) positions of the window; the odd one goes to the end."""
     total = 0
     while len(range(0, size + total - K + 1, stride)) < math.ceil(size / stride):
         total += 1
     return total // 2, total - total // 2
 
 
-def zeros_around(padding, H, W, K_h, K_w, stride):
+def zeros_around(padding: Padding, H: int, W: int, K_h: int, K_w: int, stride: int) -> tuple[Pair, Pair]:
     if padding == "same":
         return same_padding(H, K_h, stride), same_padding(W, K_w, stride)
-    return ((0, 0), (0, 0)) if padding == "valid" else padding
+    return ((0, 0), (0, 0)) if isinstance(padding, str) else padding
 
 
-def places(size, K, stride, zeros):
-    """Where the window starts, in pixels of the unpadded image."""
+def places(size: int, K: int, stride: int, zeros: Pair) -> range:
+    """First pixels of the window, counted in the unpadded image."""
     return range(-zeros[0], size + zeros[1] - K + 1, stride)
 
 
-def conv2d(x, w, b=None, *, stride=1, padding="same"):
+def conv2d(x: Array, w: Array, b: Array | None = None, *, stride: int = 1, padding: Padding = "same") -> Array:
     N, H, W, c_in = x.shape
     K_h, K_w, _, c_out = w.shape
     rows, cols = zeros_around(padding, H, W, K_h, K_w, stride)
@@ -47,7 +49,9 @@ def conv2d(x, w, b=None, *, stride=1, padding="same"):
     return y
 
 
-def depthwise_conv2d(x, w, b=None, *, stride=1, padding="same"):
+def depthwise_conv2d(
+    x: Array, w: Array, b: Array | None = None, *, stride: int = 1, padding: Padding = "same"
+) -> Array:
     N, H, W, C = x.shape
     K_h, K_w, _, M = w.shape
     rows, cols = zeros_around(padding, H, W, K_h, K_w, stride)
@@ -67,7 +71,7 @@ def depthwise_conv2d(x, w, b=None, *, stride=1, padding="same"):
     return y
 
 
-def dense(x, w, b=None):
+def dense(x: Array, w: Array, b: Array | None = None) -> Array:
     y = np.zeros((*x.shape[:-1], w.shape[1]), x.dtype)
     for place in np.ndindex(x.shape[:-1]):
         for d in range(w.shape[1]):
@@ -78,7 +82,7 @@ def dense(x, w, b=None):
     return y
 
 
-def batch_norm(x, gamma, beta, mean, var, epsilon):
+def batch_norm(x: Array, gamma: Array | None, beta: Array | None, mean: Array, var: Array, epsilon: float) -> Array:
     y = np.zeros(x.shape, x.dtype)
     for place in np.ndindex(x.shape):
         c = place[-1]
@@ -90,7 +94,7 @@ def batch_norm(x, gamma, beta, mean, var, epsilon):
     return y
 
 
-def average_pool(x, size, stride, padding):
+def average_pool(x: Array, size: Pair, stride: int, padding: Padding) -> Array:
     N, H, W, C = x.shape
     rows, cols = zeros_around(padding, H, W, *size, stride)
     tops, lefts = places(H, size[0], stride, rows), places(W, size[1], stride, cols)
@@ -106,7 +110,7 @@ def average_pool(x, size, stride, padding):
     return y
 
 
-def global_average_pool(x):
+def global_average_pool(x: Array) -> Array:
     N, H, W, C = x.shape
     y = np.zeros((N, C), x.dtype)
     for n, c in np.ndindex(y.shape):
@@ -117,7 +121,7 @@ def global_average_pool(x):
     return y
 
 
-def global_max_pool(x):
+def global_max_pool(x: Array) -> Array:
     N, H, W, C = x.shape
     y = np.zeros((N, C), x.dtype)
     for n, c in np.ndindex(y.shape):
@@ -129,7 +133,7 @@ def global_max_pool(x):
     return y
 
 
-def softmax(x):
+def softmax(x: Array) -> Array:
     y = np.zeros(x.shape, x.dtype)
     for row in np.ndindex(x.shape[:-1]):
         largest = max(x[row])
@@ -139,7 +143,7 @@ def softmax(x):
     return y
 
 
-def squeeze_excite(x, w1, b1, w2, b2):
+def squeeze_excite(x: Array, w1: Array, b1: Array, w2: Array, b2: Array) -> Array:
     y = np.zeros(x.shape, x.dtype)
     for n, image in enumerate(x):
         mean = [image[:, :, c].sum() / image[:, :, c].size for c in range(x.shape[3])]
@@ -150,23 +154,23 @@ def squeeze_excite(x, w1, b1, w2, b2):
     return y
 
 
-def relu(value):
+def relu(value: float) -> float:
     return 0.0 if value < 0 else value  # NaN is not less than 0
 
 
-def relu6(value):
+def relu6(value: float) -> float:
     return 6.0 if value > 6 else relu(value)
 
 
-def sigmoid(value):
+def sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-value)) if value > 0 else math.exp(value) / (1 + math.exp(value))
 
 
-def hard_sigmoid(value):
+def hard_sigmoid(value: float) -> float:
     if value <= -3:
         return 0.0
     return 1.0 if value >= 3 else (value + 3) / 6
 
 
-def hard_swish(value):
+def hard_swish(value: float) -> float:
     return value * hard_sigmoid(value)

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from npmobilenet import reference
 from npmobilenet.compiler import ir
 from npmobilenet.compiler.plan import Plan
 from npmobilenet.compiler.step_types import Step
-from npmobilenet.reference import ops, rounding
-from npmobilenet.reference.graph import ACTIVATIONS
+from npmobilenet.reference import rounding
+from npmobilenet.reference.activations import ACTIVATIONS
 from npmobilenet.types import Array
 
 Values = Mapping[str, Array]  # by name, without a batch axis
@@ -48,7 +49,7 @@ def exact_operation(op: ir.Operation, inputs: Sequence[Array], errors: Sequence[
         case ir.Alias():
             bound = errors[0].reshape(len(errors[0]), *op.shape)
         case ir.LayerOperation():
-            bound = rounding.layer_bound(op.layer, op.params, *inputs, input_bounds=errors)
+            bound = op.layer.error_bound(op.params, *inputs, input_bounds=errors)
         case _:
             raise NotImplementedError(f"no bound on {op.label}")
     return op.evaluate(*inputs), bound
@@ -83,7 +84,7 @@ def _conv_bound(op: ir.Conv, inputs: Sequence[Array], errors: Sequence[Array]) -
     x, error = inputs[0], errors[0]
     tiny = 0.0
     if op.scaling != ir.NO_SCALING:
-        x, error = ops.rescale(x, *op.scaling), rounding.rescale_bound(x, *op.scaling, error)
+        x, error = reference.rescale(x, *op.scaling), rounding.rescale_bound(x, *op.scaling, error)
     if op.gate:  # the engine multiplies the weights by it, one rounding more of each term; there it may underflow
         x, error = x * inputs[1], rounding.product_bound([x, inputs[1]], [error, errors[1]])
         tiny = float(np.finfo(np.float32).smallest_normal) * float(np.abs(inputs[0]).sum())

@@ -24,7 +24,6 @@ from npmobilenet.porting.diagnose.mistakes.precision_mistakes import round_bfloa
 from npmobilenet.porting.golden import GoldenData
 from npmobilenet.porting.golden_writer import write_golden_data
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.rounding import layer_bound
 from npmobilenet.types import Array
 from tests.helpers import command_line
 from tests.helpers.command_line import Result
@@ -69,7 +68,7 @@ def activations_of(model: Model, outputs: Mapping[str, Array]) -> dict[str, Arra
     return {name: y for name, y in outputs.items() if model.graph[name].type in ACTIVATIONS}
 
 
-# Honest implementations: rounding is no mistake.
+# Correct implementations: rounding is not a mistake.
 
 
 @pytest.mark.parametrize("family", NETWORKS)
@@ -96,7 +95,7 @@ def test_keras_is_the_same(family: str, keras: Any, tmp_path: Path) -> None:
     dump = read_dump(tmp_path / "network.keras", model, x)
     diagnosis = diagnose(model, x, dump.arrays)
     assert diagnosis.exit_code == 0, diagnosis.first
-    assert len(diagnosis.compared) >= len(model.graph.layers) - 1  # Keras's input is no layer that answers
+    assert len(diagnosis.compared) >= len(model.graph.layers) - 1  # Keras's input layer has no output
 
 
 def in_keras(keras: Any, family: str, model: Model) -> Any:
@@ -143,7 +142,7 @@ def numbered(name: str) -> str:
     return f"t{NUMBERS.setdefault(name, len(NUMBERS))}"
 
 
-@pytest.mark.parametrize("names", [str, numbered], ids=["our names", "numbered"])
+@pytest.mark.parametrize("names", [str, numbered], ids=["layer names", "numbered"])
 def test_onnxruntime_is_the_same_whatever_its_tensors_are_called(names: Callable[[str], str], tmp_path: Path) -> None:
     model, x, _ = network("V2")
     dump = read_dump(onnx_file(tmp_path / "network.onnx", model, names=names), model, x)
@@ -173,15 +172,15 @@ def test_the_tolerance_of_a_single_layer_is_its_bound() -> None:
     given = {name: y.astype(np.float64) for name, y in outputs.items()}
     layer = model.graph["block_3_expand"]
     segment = segment_to(model.graph, params, layer.name, given)
-    arrays = {array: params[f"{layer.name}/{array}"] for array in model.graph.param_shapes_of(layer)}
-    np.testing.assert_array_equal(segment.tolerance(), layer_bound(layer, arrays, given[layer.inputs[0]]))
+    arrays = model.graph.arrays_of(layer, params)
+    np.testing.assert_array_equal(segment.tolerance(), layer.error_bound(arrays, given[layer.inputs[0]]))
     assert segment.layers == (layer.name,)
 
 
-def test_an_error_of_twice_the_tolerance_in_one_value_is_noticed() -> None:
+def test_an_error_of_twice_the_tolerance_in_one_value_is_detected() -> None:
     model, x, outputs = network("V1")
     arrays = {"kernel": model.params["conv_pw_3/kernel"]}
-    bound = layer_bound(model.graph["conv_pw_3"], arrays, outputs["conv_dw_3_relu"])
+    bound = model.graph["conv_pw_3"].error_bound(arrays, outputs["conv_dw_3_relu"])
     y = outputs["conv_pw_3"].astype(np.float64)
     y[0, 2, 3, 4] += 2 * bound[0, 2, 3, 4]
     diagnosis = diagnose(model, x, outputs | {"conv_pw_3": y})
@@ -191,7 +190,7 @@ def test_an_error_of_twice_the_tolerance_in_one_value_is_noticed() -> None:
     assert 1 < first.times_tolerance <= 3
 
 
-def test_layers_behind_a_wrong_one_inherit_and_are_not_wrong() -> None:
+def test_layers_after_a_wrong_one_inherit_and_are_not_wrong() -> None:
     model, x, _ = network("V1")
     wrong = altered(model, conv_dw_5_bn={"epsilon": 0.1})
     diagnosis = diagnose(model, x, dict(wrong.trace(x)))
@@ -204,7 +203,7 @@ def test_layers_behind_a_wrong_one_inherit_and_are_not_wrong() -> None:
     assert first_wrong(diagnosis).explanations[0].what == "epsilon 0.1 instead of 0.001"
 
 
-def test_a_mistake_that_nothing_explains_is_reported_without_a_cause() -> None:
+def test_an_unknown_mistake_is_reported_without_a_cause() -> None:
     model, x, outputs = network("V1")
     noise = np.random.default_rng(0).normal(0, 0.1, outputs["conv_pw_6_bn"].shape)
     diagnosis = diagnose(model, x, outputs | {"conv_pw_6_bn": outputs["conv_pw_6_bn"] + noise})
@@ -213,7 +212,7 @@ def test_a_mistake_that_nothing_explains_is_reported_without_a_cause() -> None:
     assert diagnosis.exit_code == 1
 
 
-def test_a_dump_of_noise_is_not_explained_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_effort_on_a_dump_of_noise_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, outputs = network("V1")
     rng = np.random.default_rng(0)
     monkeypatch.setattr(explain, "TOTAL_EFFORT", 1e9)
@@ -231,7 +230,7 @@ def test_a_dump_of_noise_is_not_explained_for_ever(monkeypatch: pytest.MonkeyPat
         (truncate_bfloat16, 2.0**-7, [0, 0, 1, 1, 1, 2, 2]),
     ],
 )
-def test_half_precision_rounds_ties_to_even_or_cuts(
+def test_half_precision_rounds_ties_to_even_or_truncates(
     rounded: Callable[[Array], Array], step: float, expected: list[int]
 ) -> None:
     steps = np.array([0.0, 0.5, 1.0, 1.5, 1.75, 2.25, 2.5])
@@ -263,7 +262,7 @@ def test_any_order_of_axes_is_read(stored: Callable[[Array], Array]) -> None:
     assert [finding.layer for finding in diagnosis.wrong] == ["expanded_conv_2_expand_bn"]
 
 
-def test_square_maps_stay_upright_behind_a_mistake_that_moved_their_values() -> None:
+def test_square_maps_are_not_transposed_after_a_mistake_that_moved_their_values() -> None:
     model, x, _ = network("V1")
     pads = [layer.name for layer in model.graph.layers if layer.type == "ZeroPadding2D"]
     wrong = altered(model, **{name: {"padding": ((1, 1), (1, 1))} for name in pads})
@@ -273,7 +272,7 @@ def test_square_maps_stay_upright_behind_a_mistake_that_moved_their_values() -> 
     assert {finding.explanations[0].cause for finding in diagnosis.wrong} == {"symmetric-padding"}
 
 
-def test_a_background_class_in_front_is_an_explanation_of_one_class_too_many() -> None:
+def test_an_additional_first_class_is_explained_as_background() -> None:
     model, x, outputs = network("V1")
     p = outputs["predictions"]
     with_background = np.concatenate([np.full((1, 1), 0.25, np.float32), p * np.float32(0.75)], axis=1)
@@ -281,7 +280,7 @@ def test_a_background_class_in_front_is_an_explanation_of_one_class_too_many() -
     assert (first.status, first.explanations[0].cause) == ("shape", "class-offset")
 
 
-# Whose is whose.
+# Matching by name, order and mapping.
 
 
 @pytest.mark.parametrize("family", NETWORKS)
@@ -305,7 +304,7 @@ def test_a_layer_between_slashes_is_a_name() -> None:
 
 
 @pytest.mark.parametrize("ending", ["json", "csv"])
-def test_a_mapping_file_says_whose_is_whose(ending: str, tmp_path: Path) -> None:
+def test_a_mapping_file_names_the_layers(ending: str, tmp_path: Path) -> None:
     outputs = network("V1")[2]
     pairs = {f"blob{number}": name for number, name in enumerate(outputs) if name.endswith("relu")}
     path = tmp_path / f"names.{ending}"
@@ -313,14 +312,14 @@ def test_a_mapping_file_says_whose_is_whose(ending: str, tmp_path: Path) -> None
         if ending == "json":
             json.dump(pairs, file)
         else:
-            csv.writer(file).writerows([("theirs", "ours"), *pairs.items()])
+            csv.writer(file).writerows([("name in the dump", "layer"), *pairs.items()])
     dump = {name: outputs[layer] for name, layer in pairs.items()} | {"other": np.zeros(3)}
     matched = match(outputs, dump, read_mapping(path))
     assert matched.names == {layer: name for name, layer in pairs.items()}
     assert matched.left_over == ("other",)
 
 
-def test_a_mapping_that_does_not_fit_says_all_that_is_wrong_with_it() -> None:
+def test_all_problems_of_a_mapping_are_reported() -> None:
     _, _, outputs = network("V1")
     pairs = {"a": "conv1", "b": "conv1", "c": "conv_99", "d": "conv1_relu"}
     with pytest.raises(DumpError) as error:
@@ -329,12 +328,12 @@ def test_a_mapping_that_does_not_fit_says_all_that_is_wrong_with_it() -> None:
         assert complaint in str(error.value)
 
 
-# Dumps, good and bad, through the command.
+# Dumps, intact and corrupt, with the command.
 
 
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A golden pack of the digits network."""
+    """Golden data of the digits network."""
     folder = tmp_path_factory.mktemp("packs") / "pack"
     rng = np.random.default_rng(0)
     write_golden_data(load("digits"), rng.integers(0, 256, (40, 32, 3), dtype=np.uint8), folder)
@@ -386,7 +385,7 @@ def test_every_kind_of_dump_is_the_same_or_different(name: str, pack: Path, tmp_
     assert "epsilon 1e-05 instead of 0.001" in out
 
 
-def test_a_pack_is_compared_with_itself(pack: Path) -> None:
+def test_golden_data_equals_itself(pack: Path) -> None:
     assert run(pack, pack)[0] == 0
 
 
@@ -401,14 +400,14 @@ def test_json_holds_everything_and_nothing_else(pack: Path, tmp_path: Path) -> N
     assert layer["explanations"][0]["fits"] is True
 
 
-def test_a_model_that_is_run_needs_no_picture(tmp_path: Path, keras: Any) -> None:
+def test_a_model_to_run_requires_no_image(tmp_path: Path, keras: Any) -> None:
     model, _, _ = network("V1")
-    model.save(tmp_path / "ours.safetensors")
-    in_keras(keras, "V1", model).save(tmp_path / "theirs.keras")
-    assert run("-m", tmp_path / "ours.safetensors", tmp_path / "theirs.keras")[0] == 0
+    model.save(tmp_path / "reference.safetensors")
+    in_keras(keras, "V1", model).save(tmp_path / "port.keras")
+    assert run("-m", tmp_path / "reference.safetensors", tmp_path / "port.keras")[0] == 0
 
 
-def test_layers_that_are_missing_nan_or_of_another_shape_are_named_and_the_others_compared(
+def test_layers_that_are_missing_nan_or_of_another_shape_are_reported_and_the_others_compared(
     pack: Path, tmp_path: Path
 ) -> None:
     outputs = digits_outputs(pack)
@@ -429,7 +428,7 @@ def test_layers_that_are_missing_nan_or_of_another_shape_are_named_and_the_other
     assert {found[name]["status"] for name in ("conv_dw_5_bn", "conv_pw_5_bn")} <= {"same", "inherits"}
 
 
-def test_one_damaged_array_of_a_folder_does_not_spoil_the_others(pack: Path, tmp_path: Path) -> None:
+def test_a_corrupt_array_of_a_folder_does_not_affect_the_others(pack: Path, tmp_path: Path) -> None:
     write_folder(tmp_path / "dump", digits_outputs(pack))
     damaged = tmp_path / "dump" / "conv_dw_4.npy"
     damaged.write_bytes(damaged.read_bytes()[:150])
@@ -466,14 +465,14 @@ def test_where_nothing_can_be_compared_the_exit_code_is_2(
     assert str(tmp_path / name) in err
 
 
-def test_an_unknown_ending_and_an_empty_folder_are_refused(pack: Path, tmp_path: Path) -> None:
+def test_an_unknown_suffix_and_an_empty_folder_are_refused(pack: Path, tmp_path: Path) -> None:
     (tmp_path / "dump.mat").write_bytes(b"x")
     (tmp_path / "empty").mkdir()
     assert run(pack, tmp_path / "dump.mat")[0] == 2
     assert run(pack, tmp_path / "empty")[0] == 2
 
 
-def test_wrong_use_is_refused(pack: Path) -> None:
+def test_wrong_options_are_refused(pack: Path) -> None:
     assert run(pack)[0] == 2
     assert run(pack, pack, "--dtype", "int8")[0] == 2
     code, _, err = run("-m", "digits", pack / "npz")

@@ -1,4 +1,4 @@
-"""Golden packs: what is written is what was computed, in every format and layout; damage never goes unnoticed."""
+"""Golden data: stored as computed, in every format and layout; corruption is always detected."""
 
 import json
 import re
@@ -23,28 +23,20 @@ from npmobilenet.porting.golden import GoldenData
 from npmobilenet.porting.golden_formats import FORMATS
 from npmobilenet.porting.golden_manifest import LAYOUTS, manifest_hash
 from npmobilenet.porting.golden_writer import chosen_layers, write_golden_data
-from npmobilenet.reference.graph import (
-    Activation,
-    BatchNormalization,
-    Conv2D,
-    Dense,
-    DepthwiseConv2D,
-    Flatten,
-    Graph,
-    Input,
-)
-from npmobilenet.reference.rounding import depthwise_conv2d_bound, layer_bound
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Activation, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, Flatten, Input
+from npmobilenet.reference.rounding import depthwise_conv2d_bound
 from tests.helpers.command_line import run
 from tests.helpers.networks import random_images, random_params
 from tests.helpers.real_files import ROOT
 from tests.helpers.within import assert_within
 
 SCHEMA = json.loads((ROOT / "npmobilenet" / "data" / "pack.schema.json").read_text(encoding="utf-8"))
-gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="compiles C: needs gcc")
+gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="compiles C: requires gcc")
 
 
 def every_kind_of_weight() -> Graph:
-    """Kernels of all shapes, biases, two filters a channel; names that no file system or language likes."""
+    """Kernels of all shapes, biases, two filters per channel; names that are invalid in file systems and languages."""
     return Graph(
         "odd names",
         (
@@ -84,7 +76,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def traced(
     request: pytest.FixtureRequest, photo: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Model, GoldenData]:
-    """A model and its pack in all formats; not to be changed."""
+    """A model and its golden data in all formats; not to be changed."""
     graph, layout = request.param
     model = model_of(graph)
     folder = tmp_path_factory.mktemp("packs") / "pack"
@@ -92,13 +84,13 @@ def traced(
 
 
 @pytest.fixture
-def small_pack(photo: Path, tmp_path: Path) -> GoldenData:
-    """A pack of a few small tensors, in all formats, to be damaged."""
+def small_golden(photo: Path, tmp_path: Path) -> GoldenData:
+    """Golden data of a few small tensors, in all formats, to be corrupted."""
     return write_golden_data(model_of("odd"), photo, tmp_path / "pack", formats=list(FORMATS), layers=["file", "int"])
 
 
 def only(pack: GoldenData, form: str) -> GoldenData:
-    """The same pack, reading one format."""
+    """The same data, reading one format."""
     return GoldenData(pack.folder, {**pack.manifest, "formats": [form]})
 
 
@@ -106,13 +98,13 @@ def entry_of(pack: GoldenData, kind: str, name: str) -> dict[str, Any]:
     return next(entry for entry in pack.manifest["tensors"] if (entry["kind"], entry["name"]) == (kind, name))
 
 
-def test_the_manifest_is_as_its_schema_says(traced: tuple[Model, GoldenData]) -> None:
+def test_the_manifest_follows_its_schema(traced: tuple[Model, GoldenData]) -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(json.loads((traced[1].folder / "manifest.json").read_text(encoding="utf-8")), SCHEMA)
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_every_format_gives_back_what_the_reference_computes(traced: tuple[Model, GoldenData], form: str) -> None:
+def test_every_format_returns_what_the_reference_computes(traced: tuple[Model, GoldenData], form: str) -> None:
     model, pack = traced[0], only(traced[1], form)
     x = pack.input()
     assert pack.layers == tuple(layer.name for layer in model.graph.layers)
@@ -124,7 +116,7 @@ def test_every_format_gives_back_what_the_reference_computes(traced: tuple[Model
         np.testing.assert_array_equal(pack.weights[name], array, strict=True)
 
 
-def test_the_picture_is_there_at_each_stage(traced: tuple[Model, GoldenData], photo: Path) -> None:
+def test_the_image_is_included_at_each_stage(traced: tuple[Model, GoldenData], photo: Path) -> None:
     model, pack = traced
     H, W, _ = model.graph.input_shape
     assert pack.stages == ("decoded", "resized", "scaled")
@@ -133,11 +125,11 @@ def test_the_picture_is_there_at_each_stage(traced: tuple[Model, GoldenData], ph
     np.testing.assert_array_equal(pack.input("scaled"), model.scale(resize_crop(decode(photo), H, W)[None]))
 
 
-def test_nothing_in_a_fresh_pack_is_damaged(small_pack: GoldenData) -> None:
-    assert small_pack.damaged() == []
+def test_new_golden_data_is_intact(small_golden: GoldenData) -> None:
+    assert small_golden.damaged() == []
 
 
-def test_a_pack_gives_back_a_model_that_computes_the_same(traced: tuple[Model, GoldenData]) -> None:
+def test_the_model_of_golden_data_computes_the_same(traced: tuple[Model, GoldenData]) -> None:
     model, pack = traced
     x = pack.input()
     np.testing.assert_array_equal(pack.model().forward(x, backend="reference"), model.forward(x, backend="reference"))
@@ -150,7 +142,7 @@ def test_sha256_is_that_of_the_raw_file(traced: tuple[Model, GoldenData]) -> Non
         assert sha256(content).hexdigest() == entry["sha256"]
 
 
-def test_no_two_tensors_share_a_file_or_a_symbol_whatever_their_names(traced: tuple[Model, GoldenData]) -> None:
+def test_no_two_tensors_share_a_file_or_a_symbol(traced: tuple[Model, GoldenData]) -> None:
     entries = traced[1].manifest["tensors"]
     for form in FORMATS:
         places = [json.dumps(entry["stored"][form]) for entry in entries]
@@ -189,8 +181,8 @@ def test_nchw_kernels_are_those_of_a_grouped_convolution(name: str, photo: Path,
         x, y, w, b = outputs[layer.inputs[0]], outputs[name], weights[f"{name}/kernel"], weights[f"{name}/bias"]
     assert (entry["axes"], kernel["axes"]) == ("NCHW", "OIHW")
     z = grouped_convolution_nchw(x, w, entry["stride"], entry["padding"]) + b[:, None, None]
-    params = {array: model.params[f"{name}/{array}"] for array in model.graph.param_shapes_of(layer)}
-    bound = layer_bound(layer, params, pack.output(layer.inputs[0]))
+    params = model.graph.arrays_of(layer, model.params)
+    bound = layer.error_bound(params, pack.output(layer.inputs[0]))
     assert_within(np.moveaxis(bound, -1, 1), y, z, name)
 
 
@@ -219,7 +211,7 @@ def test_another_order_of_sums_is_within_the_tolerance_and_a_swapped_kernel_is_n
     assert (np.abs(swapped - pack.output(layer.name)) > tolerance).mean() > 0.5
 
 
-def test_errors_measured_are_within_the_tolerance_from_the_image(traced: tuple[Model, GoldenData]) -> None:
+def test_measured_errors_are_within_the_tolerance_from_the_image(traced: tuple[Model, GoldenData]) -> None:
     for entry in traced[1].manifest["tensors"]:
         if entry["kind"] == "outputs":
             assert 0 <= entry["measured_error"] <= entry["tolerance"]["given_image"]
@@ -227,7 +219,7 @@ def test_errors_measured_are_within_the_tolerance_from_the_image(traced: tuple[M
             assert entry["measured_error"] == measured
 
 
-def test_relative_tolerances_are_of_the_largest_value(traced: tuple[Model, GoldenData]) -> None:
+def test_relative_tolerances_refer_to_the_largest_value(traced: tuple[Model, GoldenData]) -> None:
     name = traced[1].layers[1]
     tolerance = entry_of(traced[1], "outputs", name)["tolerance"]
     largest = np.abs(traced[1].reference_float64(name)).max()
@@ -235,15 +227,15 @@ def test_relative_tolerances_are_of_the_largest_value(traced: tuple[Model, Golde
     assert tolerance["given_image_relative"] == tolerance["given_image"] / largest
 
 
-def test_the_scaled_image_may_be_off_by_its_own_rounding(small_pack: GoldenData) -> None:
-    exact = [Fraction(int(pixel)) / 255 for pixel in small_pack.input("resized").ravel()]
-    computed = [Fraction(float(value)) for value in small_pack.input("scaled").ravel()]
-    allowed = entry_of(small_pack, "image", "scaled")["tolerance"]["given_inputs"]
+def test_the_tolerance_of_the_scaled_image_is_its_own_rounding(small_golden: GoldenData) -> None:
+    exact = [Fraction(int(pixel)) / 255 for pixel in small_golden.input("resized").ravel()]
+    computed = [Fraction(float(value)) for value in small_golden.input("scaled").ravel()]
+    allowed = entry_of(small_golden, "image", "scaled")["tolerance"]["given_inputs"]
     worst = max(abs(a - b) for a, b in zip(exact, computed, strict=True))
     assert 0 < worst <= allowed < 1e-6
 
 
-def test_chosen_layers_come_with_their_weights_and_with_what_they_read(photo: Path, tmp_path: Path) -> None:
+def test_chosen_layers_include_their_weights_and_inputs(photo: Path, tmp_path: Path) -> None:
     model = model_of("v3")
     pack = write_golden_data(model, photo, tmp_path / "pack", layers=["expanded_conv_1_depth*", "*_squeeze_excite_mul"])
     chosen = pack.manifest["chosen"]
@@ -265,19 +257,19 @@ def test_chosen_layers_come_with_their_weights_and_with_what_they_read(photo: Pa
         pack.tolerance(next(iter(read - set(chosen))))
 
 
-def test_a_pattern_that_fits_no_layer_is_named_with_the_closest(photo: Path, tmp_path: Path) -> None:
+def test_a_pattern_without_a_match_is_reported_with_the_closest_names(photo: Path, tmp_path: Path) -> None:
     with pytest.raises(NpMobileNetError, match=r"'conv_dw_1x'; did you mean .*conv_dw_1"):
         write_golden_data(model_of("v1"), photo, tmp_path / "pack", layers=["conv1", "conv_dw_1x"])
     assert not (tmp_path / "pack").exists()
 
 
-def test_layers_come_in_the_order_of_the_graph_and_once() -> None:
+def test_chosen_layers_are_unique_and_in_the_order_of_the_graph() -> None:
     names = chosen_layers(GRAPHS["v1"], ["conv_dw_*", "conv1*", "conv_dw_1"])
     order = [layer.name for layer in GRAPHS["v1"].layers]
     assert all(order.index(a) < order.index(b) for a, b in pairwise(names))
 
 
-def test_scaled_arrays_make_a_pack_without_pixels(tmp_path: Path) -> None:
+def test_scaled_arrays_give_golden_data_without_pixels(tmp_path: Path) -> None:
     model = model_of("v1")
     x = random_images(model.graph, seed=3, N=2)
     pack = write_golden_data(model, x.astype(np.float64), tmp_path / "pack", layers=["conv1"], layout="NCHW")
@@ -287,7 +279,7 @@ def test_scaled_arrays_make_a_pack_without_pixels(tmp_path: Path) -> None:
     jsonschema.validate(dict(pack.manifest), SCHEMA)
 
 
-def test_images_of_another_size_are_packed_with_the_padding_of_that_size(tmp_path: Path) -> None:
+def test_images_of_another_size_have_the_padding_of_that_size(tmp_path: Path) -> None:
     graph = architectures.mobilenet_v2(alpha=0.35, resolution=32, include_top=False)
     model = Model(graph, random_params(graph, seed=1))
     x = random_images(graph.with_input(37, 50), seed=3)
@@ -299,7 +291,7 @@ def test_images_of_another_size_are_packed_with_the_padding_of_that_size(tmp_pat
 @pytest.mark.parametrize(
     "x", [np.zeros((1, 33, 32, 3), np.int64), np.zeros((33, 32, 3)), np.zeros((0, 33, 32, 3)), np.zeros((1, 33, 32, 4))]
 )
-def test_arrays_that_do_not_fit_are_refused(x: Any, tmp_path: Path) -> None:
+def test_arrays_of_the_wrong_shape_or_dtype_are_refused(x: Any, tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match=r"expected|needed"):
         write_golden_data(model_of("v1"), x, tmp_path / "pack")
     assert list(tmp_path.iterdir()) == []
@@ -319,7 +311,7 @@ def test_unknown_formats_and_layouts_are_refused(photo: Path, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_pack_is_overwritten_only_if_wanted_and_nothing_else_ever(photo: Path, tmp_path: Path) -> None:
+def test_only_golden_data_is_overwritten_and_only_on_request(photo: Path, tmp_path: Path) -> None:
     model, folder = model_of("odd"), tmp_path / "pack"
     write_golden_data(model, photo, folder, layers=["file"])
     with pytest.raises(NpMobileNetError, match="already"):
@@ -334,7 +326,7 @@ def test_a_pack_is_overwritten_only_if_wanted_and_nothing_else_ever(photo: Path,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pack", "thesis"]
 
 
-def test_a_failed_write_leaves_the_former_pack_and_nothing_else(
+def test_a_failed_write_leaves_the_previous_data_and_nothing_else(
     photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, folder = model_of("odd"), tmp_path / "pack"
@@ -350,7 +342,7 @@ def test_a_failed_write_leaves_the_former_pack_and_nothing_else(
     assert [path.name for path in tmp_path.iterdir()] == ["pack"]
 
 
-def test_a_network_that_answers_nan_and_infinity_is_packed_all_the_same(tmp_path: Path) -> None:
+def test_nan_and_infinity_are_stored(tmp_path: Path) -> None:
     graph = GRAPHS["odd"]
     params = random_params(graph, seed=1)
     params["a/b/bias"][:2] = np.inf, -np.inf
@@ -378,49 +370,49 @@ def with_one_number_changed(content: bytes, form: str, values: Any) -> bytes:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_changed_number_in_any_tensor_is_noticed_and_the_tensor_named(small_pack: GoldenData, form: str) -> None:
-    for entry in small_pack.manifest["tensors"]:
-        path = small_pack.folder / form / entry["stored"][form]["file"]
-        values = small_pack._stored(entry["kind"], entry["name"], form)
+def test_a_changed_number_in_any_tensor_is_detected_and_the_tensor_named(small_golden: GoldenData, form: str) -> None:
+    for entry in small_golden.manifest["tensors"]:
+        path = small_golden.folder / form / entry["stored"][form]["file"]
+        values = small_golden._stored(entry["kind"], entry["name"], form)
         intact = path.read_bytes()
         path.write_bytes(with_one_number_changed(intact, form, values))
         problems = [
-            problem for problem in small_pack.damaged() if f"{entry['kind']}/{entry['name']} ({form})" in problem
+            problem for problem in small_golden.damaged() if f"{entry['kind']}/{entry['name']} ({form})" in problem
         ]
         assert len(problems) == 1, f"{entry['kind']}/{entry['name']} in {path.name}"
         path.write_bytes(intact)
-    assert small_pack.damaged() == []
+    assert small_golden.damaged() == []
 
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("kept", [0, 0.5, None], ids=["empty", "half", "gone"])
-def test_a_file_that_is_cut_off_or_gone_is_a_weights_error(
-    small_pack: GoldenData, form: str, kept: float | None
+def test_a_truncated_or_missing_file_is_a_weights_error(
+    small_golden: GoldenData, form: str, kept: float | None
 ) -> None:
-    path = small_pack.folder / form / entry_of(small_pack, "outputs", "file")["stored"][form]["file"]
+    path = small_golden.folder / form / entry_of(small_golden, "outputs", "file")["stored"][form]["file"]
     content = path.read_bytes()
     if kept is None:
         path.unlink()
     else:
         path.write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(WeightsError, match=rf"outputs/file \({form}\)"):
-        only(small_pack, form).output("file")
+        only(small_golden, form).output("file")
 
 
 def rewritten(pack: GoldenData, **changes: Any) -> GoldenData:
-    """The pack with another manifest, whose hash is right."""
+    """The data with another manifest, with a valid hash."""
     manifest = {**pack.manifest, **changes}
     manifest["sha256"] = manifest_hash(manifest)
     (pack.folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return GoldenData.open(pack.folder)
 
 
-def test_a_manifest_cannot_lead_out_of_its_folder(small_pack: GoldenData, tmp_path: Path) -> None:
-    entry = dict(entry_of(small_pack, "outputs", "file"))
+def test_a_manifest_cannot_refer_to_files_outside_its_folder(small_golden: GoldenData, tmp_path: Path) -> None:
+    entry = dict(entry_of(small_golden, "outputs", "file"))
     secret = tmp_path / "secret.f32"
-    secret.write_bytes((small_pack.folder / "raw" / entry["stored"]["raw"]["file"]).read_bytes())
+    secret.write_bytes((small_golden.folder / "raw" / entry["stored"]["raw"]["file"]).read_bytes())
     entry["stored"] = {"raw": {"file": "../../secret.f32"}}
-    pack = rewritten(small_pack, tensors=[entry], formats=["raw"])
+    pack = rewritten(small_golden, tensors=[entry], formats=["raw"])
     with pytest.raises(WeightsError, match="outside the folder"):
         pack.output("file")
 
@@ -436,63 +428,63 @@ def test_a_manifest_cannot_lead_out_of_its_folder(small_pack: GoldenData, tmp_pa
     ],
     ids=str,
 )
-def test_a_manifest_that_makes_no_sense_is_refused(small_pack: GoldenData, changes: dict[str, Any]) -> None:
+def test_an_invalid_manifest_is_refused(small_golden: GoldenData, changes: dict[str, Any]) -> None:
     with pytest.raises(WeightsError, match=r"manifest\.json"):
-        rewritten(small_pack, **changes)
+        rewritten(small_golden, **changes)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"pack_format": 2}', "[" * 100_000, "\xff"])
-def test_a_manifest_that_is_none_is_refused(small_pack: GoldenData, text: str) -> None:
-    (small_pack.folder / "manifest.json").write_bytes(text.encode("latin-1"))
+def test_a_manifest_that_is_not_one_is_refused(small_golden: GoldenData, text: str) -> None:
+    (small_golden.folder / "manifest.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(WeightsError, match=r"manifest\.json"):
-        GoldenData.open(small_pack.folder)
+        GoldenData.open(small_golden.folder)
 
 
-def test_a_changed_manifest_is_noticed(small_pack: GoldenData) -> None:
-    path = small_pack.folder / "manifest.json"
+def test_a_changed_manifest_is_detected(small_golden: GoldenData) -> None:
+    path = small_golden.folder / "manifest.json"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace('"stride": 2', '"stride": 1', 1), encoding="utf-8")
     with pytest.raises(WeightsError, match="corrupt or was edited"):
-        GoldenData.open(small_pack.folder)
+        GoldenData.open(small_golden.folder)
 
 
-def test_a_folder_that_is_no_pack_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_folder_without_golden_data_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(WeightsError, match="not golden data"):
             GoldenData.open(folder)
 
 
-def test_a_layer_that_is_not_here_is_named_with_the_closest(small_pack: GoldenData) -> None:
+def test_a_missing_layer_is_reported_with_the_closest_name(small_golden: GoldenData) -> None:
     with pytest.raises(WeightsError, match="outputs/fil is not included; did you mean file"):
-        small_pack.output("fil")
+        small_golden.output("fil")
 
 
-def test_readmemh_lines_are_ieee_754_words(small_pack: GoldenData) -> None:
-    entry = entry_of(small_pack, "outputs", "file")
-    lines = (small_pack.folder / "readmemh" / entry["stored"]["readmemh"]["file"]).read_text().splitlines()
-    values = small_pack.output("file").ravel()
+def test_readmemh_lines_are_ieee_754_words(small_golden: GoldenData) -> None:
+    entry = entry_of(small_golden, "outputs", "file")
+    lines = (small_golden.folder / "readmemh" / entry["stored"]["readmemh"]["file"]).read_text().splitlines()
+    values = small_golden.output("file").ravel()
     assert lines[0].startswith("//")
     assert lines[1:] == [f"{bits:08x}" for bits in values.view(np.uint32)]
 
 
-def test_plain_numpy_reads_the_npz_by_layer_name(small_pack: GoldenData) -> None:
-    with np.load(small_pack.folder / "npz" / "outputs.npz") as outputs:
-        assert set(outputs) == set(small_pack.layers)
-        np.testing.assert_array_equal(outputs["file"], small_pack.output("file"))
+def test_plain_numpy_reads_the_npz_by_layer_name(small_golden: GoldenData) -> None:
+    with np.load(small_golden.folder / "npz" / "outputs.npz") as outputs:
+        assert set(outputs) == set(small_golden.layers)
+        np.testing.assert_array_equal(outputs["file"], small_golden.output("file"))
 
 
 @gcc
-def test_the_c_arrays_compile_without_a_warning_and_hold_the_same_bits(small_pack: GoldenData, tmp_path: Path) -> None:
-    entries = small_pack.manifest["tensors"]
+def test_the_c_arrays_compile_without_a_warning_and_are_bit_exact(small_golden: GoldenData, tmp_path: Path) -> None:
+    entries = small_golden.manifest["tensors"]
     symbols = [entry["stored"]["c"]["key"] for entry in entries]
     writes = "\n".join(f"    fwrite({symbol}, sizeof {symbol}, 1, stdout);" for symbol in symbols)
     main = tmp_path / "main.c"
     main.write_text(f'#include <stdio.h>\n#include "pack.h"\n\nint main(void) {{\n{writes}\n    return 0;\n}}\n')
-    sources = [str(small_pack.folder / "c" / entry["stored"]["c"]["file"]) for entry in entries]
-    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", f"-I{small_pack.folder / 'c'}"]
+    sources = [str(small_golden.folder / "c" / entry["stored"]["c"]["file"]) for entry in entries]
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", f"-I{small_golden.folder / 'c'}"]
     subprocess.run(["gcc", *flags, str(main), *sources, "-o", str(tmp_path / "main")], check=True)
     written = subprocess.run([str(tmp_path / "main")], check=True, capture_output=True).stdout
-    files = [small_pack.folder / "raw" / entry["stored"]["raw"]["file"] for entry in entries]
+    files = [small_golden.folder / "raw" / entry["stored"]["raw"]["file"] for entry in entries]
     assert written == b"".join(file.read_bytes() for file in files)
 
 
@@ -500,7 +492,7 @@ def test_the_c_arrays_compile_without_a_warning_and_hold_the_same_bits(small_pac
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """examples/read_pack.c, compiled so that every operation is rounded on its own."""
     if shutil.which("gcc") is None:
-        pytest.skip("compiles C: needs gcc")
+        pytest.skip("compiles C: requires gcc")
     program = tmp_path_factory.mktemp("reader") / "read_pack"
     flags = ["-std=c11", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pedantic"]
     subprocess.run(["gcc", *flags, str(ROOT / "examples" / "read_pack.c"), "-o", str(program), "-lm"], check=True)
@@ -508,24 +500,26 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def raw_pack(photo: Path, tmp_path_factory: pytest.TempPathFactory) -> GoldenData:
+def raw_golden(photo: Path, tmp_path_factory: pytest.TempPathFactory) -> GoldenData:
     return write_golden_data(model_of("v1"), photo, tmp_path_factory.mktemp("raw") / "pack", formats=["raw"])
 
 
 @pytest.mark.parametrize("layer", [f"conv_dw_{block}" for block in range(1, 14)])
-def test_the_reader_in_c_computes_depthwise_layers_to_the_bit(reader: Path, raw_pack: GoldenData, layer: str) -> None:
-    done = subprocess.run([str(reader), str(raw_pack.folder), layer], capture_output=True, text=True, check=False)
-    size = raw_pack.output(layer).size
+def test_the_reader_in_c_computes_depthwise_layers_bit_exactly(
+    reader: Path, raw_golden: GoldenData, layer: str
+) -> None:
+    done = subprocess.run([str(reader), str(raw_golden.folder), layer], capture_output=True, text=True, check=False)
+    size = raw_golden.output(layer).size
     assert done.returncode == 0, done
     assert f"{size} of {size} values equal to the bit" in done.stdout
 
 
-def test_the_reader_in_c_notices_a_single_value_that_is_too_far_off(
-    reader: Path, raw_pack: GoldenData, tmp_path: Path
+def test_the_reader_in_c_detects_a_single_value_outside_the_tolerance(
+    reader: Path, raw_golden: GoldenData, tmp_path: Path
 ) -> None:
     folder = tmp_path / "pack"
-    shutil.copytree(raw_pack.folder, folder)
-    entry = entry_of(raw_pack, "outputs", "conv_dw_2")
+    shutil.copytree(raw_golden.folder, folder)
+    entry = entry_of(raw_golden, "outputs", "conv_dw_2")
     path = folder / "raw" / entry["stored"]["raw"]["file"]
     values = np.frombuffer(path.read_bytes(), "<f4").copy()
     for change, code in ((0.5, 0), (2.0, 1), (np.nan, 1)):
@@ -537,11 +531,16 @@ def test_the_reader_in_c_notices_a_single_value_that_is_too_far_off(
         assert f"{values.size - 1} of {values.size} values equal" in done.stdout
 
 
-def test_the_reader_in_c_refuses_what_it_cannot_read(
-    reader: Path, raw_pack: GoldenData, tmp_path: Path, photo: Path
+def test_the_reader_in_c_refuses_other_layers_and_layouts(
+    reader: Path, raw_golden: GoldenData, tmp_path: Path, photo: Path
 ) -> None:
     nchw = write_golden_data(model_of("v1"), photo, tmp_path / "nchw", formats=["raw"], layout="NCHW")
-    asked = [(raw_pack.folder, "conv1"), (raw_pack.folder, "none"), (tmp_path, "conv_dw_1"), (nchw.folder, "conv_dw_1")]
+    asked = [
+        (raw_golden.folder, "conv1"),
+        (raw_golden.folder, "none"),
+        (tmp_path, "conv_dw_1"),
+        (nchw.folder, "conv_dw_1"),
+    ]
     for folder, layer in asked:
         done = subprocess.run([str(reader), str(folder), layer], capture_output=True, text=True, check=False)
         assert done.returncode == 2
@@ -562,7 +561,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_command_writes_the_same_pack(model_file: Path, photo: Path, tmp_path: Path) -> None:
+def test_the_command_writes_golden_data(model_file: Path, photo: Path, tmp_path: Path) -> None:
     options = ["--format", "raw,npz", "--layers", "conv1", "--layers", "conv_dw_?", "--layout", "NCHW", "--json"]
     code, out, _ = run("trace", photo, "-m", model_file, "-o", tmp_path / "pack", *options)
     document = json.loads(out)
@@ -585,7 +584,7 @@ def test_the_command_writes_the_same_pack(model_file: Path, photo: Path, tmp_pat
     ],
     ids=str,
 )
-def test_what_the_command_cannot_do_it_says_and_exits_with_2(
+def test_an_impossible_request_is_reported_with_exit_code_2(
     changed: dict[str, str], message: str, model_file: Path, photo: Path, tmp_path: Path
 ) -> None:
     options = {"-m": model_file, "-o": tmp_path / "pack"} | {k: v for k, v in changed.items() if k != "image"}

@@ -1,4 +1,4 @@
-"""Several hundred mistakes, made in an independent port: how often are the layer and the cause named?"""
+"""Several hundred mistakes injected into an independent port: how often are the layer and the cause named?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,8 +13,8 @@ from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_s
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import RAW, RESIZES, SYMMETRIC, decode
 from npmobilenet.porting.diagnose import Diagnosis, Finding, InputImage, diagnose
-from npmobilenet.reference.graph import BatchNormalization, Graph, ZeroPadding2D
-from npmobilenet.reference.rounding import layer_bound
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import BatchNormalization, ZeroPadding2D
 from npmobilenet.types import Array, Params
 from tests.helpers import port
 from tests.helpers.networks import random_params
@@ -79,7 +79,7 @@ WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense")
 
 @cache
 def network(family: str) -> tuple[Model, Array, Array, dict[str, Array]]:
-    """(model, decoded picture, its scaled input, the honest port's outputs)."""
+    """(model, decoded image, its scaled input, the correct port's outputs)."""
     graph, scaling = NETWORKS[family]
     model = Model(graph, random_params(graph, 7), scaling)
     rng = np.random.default_rng(3)
@@ -154,12 +154,12 @@ def _eligible(graph: Graph, kind: str, layer: Any) -> Any:
 
 
 def is_dumped_when_fused(graph: Graph, layer: Any) -> bool:
-    """A deployment tool keeps what a normalisation, an activation or a convolution does not swallow."""
+    """Whether a deployment tool dumps the layer: it is not fused with the normalization or activation after it."""
     if layer.type in ("Input", "ZeroPadding2D", "Dropout", "Rescaling", "Reshape", "Flatten"):
         return False
     readers = [other.type for other in graph.layers if layer.name in other.inputs]
-    swallowed = {"BatchNormalization", "Activation", "Rescaling"}
-    return not (layer.type in (*WEIGHTED, "BatchNormalization") and swallowed & set(readers))
+    fused = {"BatchNormalization", "Activation", "Rescaling"}
+    return not (layer.type in (*WEIGHTED, "BatchNormalization") and fused & set(readers))
 
 
 def number_for(kind: str, graph: Graph, layer: Any, rng: np.random.Generator) -> float:
@@ -173,7 +173,7 @@ def number_for(kind: str, graph: Graph, layer: Any, rng: np.random.Generator) ->
 
 
 def dumped_layer(graph: Graph, name: str, dumped: Sequence[str]) -> str | None:
-    """The dumped layer at which a mistake comes to light."""
+    """The first dumped layer that a mistake affects."""
     layers = list(graph.layers)
     at = next(place for place, layer in enumerate(layers) if layer.name == name)
     tainted = {name}
@@ -186,23 +186,23 @@ def dumped_layer(graph: Graph, name: str, dumped: Sequence[str]) -> str | None:
 
 
 def is_observable(
-    graph: Graph, params: Params, honest: Mapping[str, Array], wrong: Mapping[str, Array], mistake: Mistake, at: str
+    graph: Graph, params: Params, correct: Mapping[str, Array], wrong: Mapping[str, Array], mistake: Mistake, at: str
 ) -> bool:
     """Whether the mistake moves the dumped layer by more than four times what rounding may, by the derived bounds.
 
-    Before the dumped layer nothing is known of the port but what it dumped, so its layers' bounds are carried on.
+    Outputs between the mistake and the dumped layer are unknown, so the bounds of the layers there are propagated.
     """
     reached, errors = {mistake.layer}, dict[str, Array]()
     for layer in graph.layers:
         if layer.name == mistake.layer or reached.intersection(layer.inputs):
             reached.add(layer.name)
-            arrays = {array: params[f"{layer.name}/{array}"] for array in graph.param_shapes_of(layer)}
-            xs = [honest[name] for name in layer.inputs]
+            arrays = graph.arrays_of(layer, params)
+            xs = [correct[name] for name in layer.inputs]
             inherited = [errors.get(name, np.zeros(x.shape)) for name, x in zip(layer.inputs, xs, strict=True)]
-            errors[layer.name] = layer_bound(layer, arrays, *xs, input_bounds=inherited)
+            errors[layer.name] = layer.error_bound(arrays, *xs, input_bounds=inherited)
         if layer.name == at:
             break
-    y, bad = honest[at].astype(np.float64), wrong[at].astype(np.float64)
+    y, bad = correct[at].astype(np.float64), wrong[at].astype(np.float64)
     return y.shape != bad.shape or not (np.abs(bad - y) <= 4 * errors[at] + 1e-30).all()
 
 
@@ -210,7 +210,7 @@ def drawn_mistakes(
     family: str, kind: str, fused: bool, rng: np.random.Generator
 ) -> tuple[list[tuple[Mistake, dict[str, Array]]], int]:
     """Up to REPEATS observable mistakes of a kind with the port's dump, and how many drawn were not observable."""
-    model, _, x, honest = network(family)
+    model, _, x, correct = network(family)
     graph = model.graph
     layers = [layer for layer in graph.layers if layer.type != "Input" and eligible(graph, kind, layer)]
     found: list[tuple[Mistake, dict[str, Array]]] = []
@@ -224,7 +224,7 @@ def drawn_mistakes(
             continue
         wrong = port.run(graph, model.params, x, mistake)
         unwritten = set()
-        if kind == "old hard sigmoid":  # who computes it in one step has nothing to write down for the other two
+        if kind == "old hard sigmoid":  # computed in one step, so there are no outputs of the other two layers
             unwritten = {layer.inputs[0], *graph[layer.inputs[0]].inputs}
         dumped = [
             other.name
@@ -232,7 +232,7 @@ def drawn_mistakes(
             if other.name not in unwritten and (not fused or is_dumped_when_fused(graph, other))
         ]
         at = dumped_layer(graph, layer.name, dumped)
-        if at is None or not is_observable(graph, model.params, honest, wrong, mistake, at):
+        if at is None or not is_observable(graph, model.params, correct, wrong, mistake, at):
             hidden += 1
             continue
         found.append((mistake, {name: wrong[name] for name in dumped}))
@@ -240,16 +240,16 @@ def drawn_mistakes(
 
 
 def judged(family: str, dump: Mapping[str, Array], layer: str, causes: set[str]) -> tuple[bool, bool, str]:
-    """(layer named, cause named, what was said)."""
+    """(layer named, cause named, message)."""
     model, decoded, x, _ = network(family)
     diagnosis = diagnose(model, x, dump, image=InputImage(model.scaling, decoded))
     first = diagnosis.first
     if first is None:
         return False, False, "no difference found"
     best = first.explanations[0] if first.explanations else None
-    said = f"{first.layer}: " + (f"{best.cause}, {best.what} in {best.layers}" if best else "no explanation")
+    message = f"{first.layer}: " + (f"{best.cause}, {best.what} in {best.layers}" if best else "no explanation")
     named = first.layer == layer if layer in dump else layer in first.covers
-    return named, bool(named and best and best.fits and best.cause in causes and layer in best.layers), said
+    return named, bool(named and best and best.fits and best.cause in causes and layer in best.layers), message
 
 
 def first_wrong(diagnosis: Diagnosis) -> Finding:
@@ -279,13 +279,13 @@ def test_layer_and_cause_of_a_mistake_inside_the_network_are_named(
                 if kind == "kernel stored as OIHW" and network(family)[0].params[f"{mistake.layer}/kernel"].shape[
                     :2
                 ] == (1, 1):
-                    causes = {*causes, "kernel-transposed"}  # where c_in equals c_out it is the same thing
-                layer, cause, said = judged(family, dump, mistake.layer, causes)
+                    causes = {*causes, "kernel-transposed"}  # equivalent if c_in equals c_out
+                layer, cause, message = judged(family, dump, mistake.layer, causes)
                 row[0] += 1
                 row[1] += layer
                 row[2] += cause
                 if not cause:
-                    misses.append(f"{family} {mistake}: {said}")
+                    misses.append(f"{family} {mistake}: {message}")
         rows[kind] = row
     total = np.sum(list(rows.values()), axis=0)
     with capsys.disabled():
@@ -297,16 +297,16 @@ def test_layer_and_cause_of_a_mistake_inside_the_network_are_named(
 
 @pytest.mark.parametrize("fused", [False, True], ids=["every layer dumped", "fused layers dumped"])
 @pytest.mark.parametrize("family", NETWORKS)
-def test_the_port_without_a_mistake_causes_no_alarm(family: str, fused: bool) -> None:
-    model, _, x, honest = network(family)
-    dump = {n: y for n, y in honest.items() if not fused or is_dumped_when_fused(model.graph, model.graph[n])}
+def test_the_port_without_a_mistake_is_the_same(family: str, fused: bool) -> None:
+    model, _, x, correct = network(family)
+    dump = {n: y for n, y in correct.items() if not fused or is_dumped_when_fused(model.graph, model.graph[n])}
     diagnosis = diagnose(model, x, dump)
     assert diagnosis.exit_code == 0, diagnosis.first
     assert len(diagnosis.compared) == len(dump)
 
 
-def wrong_input(kind: str, decoded: Array, honest: Array) -> Array:
-    """(1, 64, 64, 3) float32: what somebody makes of the picture."""
+def wrong_input(kind: str, decoded: Array, correct: Array) -> Array:
+    """(1, 64, 64, 3) float32: the image scaled or resized wrongly."""
     image = Image.fromarray(decoded)
     pixels = RESIZES["crop"](decoded, 64, 64).astype(np.float64)
     match kind:
@@ -319,15 +319,15 @@ def wrong_input(kind: str, decoded: Array, honest: Array) -> Array:
         case "ImageNet's mean and deviation":
             y = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
         case "BGR":
-            y = honest[0, :, :, ::-1]
+            y = correct[0, :, :, ::-1]
         case "BGR in 0..1":
             y = pixels[:, :, ::-1] / 255
         case "height and width exchanged":
-            y = np.swapaxes(honest[0], 0, 1)
+            y = np.swapaxes(correct[0], 0, 1)
         case "stretched, nearest" | "stretched, bilinear":
             method = Image.Resampling.NEAREST if "nearest" in kind else Image.Resampling.BILINEAR
             stretched = np.array(image.resize((64, 64), method)).astype(np.float64)
-            y = stretched if honest.max() > 2 else stretched / 127.5 - 1
+            y = stretched if correct.max() > 2 else stretched / 127.5 - 1
     return y[None].astype(np.float32)
 
 
@@ -340,7 +340,7 @@ def test_a_mistake_made_before_the_first_layer_is_named(fused: bool) -> None:
         for kind, cause in INPUT_MISTAKES.items():
             mistaken = wrong_input(kind, decoded, x)
             if np.allclose(mistaken, x, atol=1e-5):
-                continue  # this network wants it so
+                continue  # the network's own range
             outputs = port.run(model.graph, model.params, mistaken)
             dump = {n: y for n, y in outputs.items() if not fused or is_dumped_when_fused(model.graph, model.graph[n])}
             first = diagnose(model, x, dump, image=InputImage(model.scaling, decoded)).first
@@ -354,7 +354,7 @@ def test_a_mistake_made_before_the_first_layer_is_named(fused: bool) -> None:
     assert not misses, "\n".join(misses)
 
 
-def test_only_the_last_layer_dumped_is_enough_for_a_mistake_made_everywhere() -> None:
+def test_the_last_layer_is_enough_to_find_a_mistake_in_all_layers() -> None:
     model, _, x, _ = network("V1")
     layers = tuple(
         replace(layer, epsilon=1e-5) if isinstance(layer, BatchNormalization) else layer for layer in model.graph.layers
@@ -365,7 +365,7 @@ def test_only_the_last_layer_dumped_is_enough_for_a_mistake_made_everywhere() ->
     assert (best.cause, best.fits, len(best.layers)) == ("epsilon", True, 27)
 
 
-def test_two_mistakes_in_one_piece_of_the_network_are_both_named() -> None:
+def test_two_mistakes_in_one_segment_are_both_named() -> None:
     """PyTorch's habits at once: symmetric padding and epsilon 1e-5, between two dumped activations."""
     model, _, x, _ = network("V2")
     graph = model.graph
@@ -385,7 +385,7 @@ def test_two_mistakes_in_one_piece_of_the_network_are_both_named() -> None:
     assert set(best.cause.split(" + ")) == {"symmetric-padding", "epsilon"}
 
 
-def test_real_weights_and_a_real_photograph() -> None:
+def test_real_weights_and_a_real_photo() -> None:
     """Mistakes in the trained networks themselves, V1 and V3, of which every fused layer is dumped."""
     from npmobilenet import load
 

@@ -1,4 +1,4 @@
-"""`verify`: a file that is what it claims passes, and one that is not is told apart, layer by layer."""
+"""`verify`: an unchanged file passes; a changed one is reported, layer by layer."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from npmobilenet.errors import AssumptionWarning
 from npmobilenet.hub.load import load
 from npmobilenet.models.model import Model
 from npmobilenet.porting.verify import compare_with_keras, judge_layers, open_and_check
-from npmobilenet.reference.graph import BatchNormalization
+from npmobilenet.reference.layers import BatchNormalization
 from tests.helpers.command_line import run
 from tests.helpers.keras_files import PIXELS, application, fine_tuned, twin
 from tests.helpers.networks import random_images, random_params
@@ -44,7 +44,7 @@ def change_a_weight(path: Path, name: str) -> None:
 
 def test_a_good_file_passes(file: Path) -> None:
     code, out, _ = run("verify", file)
-    assert (code, out) == (0, f"{file}: all 91 layers answer as they did when it was written\n")
+    assert (code, out) == (0, f"{file}: self-check passed: outputs of all 91 layers unchanged\n")
     document = json.loads(run("verify", file, "--json")[1])
     assert document["self_check"] == {"checked": 91, "intact": True, "first_differing": None, "differing": []}
     assert document["same"] is True
@@ -55,7 +55,7 @@ def test_the_layer_with_a_changed_weight_is_named_first(file: Path, name: str) -
     change_a_weight(file, name)
     code, out, _ = run("verify", file)
     assert code == 1
-    assert f"its bytes are not those that were written\n{file}: " in out
+    assert f"checksum mismatch: the file is corrupt\n{file}: " in out
     assert out.endswith(f"; the first is {name.partition('/')[0]}\n")
     code, out, _ = run("verify", file, "--json")
     check = json.loads(out)["self_check"]
@@ -64,18 +64,18 @@ def test_the_layer_with_a_changed_weight_is_named_first(file: Path, name: str) -
     assert check["intact"] is False
 
 
-def test_a_change_that_no_layer_notices_is_a_difference_all_the_same(file: Path) -> None:
+def test_a_change_outside_the_weights_is_a_difference(file: Path) -> None:
     content = file.read_bytes()
     file.write_bytes(content.replace(b'\\"background\\": false', b'\\"background\\": true ', 1))
     code, out, _ = run("verify", file)
     assert code == 1
     assert (
-        out == f"{file}: its bytes are not those that were written\n{file}: though all 91 layers answer as they did\n"
+        out == f"{file}: checksum mismatch: the file is corrupt\n{file}: but outputs of all 91 layers are unchanged\n"
     )
 
 
-def test_a_file_whose_arithmetic_is_another_today_fails_though_its_bytes_are_intact(tmp_path: Path) -> None:
-    """As if this package had computed something else when the file was written."""
+def test_an_intact_file_fails_if_the_arithmetic_has_changed(tmp_path: Path) -> None:
+    """As if the package had computed something else when the file was written."""
     path = tmp_path / "some.safetensors"
     model = Model(GRAPH, random_params(GRAPH, seed=1))
     layers = tuple(
@@ -130,7 +130,7 @@ def test_the_digits_network_in_the_package_passes() -> None:
     assert code == 0, out
 
 
-def test_a_keras_file_alone_has_nothing_to_be_checked(keras: Any, tmp_path: Path) -> None:
+def test_a_keras_file_has_no_self_check(keras: Any, tmp_path: Path) -> None:
     source = twin(application(keras, "v1"), pixels=False).save(tmp_path, ".h5")
     code, _, err = run("verify", source)
     assert code == 2
@@ -154,7 +154,7 @@ def pair(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pa
 
 @pytest.fixture(scope="module")
 def v3(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, dict[str, Any]]:
-    """A V3 with squeeze-and-excite, from a file of weights, and what Keras answers layer by layer."""
+    """A V3 with squeeze-and-excite, from a file of weights, and Keras's output of every layer."""
     path = twin(application(keras, "v3", input_shape=(224, 224, 3)), pixels=True).save(
         tmp_path_factory.mktemp("v3"), ".weights.h5"
     )
@@ -167,19 +167,19 @@ def v3(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, dic
 def test_a_converted_file_equals_keras_in_every_layer(pair: tuple[Path, Path]) -> None:
     code, out, _ = run("verify", pair[0], "--against", "keras", pair[1])
     assert code == 0, out
-    assert out.splitlines()[-1] == f"{pair[1]}: 90 of 90 layers compared are the same as Keras's but for rounding"
+    assert out.splitlines()[-1] == f"{pair[1]}: 90 of 90 layers compared equal Keras within rounding"
 
 
 @pytest.mark.parametrize(
     "name", ["conv/kernel", "expanded_conv_3_depthwise/kernel", "expanded_conv_1_project_bn/gamma", "logits/bias"]
 )
 def test_the_layer_that_differs_from_keras_is_the_only_one_named(v3: tuple[Model, dict[str, Any]], name: str) -> None:
-    model, theirs = v3
-    verdicts = judge_layers(model.graph, model.params, theirs)
-    assert len(verdicts) == len(theirs) - 1 == 182
+    model, outputs = v3
+    verdicts = judge_layers(model.graph, model.params, outputs)
+    assert len(verdicts) == len(outputs) - 1 == 182
     assert [verdict.name for verdict in verdicts if not verdict.same] == []
     params = {**model.params, name: model.params[name] * np.float32(1.1)}
-    wrong = [verdict for verdict in judge_layers(model.graph, params, theirs) if not verdict.same]
+    wrong = [verdict for verdict in judge_layers(model.graph, params, outputs) if not verdict.same]
     assert [verdict.name for verdict in wrong] == [name.partition("/")[0]]
     assert wrong[0].difference > wrong[0].allowed > 0
 
@@ -193,8 +193,8 @@ def test_the_command_names_the_first_layer_that_differs_from_keras(pair: tuple[P
     replace(model, params=params).save(changed)
     code, out, _ = run("verify", changed, "--against", "keras", pair[1])
     assert code == 1
-    assert "all 91 layers answer as they did" in out
-    assert out.endswith("88 of 90 layers compared are the same as Keras's but for rounding; "
+    assert "outputs of all 91 layers unchanged" in out
+    assert out.endswith("88 of 90 layers compared equal Keras within rounding; "
                         "the first that is not is conv_dw_3_bn\n")  # fmt: skip
     document = json.loads(run("verify", changed, "--against", "keras", pair[1], "--json")[1])
     assert document["same"] is False
@@ -206,7 +206,7 @@ def test_the_command_names_the_first_layer_that_differs_from_keras(pair: tuple[P
 
 
 @pytest.mark.parametrize("kind", ["nested_twice", "preprocessed"])
-def test_layers_of_models_inside_the_model_are_compared(keras: Any, kind: str, tmp_path: Path) -> None:
+def test_layers_of_nested_models_are_compared(keras: Any, kind: str, tmp_path: Path) -> None:
     source = twin(fine_tuned(keras, kind), pixels=kind in PIXELS).save(tmp_path, ".keras")
     verdicts = compare_with_keras(load(source), source)
     assert len(verdicts) > 80
@@ -219,7 +219,7 @@ def test_a_source_of_another_network_cannot_be_compared_and_exits_with_2(
     source = twin(application(keras, "v2"), pixels=False).save(tmp_path, ".weights.h5")
     code, out, err = run("verify", file, "--against", "keras", source)
     assert code == 2
-    assert "all 91 layers answer" in out
+    assert "outputs of all 91 layers unchanged" in out
     assert "keras.applications" in err
     for missing in (tmp_path / "none.h5", tmp_path):
         code, _, err = run("verify", file, "--against", "keras", missing)
@@ -241,7 +241,7 @@ def test_a_whole_model_of_another_network_shares_no_layer_and_exits_with_2(
     assert document["same"] is None
 
 
-def test_other_outputs_are_judged_on_the_inputs_that_the_other_side_had() -> None:
+def test_outputs_are_judged_on_the_engine_s_own_inputs() -> None:
     graph, params = GRAPH, random_params(GRAPH, seed=1)
     x = random_images(graph, seed=2)
     outputs = dict(graph.run(params, x))
@@ -252,7 +252,7 @@ def test_other_outputs_are_judged_on_the_inputs_that_the_other_side_had() -> Non
     assert wrong == ["conv_dw_4", "conv_dw_4_bn"]
 
 
-def test_outputs_that_are_missing_misshapen_or_nan_are_told_apart() -> None:
+def test_outputs_that_are_missing_misshapen_or_nan_are_distinguished() -> None:
     graph, params = GRAPH, random_params(GRAPH, seed=1)
     outputs = dict(graph.run(params, random_images(graph, seed=2)))
     del outputs["conv_pw_2"]
@@ -260,8 +260,8 @@ def test_outputs_that_are_missing_misshapen_or_nan_are_told_apart() -> None:
     outputs["conv_pw_9"][0, 0, 0, 3] = np.nan
     verdicts = {verdict.name: verdict for verdict in judge_layers(graph, params, outputs)}
     assert [name for name, verdict in verdicts.items() if not verdict.compared] == ["conv_pw_2", "conv_pw_2_bn"]
-    assert verdicts["conv_pw_2_bn"].note == "the other side has no conv_pw_2"
-    assert verdicts["conv_dw_5"].note == "the other side's conv_dw_5 is (3, 4, 64), not (4, 4, 64)"
+    assert verdicts["conv_pw_2_bn"].note == "no output of conv_pw_2"
+    assert verdicts["conv_dw_5"].note == "expected conv_dw_5 (4, 4, 64), got (3, 4, 64)"
     assert not verdicts["conv_dw_5"].same
     assert not verdicts["conv_pw_9"].same
     assert verdicts["conv_pw_9"].ratio == np.inf
@@ -274,7 +274,7 @@ def test_a_real_whole_model_of_keras_2_equals_keras_in_every_layer(keras: Any, t
     assert [verdict.name for verdict in verdicts if not verdict.same] == []
 
 
-def test_the_page_shows_what_comes_out_for_a_real_network(
+def test_the_page_shows_the_output_for_a_real_network(
     keras: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = real_file("weights", "mobilenet_v1_0.25_224_imagenet.h5")

@@ -10,7 +10,7 @@ from npmobilenet_weights_convert import read_model
 from npmobilenet_weights_convert.keras_config import TRAINING_ONLY
 
 from npmobilenet.errors import WeightsError
-from npmobilenet.reference.graph import Activation, BatchNormalization, Conv2D, DepthwiseConv2D, Rescaling
+from npmobilenet.reference.layers import Activation, BatchNormalization, Conv2D, DepthwiseConv2D, Rescaling
 from tests.helpers.keras_files import Twin, application, twin
 from tests.weights_convert.test_convert import check_equal, rounding
 

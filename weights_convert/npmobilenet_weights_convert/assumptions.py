@@ -12,7 +12,9 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from npmobilenet.errors import ShapeError, WeightsError
-from npmobilenet.reference.graph import Activation, BatchNormalization, Dense, Graph, Window, ZeroPadding2D
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Window
+from npmobilenet.reference.layers import Activation, BatchNormalization, Dense, ZeroPadding2D
 from npmobilenet_weights_convert.keras_file import Contents
 from npmobilenet_weights_convert.name_matching import ORDER
 from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES, Recognised

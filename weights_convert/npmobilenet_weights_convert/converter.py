@@ -1,6 +1,6 @@
 """Any Keras file of a MobileNet in, a `Model` out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -8,18 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from npmobilenet.analysis.engine_check import check_engine
+from npmobilenet.analysis.engine_check import EngineCheck
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.errors import NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import RAW, SYMMETRIC, Scaling, choose_scaling
-from npmobilenet.reference.graph import (
-    BatchNormalization,
-    GlobalMaxPooling2D,
-    Graph,
-)
-from npmobilenet.reference.ops import rescale
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import BatchNormalization, GlobalMaxPooling2D
+from npmobilenet.reference.normalization import rescale
+from npmobilenet.reference.transforms import with_epsilon
 from npmobilenet.types import Array, Params
 from npmobilenet_weights_convert.assumptions import (
     assumed_of,
@@ -132,31 +130,31 @@ def convert_file(
     graph: Graph | None = None,
     scaling: Scaling | None = None,
     labels: Sequence[str | Label] | None = None,
-    engine_check: bool = False,
+    engine_check: Callable[[Model], EngineCheck] | None = None,
 ) -> Model:
     """Read a Keras file and write it as a `.safetensors` with its self-check: the whole file or none.
 
     Args:
         source, graph, scaling, labels: as for `read_model`.
         destination: the file to write.
-        engine_check: also judge the compiled engine by the reference, on the picture of the self-check, and record the
-            result as `source["engine"]`; an engine that differs becomes one of the notes.
+        engine_check: compares the compiled engine with the reference (`analysis.engine_check.check_engine`); its
+            result is recorded as `source["engine"]`, and as a note if they differ.
 
     Raises:
         WeightsError: the source cannot be read, or does not fit; nothing is written.
         OSError: the destination cannot be written.
     """
     model = read_model(source, graph=graph, scaling=scaling, labels=labels)
-    if engine_check:
-        model = replace(model, source=_with_engine_check(model))
+    if engine_check is not None:
+        model = replace(model, source=_with_engine_check(model, engine_check))
     model.save(destination)
     return model
 
 
-def _with_engine_check(model: Model) -> dict[str, str]:
+def _with_engine_check(model: Model, engine_check: Callable[[Model], EngineCheck]) -> dict[str, str]:
     """The model's source with the result of its engine check."""
     try:
-        check = check_engine(model)
+        check = engine_check(model)
     except NpMobileNetError as error:
         return {**model.source, "engine": f"not checked: {error}"}
     source = {**model.source, "engine": str(check)}
@@ -246,7 +244,7 @@ def _from_architecture(contents: Contents, own: _Network) -> _Network | None:
     filled = _filled(graph, found.pairs, found.matched_by, True, own.notes)
     epsilons = {layer.epsilon for layer in own.graph.layers if isinstance(layer, BatchNormalization)}
     epsilon = next(layer.epsilon for layer in graph.layers if isinstance(layer, BatchNormalization))
-    if not _same_function(replace(own, graph=_with_epsilon(own.graph, epsilon)), filled):
+    if not _same_function(replace(own, graph=with_epsilon(own.graph, epsilon)), filled):
         return None
     if epsilons == {epsilon}:
         return filled
@@ -269,11 +267,6 @@ def arguments_in(graph: Graph, found: Recognised) -> dict[str, Any]:
     if found.arch.startswith("mobilenet_v3"):
         arguments["include_preprocessing"] = choose_scaling(graph) == RAW
     return arguments
-
-
-def _with_epsilon(graph: Graph, epsilon: float) -> Graph:
-    layers = (replace(la, epsilon=epsilon) if isinstance(la, BatchNormalization) else la for la in graph.layers)
-    return Graph(graph.name, tuple(layers))
 
 
 def _same_function(own: _Network, other: _Network) -> bool:

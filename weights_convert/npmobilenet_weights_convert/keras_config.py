@@ -12,8 +12,10 @@ from math import prod
 from typing import Any
 
 from npmobilenet.errors import ShapeError, WeightsError
-from npmobilenet.reference.graph import (
-    ACTIVATIONS,
+from npmobilenet.reference.activations import ACTIVATIONS
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import (
     Activation,
     Add,
     AveragePooling2D,
@@ -26,9 +28,7 @@ from npmobilenet.reference.graph import (
     Flatten,
     GlobalAveragePooling2D,
     GlobalMaxPooling2D,
-    Graph,
     Input,
-    Layer,
     MaxPooling2D,
     Multiply,
     Rescaling,

@@ -5,9 +5,11 @@ arrays say everything but the input size, which the published files have in thei
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import ge, gt
 from pathlib import PurePath
 from typing import Any
 
@@ -22,6 +24,7 @@ DEFAULT_RESOLUTION = 224
 RESOLUTIONS = (96, 128, 160, 192, 224)  # of the published files
 PUBLISHED_ALPHAS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 ALPHAS = (*PUBLISHED_ALPHAS, *(percent / 100 for percent in range(5, 201) if percent / 100 not in PUBLISHED_ALPHAS))
+NARROWEST_FIRST = sorted(ALPHAS)
 IMAGENET_CLASSES = 1000
 
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = tuple(
@@ -119,16 +122,41 @@ def _sizes(arch: str, options: Mapping[str, Any], pairs: Pairs) -> Iterator[tupl
 
 
 def _alpha(arch: str, arguments: Mapping[str, Any], pairs: Pairs) -> float:
-    """The width multiplier under which the most arrays have their shapes; of several, the published one."""
-    best, fewest = 1.0, len(pairs) * 10
-    for alpha in ALPHAS:
+    """The width multiplier under which the most arrays have their shapes; of several, the published one.
+
+    A wider network has no smaller array, so each array fits one run of the multipliers, found by bisection.
+    """
+    stored = {name: array.shape for name, array in assignment(pairs)}
+    for alpha in PUBLISHED_ALPHAS:
         shapes = _shapes(arch, {**arguments, "alpha": alpha})
-        misfits = sum(array.shape != shapes.get(name) for name, array in assignment(pairs))
-        if misfits == 0:
+        if all(shapes.get(name) == shape for name, shape in stored.items()):
             return alpha
-        if misfits < fewest:
-            best, fewest = alpha, misfits
-    return best
+    fitting = dict.fromkeys(ALPHAS, 0)
+    for name, shape in stored.items():
+        for alpha in _fitting(arch, arguments, name, shape):
+            fitting[alpha] += 1
+    return max(ALPHAS, key=lambda alpha: fitting[alpha])
+
+
+def _fitting(arch: str, arguments: Mapping[str, Any], name: str, wanted: Shape) -> Sequence[float]:
+    """The width multipliers under which an array has this shape."""
+
+    def shape(alpha: float) -> Shape:
+        return _shapes(arch, {**arguments, "alpha": alpha}).get(name, ())  # () where the network is too narrow
+
+    widest = shape(NARROWEST_FIRST[-1])
+    if len(widest) != len(wanted):
+        return ()
+
+    def reaches(alpha: float) -> bool:
+        found = shape(alpha)
+        return bool(found) and all(map(ge, found, wanted))
+
+    def exceeds(alpha: float) -> bool:
+        return any(map(gt, shape(alpha), wanted))
+
+    begin = bisect_left(NARROWEST_FIRST, True, key=reaches)
+    return NARROWEST_FIRST[begin : bisect_left(NARROWEST_FIRST, True, lo=begin, key=exceeds)]
 
 
 def _shapes(arch: str, arguments: Mapping[str, Any]) -> Mapping[str, Shape]:

@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from npmobilenet.analysis.segments import Segment, Step, chain, identity
+from npmobilenet.analysis.segments import Segment, SegmentStep, chain, identity
 from npmobilenet.porting.diagnose.mistakes.variants import Variant, in_place
-from npmobilenet.reference.graph import (
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import (
     Activation,
     BatchNormalization,
     Conv2D,
     Dense,
     DepthwiseConv2D,
     Dropout,
-    Layer,
     Multiply,
     Rescaling,
 )
@@ -38,25 +38,27 @@ RANGES = (("[0, 1]", 1 / 255, 0.0), ("[-1, 1]", 1 / 127.5, -1.0), ("0..255 / 128
 """Common input ranges for pixels in 0..255: name, scale, offset."""
 
 
-def activations(segment: Segment, step: Step) -> Iterator[Variant]:
+def activations(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
     """Another function, or none; also inside a convolution or dense layer with an activation of its own."""
     layer = step.layer
     assert isinstance(layer, Activation | Conv2D | DepthwiseConv2D | Dense)
     own = layer.activation
-    before: tuple[Step, ...] = ()
+    before: tuple[SegmentStep, ...] = ()
     source = layer.inputs[0]
     if not isinstance(layer, Activation):
         if own == "linear":
             return
         source = f"{layer.name}+sums"
-        before = (Step(replace(layer, name=source, activation="linear"), step.params, step.before),)
+        before = (SegmentStep(replace(layer, name=source, activation="linear"), step.params, step.before),)
     yield from _other_functions(step, source, own, before)
     if own == "softmax":
         twice = chain(replace(layer, inputs=(source,)), *FUNCTIONS["softmax"] * 2)
         yield in_place(step, "doubled-softmax", "softmax applied twice", *before, *twice)
 
 
-def _other_functions(step: Step, source: str, own: str, before: tuple[Step, ...] = ()) -> Iterator[Variant]:
+def _other_functions(
+    step: SegmentStep, source: str, own: str, before: tuple[SegmentStep, ...] = ()
+) -> Iterator[Variant]:
     """Every other function of `source` under the step's name, after the steps `before`."""
     name = step.layer.name
     layer = replace(step.layer, inputs=(source,))
@@ -65,11 +67,11 @@ def _other_functions(step: Step, source: str, own: str, before: tuple[Step, ...]
             yield _function(step, own, other, *before, *chain(layer, *layers))
     for other, gate in GATED.items():
         gates = chain(replace(layer, name=f"{name}+gate"), *FUNCTIONS[gate])
-        product = Step(Multiply(name=name, inputs=(source, f"{name}+gate")), {})
+        product = SegmentStep(Multiply(name=name, inputs=(source, f"{name}+gate")), {})
         yield _function(step, own, other, *before, *gates, product)
 
 
-def _function(step: Step, own: str, other: str, *steps: Step) -> Variant:
+def _function(step: SegmentStep, own: str, other: str, *steps: SegmentStep) -> Variant:
     if other == "linear":
         cause = "missing-softmax" if own == "softmax" else "missing-activation"
         return in_place(step, cause, f"no {own}", *steps)
@@ -77,22 +79,22 @@ def _function(step: Step, own: str, other: str, *steps: Step) -> Variant:
     return in_place(step, cause, f"{other} instead of {own}", *steps)
 
 
-def extra_activations(segment: Segment, step: Step) -> Iterator[Variant]:
+def extra_activations(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
     """An activation after a layer without one, such as a linear bottleneck or a residual sum."""
     layer = step.layer
     inside = getattr(layer, "activation", "linear")
     if inside != "linear" or any(
-        isinstance(r.layer, Activation | BatchNormalization) for r in segment.readers(layer.name)
+        isinstance(r.layer, Activation | BatchNormalization) for r in segment.consumers(layer.name)
     ):
         return
     bare = f"{layer.name}+linear"
-    linear = Step(replace(layer, name=bare), step.params, step.before)
+    linear = SegmentStep(replace(layer, name=bare), step.params, step.before)
     for name in ("relu6", "relu", "hard_swish"):
-        extra = Step(Activation(name=layer.name, activation=name, inputs=(bare,)), {})
+        extra = SegmentStep(Activation(name=layer.name, activation=name, inputs=(bare,)), {})
         yield in_place(step, "extra-activation", f"{name} after a layer without an activation", linear, extra)
 
 
-def rescalings(segment: Segment, step: Step) -> Iterator[Variant]:
+def rescalings(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
     """A rescaling left out or done twice; and another function for a hard sigmoid of three layers."""
     layer = step.layer
     assert isinstance(layer, Rescaling)
@@ -103,7 +105,7 @@ def rescalings(segment: Segment, step: Step) -> Iterator[Variant]:
     yield in_place(step, "rescaling", "rescaling done twice", *chain(layer, layer, layer))
     for name, scale, offset in RANGES:
         if not np.allclose((scale, offset), (layer.scale, layer.offset), rtol=1e-6):
-            new = Step(replace(layer, scale=scale, offset=offset), {})
+            new = SegmentStep(replace(layer, scale=scale, offset=offset), {})
             yield in_place(step, "input-range", f"pixels scaled to {name}", new)
 
 

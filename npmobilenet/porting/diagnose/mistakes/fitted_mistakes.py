@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from npmobilenet.analysis.segments import Segment, Step, distance
+from npmobilenet.analysis.segments import Segment, SegmentStep, distance
 from npmobilenet.porting.diagnose.mistakes.variants import SHORT, Altered, scaled
-from npmobilenet.reference.graph import (
+from npmobilenet.reference.layers import (
     Activation,
     AveragePooling2D,
     BatchNormalization,
@@ -113,7 +113,7 @@ def _distance_with(segment: Segment, actual: Array, norms: Norms, epsilon: float
 
 def _with_epsilon(segment: Segment, norms: Norms, epsilon: float) -> Segment:
     return segment.altered(
-        {norm.name: [Step(replace(norm, epsilon=epsilon), segment[norm.name].params)] for norm in norms}
+        {norm.name: [SegmentStep(replace(norm, epsilon=epsilon), segment[norm.name].params)] for norm in norms}
     )
 
 
@@ -136,7 +136,7 @@ def _minimum(f: Callable[[float], float]) -> float:
     return float(10 ** ((a + b) / 2))
 
 
-def factors(segment: Segment, step: Step, actual: Array) -> Iterator[Altered]:
+def factors(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Altered]:
     """The divisor of a mean, from the best-fitting factor."""
     name = step.layer.name
     _, H, W, _ = segment.outputs[step.layer.inputs[0]].shape
@@ -174,7 +174,7 @@ def _affine(segment: Segment, slope: float, offset: float, what: str) -> Altered
     return Altered("scaled", what, (segment.output,), segment.altered({segment.output: steps}))
 
 
-def permuted_filters(segment: Segment, step: Step, layer: DepthwiseConv2D, actual: Array) -> Iterator[Altered]:
+def permuted_filters(segment: Segment, step: SegmentStep, layer: DepthwiseConv2D, actual: Array) -> Iterator[Altered]:
     """Depthwise filters at other channels, in any order: for each channel the best-fitting filter.
 
     Only if all layers that follow are elementwise, and each filter has one channel.
@@ -191,17 +191,17 @@ def permuted_filters(segment: Segment, step: Step, layer: DepthwiseConv2D, actua
     best = np.where(own <= costs.min(axis=0) * (1 + 1e-6) + 1e-20, np.arange(C), costs.argmin(axis=0))  # (C,)
     if np.array_equal(best, np.arange(C)) or not np.isfinite(costs).all():
         return
-    steps = {layer.name: [Step(layer, {**step.params, "kernel": step.params["kernel"][:, :, best]})]}
+    steps = {layer.name: [SegmentStep(layer, {**step.params, "kernel": step.params["kernel"][:, :, best]})]}
     yield Altered("depthwise-permuted", _describe_order(best), (layer.name,), segment.altered(steps))
 
 
 def _filter_costs(
-    segment: Segment, step: Step, layer: DepthwiseConv2D, following: tuple[Step, ...], actual: Array
+    segment: Segment, step: SegmentStep, layer: DepthwiseConv2D, following: tuple[SegmentStep, ...], actual: Array
 ) -> Array:
     """(filter, channel): sum of squared differences from the port if the filter were at the channel."""
     w, x = step.params["kernel"], segment.outputs[layer.inputs[0]]
     C = w.shape[2]
-    bare = Step(replace(layer, use_bias=False, activation="linear"), {})
+    bare = SegmentStep(replace(layer, use_bias=False, activation="linear"), {})
     costs = np.empty((C, C))
     N, H_out, W_out, _ = actual.shape
     chosen = np.random.default_rng(0).permutation(N * H_out * W_out)
@@ -216,23 +216,25 @@ def _filter_costs(
     return costs
 
 
-def _windows(step: Step, x: Array, K: tuple[int, ...], chosen: Array) -> Array:
+def _windows(step: SegmentStep, x: Array, K: tuple[int, ...], chosen: Array) -> Array:
     """Inputs of each chosen output pixel: (pixels, K_h * K_w, C), by filters that pick one tap each."""
     C = x.shape[-1]
     taps = []
     for tap in np.ndindex(*K):
         w = np.zeros((*K, C, 1))
         w[tap] = 1
-        taps.append(Step(step.layer, {"kernel": w}).apply([x]).reshape(-1, C)[chosen])
+        taps.append(SegmentStep(step.layer, {"kernel": w}).apply([x]).reshape(-1, C)[chosen])
     return np.stack(taps, axis=1)
 
 
-def _epilogue(y: Array, step: Step, activation: str, following: tuple[Step, ...], channels: slice) -> Array:
+def _epilogue(
+    y: Array, step: SegmentStep, activation: str, following: tuple[SegmentStep, ...], channels: slice
+) -> Array:
     """Bias, activation and the layers that follow, on (pixels, filters, channels)."""
     y = y + step.params["bias"][channels] if "bias" in step.params else y
-    y = Step(Activation(name="", activation=activation), {}).apply([y])
+    y = SegmentStep(Activation(name="", activation=activation), {}).apply([y])
     for after in following:
-        y = Step(after.layer, {name: array[channels] for name, array in after.params.items()}).apply([y])
+        y = SegmentStep(after.layer, {name: array[channels] for name, array in after.params.items()}).apply([y])
     return y
 
 

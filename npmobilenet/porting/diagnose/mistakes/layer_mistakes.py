@@ -7,13 +7,14 @@ in all of them, as a wrong epsilon usually is, and also in each of them alone.
 
 from collections.abc import Callable, Iterable, Iterator
 
-from npmobilenet.analysis.segments import Segment, Step
+from npmobilenet.analysis.segments import Segment, SegmentStep
 from npmobilenet.porting.diagnose.mistakes.activation_mistakes import activations, extra_activations, rescalings
 from npmobilenet.porting.diagnose.mistakes.variants import Altered, Variant
 from npmobilenet.porting.diagnose.mistakes.weight_mistakes import batch_norms, biases, kernels
 from npmobilenet.porting.diagnose.mistakes.window_mistakes import moved_zeros, paddings
 from npmobilenet.porting.diagnose.mistakes.wiring_mistakes import joints, orders, poolings
-from npmobilenet.reference.graph import (
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import (
     Activation,
     Add,
     AveragePooling2D,
@@ -23,14 +24,13 @@ from npmobilenet.reference.graph import (
     DepthwiseConv2D,
     Flatten,
     GlobalAveragePooling2D,
-    Layer,
     Multiply,
     Rescaling,
     Reshape,
     ZeroPadding2D,
 )
 
-Variants = Callable[[Segment, Step], Iterator[Variant]]
+Variants = Callable[[Segment, SegmentStep], Iterator[Variant]]
 WEIGHTED = (Conv2D, DepthwiseConv2D, Dense)
 MISTAKES: tuple[tuple[tuple[type[Layer], ...], Variants], ...] = (
     ((Conv2D, DepthwiseConv2D), paddings),

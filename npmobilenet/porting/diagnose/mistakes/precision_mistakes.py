@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from npmobilenet.analysis.segments import Segment, Step, Storage, identity
+from npmobilenet.analysis.segments import Segment, SegmentStep, Storage, identity
 from npmobilenet.compiler.passes import scale_and_shift
 from npmobilenet.porting.diagnose.mistakes.variants import Altered
-from npmobilenet.reference.graph import BatchNormalization, Conv2D, Dense, DepthwiseConv2D
+from npmobilenet.reference.layers import BatchNormalization, Conv2D, Dense, DepthwiseConv2D
 from npmobilenet.types import Array, Params
 
 
@@ -89,14 +89,14 @@ def _all_rounded(segment: Segment, storage: Storage) -> Segment:
     return segment.altered(steps)
 
 
-def _rounded(step: Step, storage: Storage, names: tuple[str, ...]) -> Step:
+def _rounded(step: SegmentStep, storage: Storage, names: tuple[str, ...]) -> SegmentStep:
     rounded = {name: storage.round(step.params[name]) for name in names}
-    return Step(step.layer, {**step.params, **rounded}, step.before)
+    return SegmentStep(step.layer, {**step.params, **rounded}, step.before)
 
 
-def _folds(segment: Segment) -> dict[str, list[Step]]:
+def _folds(segment: Segment) -> dict[str, list[SegmentStep]]:
     """Replacement steps by name for every batch norm that can be folded, and its convolution."""
-    steps: dict[str, list[Step]] = {}
+    steps: dict[str, list[SegmentStep]] = {}
     for step in segment.steps:
         norm, source = step.layer, step.layer.inputs[0]
         if isinstance(norm, BatchNormalization) and source in segment:
@@ -106,7 +106,7 @@ def _folds(segment: Segment) -> dict[str, list[Step]]:
     return steps
 
 
-def _folded(conv: Step, norm: BatchNormalization, params: Params) -> Step | None:
+def _folded(conv: SegmentStep, norm: BatchNormalization, params: Params) -> SegmentStep | None:
     """A convolution or dense layer with a batch norm folded into its kernel and bias, None if it has an activation."""
     layer = conv.layer
     if not isinstance(layer, Conv2D | DepthwiseConv2D | Dense) or layer.activation != "linear":
@@ -115,4 +115,4 @@ def _folded(conv: Step, norm: BatchNormalization, params: Params) -> Step | None
         scale, shift = scale_and_shift(params, norm.epsilon)  # (C,) each
     w, bias = conv.params["kernel"], conv.params.get("bias", np.zeros(1)) * scale + shift
     kernel = w * scale.reshape(w.shape[2:]) if isinstance(layer, DepthwiseConv2D) else w * scale
-    return Step(replace(layer, use_bias=True), {"kernel": kernel, "bias": bias}, conv.before)
+    return SegmentStep(replace(layer, use_bias=True), {"kernel": kernel, "bias": bias}, conv.before)

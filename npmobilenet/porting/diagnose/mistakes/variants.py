@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from npmobilenet.analysis.segments import Segment, Step
-from npmobilenet.reference.graph import Rescaling
+from npmobilenet.analysis.segments import Segment, SegmentStep
+from npmobilenet.reference.layers import Rescaling
 
 SHORT = 12  # layers of a segment in which everything is tried; in longer ones only common mistakes
 
@@ -24,7 +24,7 @@ class Variant:
     cause: str
     what: str
     layers: tuple[str, ...]
-    steps: Mapping[str, tuple[Step, ...]]
+    steps: Mapping[str, tuple[SegmentStep, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,19 +37,19 @@ class Altered:
     segment: Segment
 
 
-def in_place(step: Step, cause: str, what: str, *steps: Step) -> Variant:
+def in_place(step: SegmentStep, cause: str, what: str, *steps: SegmentStep) -> Variant:
     """A variant that replaces one step by one or several; the last of them has its name."""
     name = step.layer.name
     return Variant(cause, what, (name,), {name: steps})
 
 
-def with_params(step: Step, cause: str, what: str, **arrays: Any) -> Variant:
+def with_params(step: SegmentStep, cause: str, what: str, **arrays: Any) -> Variant:
     """A variant of a step with some of its arrays replaced."""
-    return in_place(step, cause, what, Step(step.layer, {**step.params, **arrays}, step.before))
+    return in_place(step, cause, what, SegmentStep(step.layer, {**step.params, **arrays}, step.before))
 
 
-def scaled(step: Step, scale: float, offset: float = 0.0) -> Iterator[Step]:
+def scaled(step: SegmentStep, scale: float, offset: float = 0.0) -> Iterator[SegmentStep]:
     """The step, and its output * scale + offset."""
     bare = f"{step.layer.name}+unscaled"
-    yield Step(replace(step.layer, name=bare), step.params, step.before)
-    yield Step(Rescaling(name=step.layer.name, inputs=(bare,), scale=scale, offset=offset), {})
+    yield SegmentStep(replace(step.layer, name=bare), step.params, step.before)
+    yield SegmentStep(Rescaling(name=step.layer.name, inputs=(bare,), scale=scale, offset=offset), {})

@@ -7,9 +7,10 @@ from itertools import permutations
 
 import numpy as np
 
-from npmobilenet.analysis.segments import Move, Segment, Step, identity
+from npmobilenet.analysis.segments import Move, Segment, SegmentStep, identity
 from npmobilenet.porting.diagnose.mistakes.variants import SHORT, Variant, in_place, with_params
-from npmobilenet.reference.graph import BatchNormalization, Conv2D, Dense, DepthwiseConv2D, Layer
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import BatchNormalization, Conv2D, Dense, DepthwiseConv2D
 from npmobilenet.types import Array
 
 EPSILONS = (1e-5, 1e-3, 1e-6, 1e-4, 1e-7, 1e-8, 1e-12, 1e-2, 0.0)
@@ -32,7 +33,7 @@ class MovedKernel(Mapping[str, Array]):
         return len(self._params)
 
 
-def kernels(segment: Segment, step: Step) -> Iterator[Variant]:
+def kernels(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
     """A kernel that is flipped, transposed, or read in another order of axes."""
     w = step.params["kernel"]
     seen = {hash(w.tobytes())}
@@ -40,7 +41,7 @@ def kernels(segment: Segment, step: Step) -> Iterator[Variant]:
         new = move(w)
         if new.shape == w.shape and hash(new.tobytes()) not in seen:
             seen.add(hash(new.tobytes()))
-            yield in_place(step, cause, what, Step(step.layer, MovedKernel(step.params, move), step.before))
+            yield in_place(step, cause, what, SegmentStep(step.layer, MovedKernel(step.params, move), step.before))
 
 
 def _kernels(layer: Layer, w: Array, *, thorough: bool) -> Iterator[tuple[str, Move, str]]:
@@ -67,7 +68,7 @@ def _read_as(axes: tuple[int, ...], w: Array) -> Array:
     return w.reshape([w.shape[axis] for axis in axes]).transpose(np.argsort(axes))
 
 
-def biases(segment: Segment, step: Step) -> Iterator[Variant]:
+def biases(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
     """A bias left out or added twice."""
     if "bias" in step.params:
         b = step.params["bias"]
@@ -75,14 +76,14 @@ def biases(segment: Segment, step: Step) -> Iterator[Variant]:
         yield with_params(step, "bias", "bias added twice", bias=2 * b)
 
 
-def batch_norms(segment: Segment, step: Step) -> Iterator[Variant]:
+def batch_norms(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
     """Batch normalization with another epsilon, with arrays missing or exchanged, or another use of the variance."""
     layer, params = step.layer, step.params
     assert isinstance(layer, BatchNormalization)
     for epsilon in EPSILONS:
         if epsilon != layer.epsilon:
             what = f"epsilon {epsilon:g} instead of {layer.epsilon:g}"
-            yield in_place(step, "epsilon", what, Step(replace(layer, epsilon=epsilon), params))
+            yield in_place(step, "epsilon", what, SegmentStep(replace(layer, epsilon=epsilon), params))
     yield in_place(step, "missing-batch-norm", "batch norm missing", identity(layer))
     yield from _exchanged_arrays(step)
     for what, values in _variances(params["moving_variance"], layer.epsilon).items():
@@ -92,7 +93,7 @@ def batch_norms(segment: Segment, step: Step) -> Iterator[Variant]:
         yield with_params(step, "batch-norm-arrays", f"{name} missing", **{name: neutral})
 
 
-def _exchanged_arrays(step: Step) -> Iterator[Variant]:
+def _exchanged_arrays(step: SegmentStep) -> Iterator[Variant]:
     """Every permutation of a layer's arrays, those with the fewest exchanges first."""
 
     def moves(order: tuple[str, ...]) -> int:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from npmobilenet.analysis.segments import Segment, Step
+from npmobilenet.analysis.segments import Segment, SegmentStep
 from npmobilenet.porting.diagnose.mistakes.variants import Variant, in_place
-from npmobilenet.reference.graph import Window, ZeroPadding2D
+from npmobilenet.reference.layer import Window
+from npmobilenet.reference.layers import ZeroPadding2D
 from npmobilenet.reference.shapes import output_size, same_padding
 from npmobilenet.types import Array, Pair
 
@@ -18,7 +19,7 @@ Pads = tuple[Pair, Pair]
 SLIM = "TensorFlow's SAME, as in TF-Slim; Keras's V1 pads at the end only, which differs on maps of odd size"
 
 
-def paddings(segment: Segment, step: Step) -> Iterator[Variant]:
+def paddings(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
     """Zeros elsewhere than TensorFlow places them, or windows that start at other pixels."""
     layer = step.layer
     if not isinstance(layer, Window) or layer.kernel_size == (1, 1) or step.before is not None:
@@ -54,11 +55,11 @@ def _paddings(size: tuple[int, ...], layer: Window, own: Pads, *, merged: bool) 
     yield phase, _shifted(own, 1), "windows start one pixel earlier"
 
 
-def moved_zeros(segment: Segment, step: Step) -> Iterator[Variant]:
+def moved_zeros(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
     """A padding layer with zeros elsewhere; `paddings` covers those before a window."""
     layer = step.layer
     assert isinstance(layer, ZeroPadding2D)
-    if any(isinstance(reader.layer, Window) for reader in segment.readers(layer.name)):
+    if any(isinstance(reader.layer, Window) for reader in segment.consumers(layer.name)):
         return
     (top, bottom), (left, right) = layer.padding
     side = max(top, bottom, left, right)
@@ -70,7 +71,7 @@ def moved_zeros(segment: Segment, step: Step) -> Iterator[Variant]:
     for cause, zeros, name in paddings:
         if zeros != layer.padding:
             what = f"padding {zeros} instead of {layer.padding}: {name}"
-            yield in_place(step, cause, what, Step(replace(layer, padding=zeros), {}))
+            yield in_place(step, cause, what, SegmentStep(replace(layer, padding=zeros), {}))
 
 
 def padding_of(segment: Segment, layer: Window) -> tuple[str, Pads]:
@@ -83,11 +84,11 @@ def padding_of(segment: Segment, layer: Window) -> tuple[str, Pads]:
     return source, ((top, bottom), (left, right))
 
 
-def with_padding(step: Step, source: str, zeros: Pads, mode: str = "constant") -> Step:
+def with_padding(step: SegmentStep, source: str, zeros: Pads, mode: str = "constant") -> SegmentStep:
     """The step of a window that reads `source` with another padding."""
     assert isinstance(step.layer, Window)
     layer = replace(step.layer, padding="valid", inputs=(source,))
-    return Step(layer, step.params, lambda x: _padded(x, zeros, mode))
+    return SegmentStep(layer, step.params, lambda x: _padded(x, zeros, mode))
 
 
 def _shifted(zeros: Pads, by: int) -> Pads:

@@ -1,0 +1,126 @@
+"""`npmobilenet classify`."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+from npmobilenet.cli.options import Argument, Exit, Option
+from npmobilenet.cli.shared import (
+    COMPILING,
+    DEFAULT_MODEL,
+    AsJson,
+    Backend,
+    ModelName,
+    Resize,
+    ResizeOption,
+    compile_with_notice,
+    load_with_notes,
+    reported,
+)
+from npmobilenet.errors import ImageError, KernelError, NpMobileNetError
+from npmobilenet.models.image_file import file_suffixes
+from npmobilenet.models.model import Model
+from npmobilenet.output import json_text, print_json_list, print_note, print_table, progress_bar, waiting
+from npmobilenet.types import Array
+
+BAR = 24  # characters of a bar for probability 1
+
+
+def classify(
+    images: Annotated[
+        list[str], Argument(metavar="IMAGE...", help="Image files, directories, or - for standard input.")
+    ],
+    model: ModelName = DEFAULT_MODEL,
+    top: Annotated[int, Option(min=1, help="Number of classes per image.")] = 5,
+    resize: ResizeOption = Resize.crop,
+    draft: Annotated[
+        bool, Option("--draft", help="Scale large JPEG files down while decoding: faster, not bit-exact.")
+    ] = False,
+    backend: Annotated[Backend, Option(help="Execution backend.")] = Backend.auto,
+    threads: Annotated[
+        int | None, Option(min=1, help="Maximum number of threads (default: $NPMOBILENET_THREADS or all cores).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Classify images."""
+    with reported(as_json):
+        sources = list(_image_files(images))
+        network = load_with_notes(model)
+        found = _classified(network, sources, top, resize, draft, backend, threads)
+        texts = []  # with --json, the parts of one document
+        failed = False
+        for result in progress_bar(found, len(sources), "classifying", "images") if len(sources) > 1 else found:
+            failed |= "error" in result
+            if as_json:
+                texts.append(json_text(result))
+            else:
+                _print_result(result)
+        if as_json:
+            print_json_list(texts)
+        _finish_compilation()
+    if failed:
+        raise Exit(1)
+
+
+def _image_files(names: list[str]) -> Iterator[str]:
+    """Files as given, and the image files in directories, sorted."""
+    for name in names:
+        if name == "-" or not Path(name).is_dir():
+            yield name
+            continue
+        inside = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in file_suffixes())
+        if not inside:
+            raise ImageError(f"{name}: no images in this directory ({', '.join(sorted(file_suffixes()))})")
+        yield from map(str, inside)
+
+
+def _classified(
+    network: Model, names: list[str], top: int, resize: Resize, draft: bool, backend: Backend, threads: int | None
+) -> Iterator[dict[str, Any]]:
+    """One document per image, in order; an image that cannot be read gets its error and does not stop the others."""
+    from npmobilenet.models.streaming import predict_each
+
+    def compute(x: Array) -> Array:
+        if backend is Backend.compiled:
+            compile_with_notice(network)
+        return network.forward(x, backend=backend, threads=threads)
+
+    sources: Iterator[Any] = (sys.stdin.buffer if name == "-" else name for name in names)
+    found = predict_each(network, sources, compute, resize=resize, draft=draft, threads=threads)
+    for name, (_, result) in zip(names, found, strict=True):
+        if isinstance(result, NpMobileNetError):
+            yield {"image": name, "error": str(result)}
+            continue
+        (classes,) = network.decode(result[None], top)
+        predictions = [{"wnid": wnid, "label": label, "probability": p} for wnid, label, p in classes]
+        yield {"image": name, "predictions": predictions}
+
+
+def _finish_compilation() -> None:
+    """Wait for kernels that are being compiled for the next command."""
+    try:
+        from npmobilenet.compiler.compilation import compilation, finish_compilation
+    except ImportError:
+        return
+    sys.stdout.flush()  # results first
+    if compilation() is None:
+        return
+    try:
+        with suppress(KeyboardInterrupt), waiting(f"{COMPILING}, for the next time; Ctrl+C does no harm"):
+            finish_compilation()
+    except KernelError as error:
+        print_note(f"npmobilenet: computed with the NumPy reference, which is slower: {error}")
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    if "error" in result:
+        print_note(f"npmobilenet: {result['error']}")
+        return
+    rows = [
+        (f"{found['probability']:.4f}", found["label"], found["wnid"], "█" * round(BAR * found["probability"]))
+        for found in result["predictions"]
+    ]
+    columns = 4 if sys.stdout.isatty() else 3  # a bar only on a terminal
+    print_table([""] * columns, [row[:columns] for row in rows], title=result["image"])

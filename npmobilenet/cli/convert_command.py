@@ -1,0 +1,128 @@
+"""`npmobilenet convert`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from npmobilenet.architectures import ARCHITECTURES
+from npmobilenet.cli.options import Argument, Option, UsageError
+from npmobilenet.cli.shared import AsJson, Force, NetworkOptions, checked_engine, print_notes, reported
+from npmobilenet.errors import NpMobileNetError, ShapeError
+from npmobilenet.models.preprocessing import RAW, SYMMETRIC, UNIT
+from npmobilenet.output import print_json, print_table
+from npmobilenet.reference.graph import Graph
+
+PUBLISHED_CLASSES = (None, 1000, 1001)  # ImageNet's, also with a background class: a softmax follows
+
+
+class Range(StrEnum):
+    """Input range of a network for pixels in 0..255."""
+
+    symmetric = "-1..1"
+    unit = "0..1"
+    raw = "0..255"
+
+
+SCALINGS = {Range.symmetric: SYMMETRIC, Range.unit: UNIT, Range.raw: RAW}
+
+
+class ClassifierActivation(StrEnum):
+    """Activation after the classifier, which a file of weights does not specify."""
+
+    softmax = "softmax"
+    sigmoid = "sigmoid"
+    linear = "linear"
+
+
+class HiddenActivation(StrEnum):
+    """Activation of all other layers of a V1 or V2, which a file of weights does not specify."""
+
+    relu6 = "relu6"
+    relu = "relu"
+
+
+def convert(
+    source: Annotated[Path, Argument(metavar="SOURCE", help="Keras file: .h5, .weights.h5 or .keras.")],
+    network: NetworkOptions = NetworkOptions(),  # noqa: B008  frozen
+    output: Annotated[
+        Path | None,
+        Option("--output", "-o", help="Output path (default: <source>.safetensors in the current directory)."),
+    ] = None,
+    arch: Annotated[str | None, Option(help=f"Architecture of the weights: {', '.join(ARCHITECTURES)}.")] = None,
+    classes: Annotated[int | None, Option(help="With --arch: outputs of the classifier.")] = None,
+    activation: Annotated[
+        ClassifierActivation | None, Option(help="With --arch: activation after the classifier.")
+    ] = None,
+    hidden_activation: Annotated[
+        HiddenActivation | None, Option(help="With --arch: activation of every other layer of V1 and V2.")
+    ] = None,
+    pixels: Annotated[Range | None, Option("--range", help="Input range, if the file does not specify it.")] = None,
+    labels: Annotated[Path | None, Option(help="Text file with one class name per line.")] = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Convert a Keras file to a self-describing .safetensors file."""
+    graph = _described_network(arch, network, classes, activation, hidden_activation)
+    with reported(as_json):
+        from npmobilenet_weights_convert import convert_file
+
+        destination = output or Path(source.name.removesuffix(source.suffix).removesuffix(".weights") + ".safetensors")
+        if destination.exists() and not force:
+            raise NpMobileNetError(f"{destination} already exists; use --force to overwrite, or --output")
+        model = convert_file(
+            source,
+            destination,
+            engine_check=checked_engine,
+            graph=graph,
+            scaling=None if pixels is None else SCALINGS[pixels],
+            labels=None if labels is None else labels.read_text(encoding="utf-8").splitlines(),
+        )
+        print_notes(str(source), model)
+        document = {
+            "output": str(destination),
+            "model": model.graph.name,
+            "input_shape": model.graph.input_shape,
+            "params": model.graph.total_params,
+            **model.source,
+        }
+        if as_json:
+            print_json(document)
+        else:
+            print_table(("", ""), [(name.replace("_", " "), value) for name, value in document.items()])
+
+
+def _described_network(
+    arch: str | None,
+    network: NetworkOptions,
+    classes: int | None,
+    activation: ClassifierActivation | None,
+    hidden_activation: HiddenActivation | None,
+) -> Graph | None:
+    """The network that --arch and its options describe, None without --arch.
+
+    Raises:
+        UsageError: options that do not apply, or a custom classifier without its activation.
+    """
+    if arch is None:
+        if network.any_given() or (classes, activation, hidden_activation) != (None, None, None):
+            raise UsageError(
+                "--alpha, --resolution, --classes, --activation, --hidden-activation, --minimalistic and --no-top "
+                "require --arch"
+            )
+        return None
+    if network.no_top and (classes, activation) != (None, None):
+        raise UsageError("--classes and --activation describe a classifier, which --no-top leaves out")
+    if not network.no_top and classes not in PUBLISHED_CLASSES and activation is None:
+        raise UsageError(
+            f"--classes {classes} is a custom classifier, and weights do not specify its activation: give "
+            f"--activation {', '.join(ClassifierActivation)}"
+        )
+    graph = network.graph(arch, classes, activation)
+    if hidden_activation is None:
+        return graph
+    from npmobilenet_weights_convert.assumptions import with_hidden_activation
+
+    try:
+        return with_hidden_activation(graph, hidden_activation)
+    except ShapeError as error:
+        raise UsageError(f"--hidden-activation: {error}") from None

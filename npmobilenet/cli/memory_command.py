@@ -1,0 +1,64 @@
+"""`npmobilenet memory`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from npmobilenet.analysis.memory_plan import POLICIES, MemoryPlan, memory_table, plan
+from npmobilenet.analysis.memory_report import draw, plan_rows, to_header
+from npmobilenet.analysis.memory_report import to_json as plan_to_json
+from npmobilenet.cli.options import Option, UsageError
+from npmobilenet.cli.shared import NETWORK, AsJson, Itemsize, NetworkOptions, graph_of, reported
+from npmobilenet.files import write_atomically
+from npmobilenet.output import print_json, print_table
+from npmobilenet.reference.graph import Graph
+
+
+def memory(
+    model: Annotated[str, NETWORK],
+    network: NetworkOptions = NetworkOptions(),  # noqa: B008  frozen
+    policy: Annotated[str | None, Option(help=f"{', '.join(POLICIES)}. Default: compare all.")] = None,
+    parts: Annotated[int, Option(min=1, help="Parts of an inverted residual: t of the V2 paper.")] = 4,
+    stripes: Annotated[int, Option(min=1, help="Row bands of the first layers.")] = 4,
+    itemsize: Itemsize = 4,
+    figure: Annotated[
+        Path | None, Option("--figure", "--picture", metavar="FILE", help="Draw the plan (.png, .svg or .pdf).")
+    ] = None,
+    header: Annotated[Path | None, Option(metavar="FILE", help="Write the offsets as a C header.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Plan the memory of feature maps: its peak, and the offset of every tensor."""
+    if policy is not None and policy not in POLICIES:
+        raise UsageError(f"unknown policy {policy!r}; choose from {', '.join(POLICIES)}")
+    if policy is None and (figure, header) != (None, None):
+        raise UsageError(f"--figure and --header need one plan: --policy {', '.join(POLICIES)}")
+    with reported(as_json):
+        graph = graph_of(model, network)
+        if policy is None:
+            _print_policies(model, graph, memory_table(graph, itemsize=itemsize, parts=parts, stripes=stripes), as_json)
+            return
+        planned = plan(graph, policy, itemsize=itemsize, parts=parts, stripes=stripes)
+        if header is not None:
+            write_atomically(header, to_header(planned).encode())
+        if figure is not None:
+            draw(planned, figure)
+        if as_json:
+            print_json(plan_to_json(planned, model=model))
+            return
+        print_table(("step", "layer", "writes", "offset", "bytes", "in use"), plan_rows(planned))
+        print(f"peak {planned.peak_bytes:,} bytes, arena {planned.arena_bytes:,} bytes")
+
+
+def _print_policies(model: str, graph: Graph, plans: tuple[MemoryPlan, ...], as_json: bool) -> None:
+    if as_json:
+        measured = ("policy", "peak_bytes", "arena_bytes", "macs")
+        policies = [{name: getattr(planned, name) for name in measured} for planned in plans]
+        print_json({"model": model, "itemsize": plans[0].itemsize, "policies": policies})
+        return
+    rows = [
+        (
+            planned.policy, planned.peak_bytes, planned.arena_bytes, f"{100 * planned.macs / graph.macs - 100:.1f}",
+            POLICIES[planned.policy],
+        )
+        for planned in plans
+    ]  # fmt: skip
+    print_table(("policy", "peak bytes", "arena bytes", "more macs %", ""), rows)

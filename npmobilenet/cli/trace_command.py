@@ -1,0 +1,66 @@
+"""`npmobilenet trace`: exit code 0 done, 2 not."""
+
+from pathlib import Path
+from typing import Annotated
+
+from npmobilenet.cli.options import Option
+from npmobilenet.cli.shared import (
+    DEFAULT_MODEL,
+    AsJson,
+    Force,
+    ImageName,
+    LayerPatterns,
+    ModelName,
+    Resize,
+    ResizeOption,
+    load_with_notes,
+    reported,
+)
+from npmobilenet.output import print_json, print_table, progress_bar
+from npmobilenet.porting.golden_formats import FORMATS
+from npmobilenet.porting.golden_manifest import LAYOUTS
+from npmobilenet.porting.golden_writer import write_golden_data
+
+NOTHING_DONE = 2
+
+
+def trace(
+    image: ImageName,
+    output: Annotated[Path, Option("--output", "-o", metavar="PACK", help="Directory to write.")],
+    model: ModelName = DEFAULT_MODEL,
+    formats: Annotated[
+        str, Option("--format", help=f"One or more of {', '.join(FORMATS)}, separated by commas.")
+    ] = "npz",
+    layers: LayerPatterns = None,
+    layout: Annotated[str, Option(help=f"Layout of feature maps and kernels: {' or '.join(LAYOUTS)}.")] = LAYOUTS[0],
+    resize: ResizeOption = Resize.crop,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write test vectors: every tensor computed from an image, with its tolerance."""
+    with reported(as_json, NOTHING_DONE):
+        pack = write_golden_data(
+            load_with_notes(model),
+            image,
+            output,
+            formats=[name.strip() for name in formats.split(",")],
+            layers=layers,
+            layout=layout,
+            resize=resize,
+            overwrite=force,
+            progress=progress_bar,
+        )
+        document = {
+            "pack": str(output),
+            "model": pack.graph.name,
+            "layers": len(pack.layers),
+            "tensors": len(pack.manifest["tensors"]),
+            "formats": pack.manifest["formats"],
+            "layout": layout,
+            "bytes": sum(path.stat().st_size for path in output.rglob("*") if path.is_file()),
+        }
+        if as_json:
+            print_json(document)
+        else:
+            rows = document | {"formats": ", ".join(pack.manifest["formats"])}
+            print_table(("", ""), list(rows.items()))

@@ -1,0 +1,88 @@
+"""Activations: elementwise functions, and softmax.
+
+Each returns the shape and dtype of its input.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from npmobilenet.reference.arithmetic import constant
+from npmobilenet.types import Array
+
+
+def relu(x: Array) -> Array:
+    """max(x, 0). NaN stays NaN."""
+    return np.maximum(x, constant(0, x))
+
+
+def relu6(x: Array) -> Array:
+    """min(max(x, 0), 6). NaN stays NaN.
+
+    The upper limit keeps activations in a known range, so that few bits can represent them.
+
+    Source: Howard et al. 2017 use it in their code; Sandler et al. 2018 (arXiv:1801.04381), section 3.4, in the text.
+    """
+    return np.minimum(relu(x), constant(6, x))
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)), written as exp(-log(1 + exp(-x))) so that no x overflows. NaN stays NaN."""
+    with np.errstate(invalid="ignore"):
+        return np.exp(-np.logaddexp(constant(0, x), -x))
+
+
+def hard_sigmoid(x: Array) -> Array:
+    """Piecewise linear sigmoid: relu6(x + 3) / 6.
+
+    Keras before version 3 had another function of this name, clip(0.2 * x + 0.5, 0, 1); MobileNetV3 never used it.
+
+    Source: Howard et al. 2019 (arXiv:1905.02244), section 5.2.
+    """
+    return relu6(x + constant(3, x)) / constant(6, x)
+
+
+def hard_swish(x: Array) -> Array:
+    """x * relu6(x + 3) / 6; NaN for -inf, which is multiplied by 0.
+
+    Source: Howard et al. 2019 (arXiv:1905.02244), section 5.2.
+    """
+    with np.errstate(invalid="ignore"):
+        return x * hard_sigmoid(x)
+
+
+def softmax(x: Array) -> Array:
+    """Probabilities along the last axis: exp(x) / sum(exp(x)), shifted by the maximum so that nothing overflows.
+
+    Args:
+        x: (..., classes) logits.
+
+    Returns:
+        Shape and dtype of x; each row sums to 1. A row that holds NaN or +inf is all NaN.
+    """
+    with np.errstate(invalid="ignore"):
+        exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "linear": lambda x: x,
+    "relu": relu,
+    "relu6": relu6,
+    "sigmoid": sigmoid,
+    "hard_sigmoid": hard_sigmoid,
+    "hard_swish": hard_swish,
+    "softmax": softmax,
+}
+"""Activation functions by the names that layers use."""
+
+FLOPS_PER_VALUE = {
+    "linear": 0,
+    "relu": 1,  # max
+    "relu6": 2,  # max, min
+    "sigmoid": 4,  # negate, exp, add, divide
+    "hard_sigmoid": 4,  # add, max, min, divide
+    "hard_swish": 5,  # those, and multiply
+    "softmax": 5,  # maximum, subtract, exp, sum, divide
+}
+"""Floating-point operations per value; a comparison, an exponential and a division count as one each."""

@@ -1,0 +1,449 @@
+"""The layer types, one class each, with Keras's names and fields.
+
+A new type is a class here, a row in `LAYER_TYPES`, and its tests; see `layer` for what a class may define. To keep that
+true all types are in one file, though it is longer than others.
+"""
+
+from dataclasses import dataclass
+from functools import reduce
+from math import prod
+from operator import add, mul
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from npmobilenet.errors import ShapeError
+from npmobilenet.reference import rounding
+from npmobilenet.reference.activations import ACTIVATIONS, FLOPS_PER_VALUE
+from npmobilenet.reference.convolution import conv2d, dense, depthwise_conv2d, pointwise_conv2d, zero_pad
+from npmobilenet.reference.layer import KernelLayer, Layer, Window, check_activation, feature_map
+from npmobilenet.reference.normalization import batch_norm, rescale
+from npmobilenet.reference.pooling import average_pool, global_average_pool, global_max_pool, max_pool
+from npmobilenet.types import Array, Pair, Params, Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input(Layer):
+    """The input tensor, (H, W, C)."""
+
+    shape: Shape
+
+    arity: ClassVar[int | None] = 0
+    is_view: ClassVar[bool] = True
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return self.shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rescaling(Layer):
+    """y = x * scale + offset, with two constants."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+    elementwise: ClassVar[bool] = True
+    rowwise: ClassVar[bool] = True
+
+    def flops(self, *inputs: Shape) -> int:
+        return 2 * prod(inputs[0])
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        return rescale(inputs[0], self.scale, self.offset)
+
+    def carried_bound(self, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
+        return rounding.rescale_bound(xs[0], self.scale, self.offset, errors[0], dtype=dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroPadding2D(Layer):
+    """Zeros around the feature map at ((top, bottom), (left, right))."""
+
+    padding: tuple[Pair, Pair]
+
+    moves_only: ClassVar[bool] = True
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        H, W, C = feature_map(self, inputs[0])
+        return H + sum(self.padding[0]), W + sum(self.padding[1]), C
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        return zero_pad(inputs[0], self.padding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv2D(Window, KernelLayer):
+    """Standard convolution; pointwise if the kernel is 1 x 1."""
+
+    filters: int
+    use_bias: bool = True
+    activation: str = "linear"
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether it mixes the channels of single pixels and nothing else."""
+        return self.kernel_size == (1, 1) and self.stride == 1
+
+    def kind(self, *inputs: Shape) -> str:
+        """On a map of 1 x 1 pixel it is fully connected: V1's and V3's classifier, and squeeze-and-excitation."""
+        return "Fully connected" if inputs[0][:2] == (1, 1) else f"Conv {self.kernel_size[0]}x{self.kernel_size[1]}"
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return *self.output_map(inputs[0]), self.filters
+
+    def param_shapes(self, *inputs: Shape) -> dict[str, Shape]:
+        c_in = feature_map(self, inputs[0])[2]
+        return {"kernel": (*self.kernel_size, c_in, self.filters)} | _bias(self.use_bias, self.filters)
+
+    def linear(self, params: Params, x: Array) -> Array:
+        if self.is_pointwise and (self.is_unpadded or self.padding == "same"):
+            return pointwise_conv2d(x, params["kernel"], params.get("bias"))
+        return conv2d(x, params["kernel"], params.get("bias"), stride=self.stride, padding=self.padding)
+
+    def linear_bound(self, params: Params, x: Array, error: Array, dtype: DTypeLike) -> Array:
+        return rounding.conv2d_bound(
+            x, params["kernel"], params.get("bias"), error, stride=self.stride, padding=self.padding, dtype=dtype
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthwiseConv2D(Window, KernelLayer):
+    """One filter (or `depth_multiplier` filters) per channel; channels are not mixed."""
+
+    depth_multiplier: int = 1
+    use_bias: bool = True
+    activation: str = "linear"
+
+    @property
+    def channelwise(self) -> bool:
+        return self.depth_multiplier == 1 and self.activation != "softmax"
+
+    def kind(self, *inputs: Shape) -> str:
+        return f"Conv DW {self.kernel_size[0]}x{self.kernel_size[1]}"
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return *self.output_map(inputs[0]), inputs[0][2] * self.depth_multiplier
+
+    def param_shapes(self, *inputs: Shape) -> dict[str, Shape]:
+        C = feature_map(self, inputs[0])[2]
+        kernel = {"kernel": (*self.kernel_size, C, self.depth_multiplier)}
+        return kernel | _bias(self.use_bias, C * self.depth_multiplier)
+
+    def terms(self, params: Params, x: Array) -> int:
+        return prod(params["kernel"].shape[:2])
+
+    def linear(self, params: Params, x: Array) -> Array:
+        return depthwise_conv2d(x, params["kernel"], params.get("bias"), stride=self.stride, padding=self.padding)
+
+    def linear_bound(self, params: Params, x: Array, error: Array, dtype: DTypeLike) -> Array:
+        return rounding.depthwise_conv2d_bound(
+            x, params["kernel"], params.get("bias"), error, stride=self.stride, padding=self.padding, dtype=dtype
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense(KernelLayer):
+    """Fully connected layer on the last axis."""
+
+    units: int
+    use_bias: bool = True
+    activation: str = "linear"
+
+    def kind(self, *inputs: Shape) -> str:
+        return "Fully connected"
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return *inputs[0][:-1], self.units
+
+    def param_shapes(self, *inputs: Shape) -> dict[str, Shape]:
+        return {"kernel": (inputs[0][-1], self.units)} | _bias(self.use_bias, self.units)
+
+    def linear(self, params: Params, x: Array) -> Array:
+        return dense(x, params["kernel"], params.get("bias"))
+
+    def linear_bound(self, params: Params, x: Array, error: Array, dtype: DTypeLike) -> Array:
+        return rounding.dense_bound(x, params["kernel"], params.get("bias"), error, dtype=dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchNormalization(Layer):
+    """y = gamma * (x - moving_mean) / sqrt(moving_variance + epsilon) + beta."""
+
+    epsilon: float = 1e-3
+    center: bool = True
+    scale: bool = True
+
+    non_trainable: ClassVar[frozenset[str]] = frozenset({"moving_mean", "moving_variance"})
+    elementwise: ClassVar[bool] = True
+    rowwise: ClassVar[bool] = True
+
+    @property
+    def channelwise(self) -> bool:
+        return True
+
+    def param_shapes(self, *inputs: Shape) -> dict[str, Shape]:
+        C = inputs[0][-1:]
+        learned = ({"gamma": C} if self.scale else {}) | ({"beta": C} if self.center else {})
+        return learned | {"moving_mean": C, "moving_variance": C}
+
+    def flops(self, *inputs: Shape) -> int:
+        return 2 * prod(inputs[0])  # its four vectors make one factor and one term
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        return batch_norm(inputs[0], *_statistics(params), epsilon=self.epsilon)
+
+    def carried_bound(self, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
+        return rounding.batch_norm_bound(xs[0], *_statistics(params), errors[0], epsilon=self.epsilon, dtype=dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation(Layer):
+    """An elementwise function (softmax: along the last axis), by its name in `ACTIVATIONS`."""
+
+    activation: str
+
+    elementwise: ClassVar[bool] = True
+    rowwise: ClassVar[bool] = True
+
+    @property
+    def channelwise(self) -> bool:
+        return self.activation != "softmax"
+
+    def check(self) -> None:
+        check_activation(self.name, self.activation)
+
+    def flops(self, *inputs: Shape) -> int:
+        return prod(inputs[0]) * FLOPS_PER_VALUE[self.activation]
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        return ACTIVATIONS[self.activation](inputs[0])
+
+    def carried_bound(self, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
+        return rounding.activation_bound(self.activation, xs[0], errors[0], dtype=dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalAveragePooling2D(Layer):
+    """Mean of every channel over its feature map."""
+
+    keepdims: bool = False
+
+    sums: ClassVar[bool] = True
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        C = feature_map(self, inputs[0])[2]
+        return (1, 1, C) if self.keepdims else (C,)
+
+    def flops(self, *inputs: Shape) -> int:
+        return prod(inputs[0])  # H*W - 1 additions and a division, or comparisons, per channel
+
+    def terms(self, params: Params, x: Array) -> int:
+        return prod(x.shape[1:3])
+
+    def gives_vector(self, *inputs: Shape) -> bool:
+        return True
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        return global_average_pool(inputs[0], keepdims=self.keepdims)
+
+    def carried_bound(self, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
+        return rounding.global_average_pool_bound(xs[0], errors[0], keepdims=self.keepdims, dtype=dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalMaxPooling2D(GlobalAveragePooling2D):
+    """Maximum of every channel over its feature map."""
+
+    sums: ClassVar[bool] = False
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        return global_max_pool(inputs[0], keepdims=self.keepdims)
+
+    def carried_bound(self, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
+        return self.apply(params, errors[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class AveragePooling2D(Window):
+    """Mean over a sliding window; padding is not counted."""
+
+    sums: ClassVar[bool] = True
+
+    def flops(self, *inputs: Shape) -> int:
+        return prod(self.output_shape(*inputs)) * prod(self.kernel_size)
+
+    def gives_vector(self, *inputs: Shape) -> bool:
+        return _collapses(inputs[0], self.output_shape(*inputs))
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        return average_pool(inputs[0], size=self.kernel_size, stride=self.stride, padding=self.padding)
+
+    def carried_bound(self, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
+        return rounding.average_pool_bound(
+            xs[0], errors[0], size=self.kernel_size, stride=self.stride, padding=self.padding, dtype=dtype
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxPooling2D(Window):
+    """Maximum over a sliding window; padding is ignored."""
+
+    def flops(self, *inputs: Shape) -> int:
+        return prod(self.output_shape(*inputs)) * prod(self.kernel_size)
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        return max_pool(inputs[0], size=self.kernel_size, stride=self.stride, padding=self.padding)
+
+    def carried_bound(self, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
+        return np.maximum(self.apply(params, errors[0]), 0)  # 0 where a window holds padding only
+
+
+@dataclass(frozen=True, kw_only=True)
+class Add(Layer):
+    """Sum of its inputs, all of one shape: the residual connection."""
+
+    arity: ClassVar[int | None] = None
+    elementwise: ClassVar[bool] = True
+    rowwise: ClassVar[bool] = True
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(set(inputs)) > 1:
+            raise ShapeError(f"{self.name}: expected inputs of one shape, got {', '.join(map(str, inputs))}")
+        return inputs[0]
+
+    def flops(self, *inputs: Shape) -> int:
+        return prod(inputs[0]) * (len(inputs) - 1)
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        return reduce(add, inputs)
+
+    def carried_bound(self, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
+        return rounding.sum_bound(xs, errors, dtype=dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Multiply(Layer):
+    """Product of its inputs; a map of 1 x 1 pixel scales whole channels, as squeeze-and-excitation does."""
+
+    arity: ClassVar[int | None] = None
+    elementwise: ClassVar[bool] = True
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        shape = inputs[0]
+        for other in inputs[1:]:
+            sides = list(zip(shape, other, strict=False))
+            if len(shape) != len(other) or any(a != b and 1 not in (a, b) for a, b in sides):
+                raise ShapeError(f"{self.name}: shapes {shape} and {other} cannot be multiplied")
+            shape = tuple(max(pair) for pair in sides)
+        return shape
+
+    def flops(self, *inputs: Shape) -> int:
+        return prod(self.output_shape(*inputs)) * (len(inputs) - 1)
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        return reduce(mul, inputs)
+
+    def carried_bound(self, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
+        return rounding.product_bound(xs, errors, dtype=dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concatenate(Layer):
+    """Concatenation along one axis, counted as in Keras: 0 is the batch, -1 the channels."""
+
+    axis: int = -1
+
+    arity: ClassVar[int | None] = None
+    moves_only: ClassVar[bool] = True
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        rank = len(inputs[0]) + 1
+        axis = self.axis - 1 if self.axis > 0 else self.axis + rank - 1  # without the batch
+        rest = {shape[:axis] + shape[axis + 1 :] for shape in inputs}
+        if self.axis == 0 or not 0 <= axis < rank - 1 or len(rest) > 1 or len({len(shape) for shape in inputs}) > 1:
+            raise ShapeError(
+                f"{self.name}: {', '.join(map(str, inputs))} cannot be concatenated along axis {self.axis}"
+            )
+        return *inputs[0][:axis], sum(shape[axis] for shape in inputs), *inputs[0][axis + 1 :]
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        return np.concatenate(inputs, axis=self.axis)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reshape(Layer):
+    """Same values in another shape; one side may be -1."""
+
+    target_shape: Shape
+
+    moves_only: ClassVar[bool] = True
+    is_view: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = True
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        size, known = prod(inputs[0]), prod(side for side in self.target_shape if side != -1)
+        shape = tuple(size // max(known, 1) if side == -1 else side for side in self.target_shape)
+        if prod(shape) != size:
+            raise ShapeError(f"{self.name}: {inputs[0]} has {size} values and cannot become {self.target_shape}")
+        return shape
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        x = inputs[0]
+        return x.reshape(len(x), *self.output_shape(x.shape[1:]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flatten(Layer):
+    """All values of an image as one vector."""
+
+    moves_only: ClassVar[bool] = True
+    is_view: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = True
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return (prod(inputs[0]),)
+
+    def gives_vector(self, *inputs: Shape) -> bool:
+        return _collapses(inputs[0], self.output_shape(*inputs))
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        return inputs[0].reshape(len(inputs[0]), prod(inputs[0].shape[1:]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropout(Layer):
+    """No-op at inference."""
+
+    rate: float = 0.0
+
+    moves_only: ClassVar[bool] = True
+    is_view: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = True
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        return inputs[0]
+
+
+LAYER_TYPES: dict[str, type[Layer]] = {
+    cls.__name__: cls
+    for cls in (
+        Input, Rescaling, ZeroPadding2D, Conv2D, DepthwiseConv2D, BatchNormalization, Activation,
+        GlobalAveragePooling2D, GlobalMaxPooling2D, AveragePooling2D, MaxPooling2D, Dense, Add, Multiply, Concatenate,
+        Reshape, Flatten, Dropout,
+    )
+}  # fmt: skip
+"""The layer types by name; file formats use these names."""
+
+
+def _bias(use_bias: bool, channels: int) -> dict[str, Shape]:
+    return {"bias": (channels,)} if use_bias else {}
+
+
+def _statistics(params: Params) -> tuple[Array | None, Array | None, Array, Array]:
+    return params.get("gamma"), params.get("beta"), params["moving_mean"], params["moving_variance"]
+
+
+def _collapses(before: Shape, after: Shape) -> bool:
+    """Whether all pixels of a map are gone, or gone into the channels."""
+    return prod(after[:-1]) == 1 < prod(before[:-1])

@@ -1,0 +1,85 @@
+"""Graph to graph: the same network cut off, folded, or with other fields."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from npmobilenet.errors import ArgumentError
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layer import KernelLayer, Layer, Window
+from npmobilenet.reference.layers import BatchNormalization, Conv2D, ZeroPadding2D
+from npmobilenet.types import Padding
+
+
+def subgraph_to(graph: Graph, name: str) -> Graph:
+    """The layers on paths from the input to one layer; the graph itself if that is its output.
+
+    Raises:
+        ArgumentError: the graph has no layer of this name.
+    """
+    if name == graph.layers[-1].name:
+        return graph
+    if name not in graph.shapes:
+        raise ArgumentError(f"{graph.name}: unknown layer {name!r}")
+    read = {name}
+    for layer in reversed(graph.layers):
+        if layer.name in read:
+            read.update(layer.inputs)
+    return Graph(graph.name, tuple(layer for layer in graph.layers if layer.name in read))
+
+
+def fold_padding(graph: Graph, padding: Padding | None = None) -> Graph:
+    """The same network with its zero padding as the padding of the convolutions that read it.
+
+    A ZeroPadding2D stays if anything but a convolution without padding of its own reads it: a pooling ignores its
+    padding, and would ignore the zeros.
+
+    Args:
+        graph: the network.
+        padding: what the convolutions get in place of the zeros: "same", for example, which differs on odd sides.
+    """
+    readers: dict[str, list[Layer]] = {}
+    for layer in graph.layers:
+        for name in layer.inputs:
+            readers.setdefault(name, []).append(layer)
+    folds = {
+        layer.name: layer
+        for layer in graph.layers
+        if isinstance(layer, ZeroPadding2D) and all(map(_can_pad, readers.get(layer.name, [layer])))
+    }
+    layers: list[Layer] = []
+    for layer in graph.layers:
+        if isinstance(layer, Window) and layer.inputs[0] in folds:
+            zeros = folds[layer.inputs[0]]
+            layer = replace(layer, inputs=zeros.inputs, padding=padding or zeros.padding)
+        if layer.name not in folds:
+            layers.append(layer)
+    return Graph(graph.name, tuple(layers))
+
+
+def with_filters(graph: Graph, filters: Mapping[str, int]) -> Graph:
+    """The same network with other channel counts in some of its convolutions.
+
+    Args:
+        graph: any graph.
+        filters: new number of filters by the name of the convolution.
+
+    Raises:
+        ShapeError: later layers do not fit any more.
+    """
+    layers = (
+        replace(layer, filters=filters[layer.name]) if isinstance(layer, Conv2D) and layer.name in filters else layer
+        for layer in graph.layers
+    )
+    return Graph(graph.name, tuple(layers))
+
+
+def with_epsilon(graph: Graph, epsilon: float) -> Graph:
+    """The same network with another epsilon in every batch normalization."""
+    layers = (
+        replace(layer, epsilon=epsilon) if isinstance(layer, BatchNormalization) else layer for layer in graph.layers
+    )
+    return Graph(graph.name, tuple(layers))
+
+
+def _can_pad(layer: Layer) -> bool:
+    return isinstance(layer, Window) and isinstance(layer, KernelLayer) and layer.is_unpadded

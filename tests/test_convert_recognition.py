@@ -1,0 +1,88 @@
+"""Which published network a file is for: the width found by bisection is the one that building every width finds."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from npmobilenet.graph import Graph
+from npmobilenet.shapes import Shape
+from npmobilenet_weights_convert import recognition
+from npmobilenet_weights_convert.matching import places_of
+from npmobilenet_weights_convert.recognition import ALPHAS, NARROWEST_FIRST, VARIANTS
+from npmobilenet_weights_convert.storage import Contents, StoredArray, StoredLayer
+
+from npmobilenet.architectures import ARCHITECTURES, mobilenet_v1, mobilenet_v2, mobilenet_v3_small
+from npmobilenet.errors import ShapeError
+
+ODD: Shape = (5, 7)
+
+
+def contents(graph: Graph, changed: dict[str, Shape]) -> Contents:
+    """A file of weights for a graph, some of its arrays in other shapes."""
+    layers = tuple(
+        StoredLayer(place.name, place.name, place.kind, place.name, tuple(
+            StoredArray(name, leaf, changed.get(name, graph.params[name]), np.dtype(np.float32), lambda: np.zeros(1))
+            for leaf, name in place.arrays
+        ))
+        for place in places_of(graph)
+    )  # fmt: skip
+    return Contents("weights.h5", "", "", None, layers, numbered=False)
+
+
+def width_by_building_all(arch: str, arguments: dict[str, Any], stored: dict[str, Shape]) -> float:
+    def misfits(alpha: float) -> int:
+        try:
+            shapes = ARCHITECTURES[arch](**arguments, alpha=alpha).params
+        except ShapeError:
+            return len(stored)
+        return sum(shapes.get(name) != shape for name, shape in stored.items())
+
+    return min(ALPHAS, key=misfits)
+
+
+@pytest.mark.parametrize(("arch", "options"), [variant for variant in VARIANTS if variant[1]["include_top"]])
+def test_a_wider_network_has_no_smaller_array(arch: str, options: dict[str, Any]) -> None:
+    narrower: dict[str, Shape] = {}
+    for alpha in NARROWEST_FIRST:
+        try:
+            shapes = ARCHITECTURES[arch](**options, alpha=alpha).params
+        except ShapeError:
+            assert not narrower, alpha
+            continue
+        assert not narrower or shapes.keys() == narrower.keys()
+        for name, shape in narrower.items():
+            assert len(shapes[name]) == len(shape), (name, alpha)
+            assert all(np.greater_equal(shapes[name], shape)), (name, alpha)
+        narrower = dict(shapes)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize(
+    ("build", "alpha"),
+    [
+        (mobilenet_v1, 0.07),
+        (mobilenet_v1, 1.99),
+        (mobilenet_v2, 0.35),
+        (mobilenet_v2, 0.42),
+        (mobilenet_v3_small, 0.61),
+    ],
+)
+def test_the_width_is_the_one_under_which_the_fewest_arrays_misfit(build: Any, alpha: float, every: int) -> None:
+    graph = build(alpha, classes=10)
+    changed = dict.fromkeys(list(graph.params)[4::every], ODD)
+    changed |= {name: (2 * shape[0],) for name, shape in graph.params.items() if len(shape) == 1 and name in changed}
+    found = recognition.recognise(contents(graph, changed))
+    assert found is not None
+    stored = {name: changed.get(name, shape) for name, shape in graph.params.items()}
+    arguments = {name: value for name, value in found.arguments.items() if name != "alpha"}
+    assert found.arguments["alpha"] == width_by_building_all(found.arch, arguments, stored)
+
+
+def test_few_networks_are_built_for_one_that_was_never_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    recognition._built_shapes.cache_clear()
+    built = []
+    monkeypatch.setattr(Graph, "__post_init__", lambda graph: built.append(graph.name))
+    found = recognition.recognise(contents(mobilenet_v2(0.42, classes=10), {}))
+    assert found is not None
+    assert found.arguments["alpha"] == 0.42
+    assert len(built) <= len(ALPHAS) / 2
