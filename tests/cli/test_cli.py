@@ -83,18 +83,18 @@ def test_classify_prints_plain_text_into_a_pipe() -> None:
     assert "\x1b" not in result.stdout
 
 
-def test_classify_reads_a_picture_from_standard_input() -> None:
+def test_classify_reads_an_image_from_standard_input() -> None:
     result = run("classify", "-", "--model", "digits", "--json", stdin=(DIGITS / "4.png").read_bytes())
     assert document(result)[0]["image"] == "-"
     assert document(result)[0]["predictions"][0]["label"] == "4"
 
 
-def test_one_bad_picture_in_fifty_does_not_lose_the_others(tmp_path: Path) -> None:
+def test_one_bad_image_in_fifty_does_not_lose_the_others(tmp_path: Path) -> None:
     paths = []
     for number in range(50):
         paths.append(tmp_path / f"{number}.png")
         paths[-1].write_bytes((DIGITS / f"{number % 10}.png").read_bytes())
-    paths[17].write_bytes(b"not a picture")
+    paths[17].write_bytes(b"not an image")
     result = run("classify", *paths, "--model", "digits", "--json")
     assert result.exit_code == 1
     answers = document(result)
@@ -105,7 +105,7 @@ def test_one_bad_picture_in_fifty_does_not_lose_the_others(tmp_path: Path) -> No
     assert right == [True] * 49
 
 
-def test_a_bad_picture_is_told_on_standard_error_and_the_rest_on_standard_output(tmp_path: Path) -> None:
+def test_a_bad_image_is_told_on_standard_error_and_the_rest_on_standard_output(tmp_path: Path) -> None:
     result = run("classify", tmp_path / "missing.png", DIGITS / "1.png", "--model", "digits", "--top", 1)
     assert result.exit_code == 1
     assert "missing.png" in result.stderr
@@ -214,7 +214,7 @@ def keras_file(keras: Any, tmp_path: Path) -> Path:
     return tmp_path / "mine.keras"
 
 
-def test_convert_writes_beside_and_says_what_it_found(
+def test_convert_writes_the_file_and_reports_what_it_found(
     keras_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

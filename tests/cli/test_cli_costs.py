@@ -40,7 +40,7 @@ def test_traffic_goes_with_the_size_of_a_value() -> None:
     assert run("cost", "digits", "--traffic").stdout.splitlines()[0].split()[-1] == "FLOPs/byte"
 
 
-def test_tables_give_ours_beside_the_printed() -> None:
+def test_tables_give_counted_and_printed_figures() -> None:
     tables = document(run("cost", "--tables", "--json"))
     assert tables[0]["title"].startswith("V1 paper, table 1")
     assert all(len(row) == len(table["header"]) for table in tables for row in table["rows"])
@@ -53,13 +53,13 @@ def test_memory_compares_all_policies() -> None:
     assert peaks == sorted(peaks, reverse=True)
 
 
-def test_memory_plans_under_one_policy_and_writes_header_and_picture(tmp_path: Path) -> None:
+def test_memory_plans_under_one_policy_and_writes_header_and_figure(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="draws with matplotlib: pip install npmobilenet[plot]")
-    header, picture = tmp_path / "arena.h", tmp_path / "arena.svg"
-    result = run("memory", "digits", "--policy", "in_place", "--header", header, "--picture", picture, "--json")
+    header, figure = tmp_path / "arena.h", tmp_path / "arena.svg"
+    result = run("memory", "digits", "--policy", "in_place", "--header", header, "--figure", figure, "--json")
     answer = document(result)
     assert f"#define ARENA_BYTES {answer['arena_bytes']}\n" in header.read_text()
-    assert "<svg" in picture.read_text()
+    assert "<svg" in figure.read_text()
     assert answer["steps"][-1]["type"] == "Activation"
 
 
@@ -87,7 +87,7 @@ def test_wrong_use_is_exit_code_2(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["memory", "digits", "--policy", "free", "--picture", "arena.docx"], "cannot be drawn"),
+        (["memory", "digits", "--policy", "free", "--figure", "arena.docx"], "cannot be drawn"),
         (["memory", "digits", "--policy", "free", "--header", "/dev/null/arena.h"], "npmobilenet: "),
         (["memory", "nothing.h5"], "no such file"),
         (["cost", "mobilenet_v9"], "mobilenet_v9"),
@@ -97,7 +97,7 @@ def test_wrong_use_is_exit_code_2(arguments: list[str]) -> None:
 def test_what_cannot_be_done_is_one_line_and_exit_code_1(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "--picture" in arguments:
+    if "--figure" in arguments:
         pytest.importorskip("matplotlib", reason="draws with matplotlib: pip install npmobilenet[plot]")
     monkeypatch.chdir(tmp_path)
     result = run(*arguments)

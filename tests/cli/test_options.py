@@ -83,7 +83,7 @@ def test_options_stand_anywhere_and_get_their_types() -> None:
         ("a --times 1.5", "argument --times: expected an integer of at least 1, got '1.5'"),
         ("a --wide-as wide", "argument --wide-as: expected a number, got 'wide'"),
         ("a -c green", "argument --color/-c: invalid choice: 'green'"),
-        ("a --colour red", "no such option: --colour; did you mean --color?"),
+        ("a --color red", "no such option: --color; did you mean --color?"),
         ("a --col red", "no such option: --col"),
         ("a --zzz", "no such option: --zzz\n"),
         ("a --pair keras", "argument --pair: expected 2 arguments"),

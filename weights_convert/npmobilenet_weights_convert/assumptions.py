@@ -17,7 +17,7 @@ from npmobilenet.reference.layer import Window
 from npmobilenet.reference.layers import Activation, BatchNormalization, Dense, ZeroPadding2D
 from npmobilenet_weights_convert.keras_file import Contents
 from npmobilenet_weights_convert.name_matching import ORDER
-from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES, Recognised
+from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES, RecognizedNetwork
 
 HIDDEN_ACTIVATIONS = ("relu6", "relu")
 NO_OPTION = {
@@ -28,7 +28,7 @@ NO_OPTION = {
 IMAGENET_OUTPUTS = (IMAGENET_CLASSES, IMAGENET_CLASSES + 1)
 
 
-def assumed_of(contents: Contents, graph: Graph, found: Recognised) -> list[str]:
+def assumed_of(contents: Contents, graph: Graph, found: RecognizedNetwork) -> list[str]:
     """What is assumed about the network of a file of weights, one sentence each; none for a published network.
 
     Raises:
@@ -127,7 +127,7 @@ def with_hidden_activation(graph: Graph, activation: str) -> Graph:
     return Graph(graph.name, tuple(layers))
 
 
-def _command(file: str, graph: Graph, found: Recognised, activation: str | None) -> str:
+def _command(file: str, graph: Graph, found: RecognizedNetwork, activation: str | None) -> str:
     """The command that confirms what was assumed; where the command line has no option for it, the call."""
     arguments = dict(found.arguments)
     if activation:

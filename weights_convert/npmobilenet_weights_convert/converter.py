@@ -40,8 +40,8 @@ from npmobilenet_weights_convert.name_matching import (
 from npmobilenet_weights_convert.recognize import (
     DEFAULT_RESOLUTION,
     IMAGENET_CLASSES,
-    Recognised,
-    recognise,
+    RecognizedNetwork,
+    recognize,
     resolution_in,
 )
 
@@ -194,7 +194,7 @@ def _from_graph(contents: Contents, graph: Graph) -> _Network:
 
 def _from_arrays(contents: Contents) -> _Network:
     """The network of keras.applications that a file of weights without config is for."""
-    found = None if contents.is_nested else recognise(contents)
+    found = None if contents.is_nested else recognize(contents)
     if found is None:
         raise WeightsError(
             "these weights are of no plain MobileNet of keras.applications, and the file has no config that describes "
@@ -232,7 +232,7 @@ def _from_architecture(contents: Contents, own: _Network) -> _Network | None:
     and so were the weights trained. So for a network of keras.applications the architecture rules. It is one if all
     arrays have its names and shapes, and it computes the same but for epsilon.
     """
-    found = recognise(contents)
+    found = recognize(contents)
     if found is None or found.complaints:
         return None
     try:
@@ -255,7 +255,7 @@ def _from_architecture(contents: Contents, own: _Network) -> _Network | None:
     return replace(filled, notes=(*filled.notes, note))
 
 
-def arguments_in(graph: Graph, found: Recognised) -> dict[str, Any]:
+def arguments_in(graph: Graph, found: RecognizedNetwork) -> dict[str, Any]:
     """What arrays do not tell but a config does."""
     arguments: dict[str, Any] = {"resolution": graph.input_shape[:2]}
     if found.arguments["include_top"]:
@@ -300,7 +300,7 @@ def _fit(contents: Contents, graph: Graph, places: Sequence[Place]) -> tuple[str
             return matched_by, pairs
         if best is None or len(wrong) < len(best):
             best = wrong
-    found = recognise(contents)
+    found = recognize(contents)
     reason = f"these are weights of {found}" if found is not None and not found.complaints else ""
     if contents.numbered and not any(layer.name for layer in contents.layers):
         reason = reason or "the file has no names of layers; the .keras file of the same model fits by itself"

@@ -14,7 +14,7 @@ from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Array
 from npmobilenet_weights_convert.converter import arguments_in
 from npmobilenet_weights_convert.keras_file import Contents, open_contents, read_bytes
-from npmobilenet_weights_convert.recognize import recognise
+from npmobilenet_weights_convert.recognize import recognize
 
 APPLICATIONS = {
     "mobilenet_v1": "MobileNet",
@@ -119,7 +119,7 @@ def _layers(network: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _application(keras: Any, contents: Contents, like: Graph) -> Any:
     """The network of keras.applications that the arrays are for, without its weights, or None if it is another."""
-    found = recognise(contents)
+    found = recognize(contents)
     if found is None or found.complaints or found.arguments.get("shallow"):
         return None
     arguments = {**found.arguments, **arguments_in(like, found)}
