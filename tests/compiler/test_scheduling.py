@@ -94,7 +94,7 @@ def test_a_projection_with_a_gate_waits_for_the_gate() -> None:
     gated = selected(
         image(64, 64, 8),
         depthwise("d", "in"),
-        GlobalAveragePooling2D(name="g", inputs=("d",), keepdims=True),
+        GlobalAveragePooling2D(name="g", inputs=("in",), keepdims=True),  # so that only the projection reads d
         Multiply(name="m", inputs=("d", "g")),
         pointwise("p", "m"),
     )
