@@ -1,5 +1,8 @@
 """Tolerances that are chosen, not derived, each with its reason."""
 
+WIRING = 1e-3  # of the largest output: a layer that reads the wrong value gives something else altogether
+FEATURES = 1e-4  # of the largest feature: 2**-24 times the terms of fifty layers, most of which cancel
+LARGE_FACTORS = 1e-5  # of the largest output: three layers of float32, at most 144 terms each
 BOUND_OVER_ERROR = 300
 """Rounding bound over measured error within the first block: errors cancel, so measured ratios are 11 to 62; a useless
 bound is larger by orders of magnitude."""
