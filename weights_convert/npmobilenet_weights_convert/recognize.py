@@ -1,7 +1,7 @@
-"""Which published network a file of weights belongs to, told from its arrays alone.
+"""Recognition of the published network that a weights file belongs to, from its arrays alone.
 
-There is no list of what a network's file looks like: `architectures` builds the candidates, and what fits is it. The
-arrays say everything but the input size, which the published files have in their names.
+`architectures` builds the candidates; the one that fits is the network. The arrays determine everything but the input
+size, which the published files have in their names.
 """
 
 import re
@@ -43,25 +43,25 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = tuple(
 
 
 @dataclass(frozen=True)
-class Recognised:
-    """The network that a file fits best.
+class Recognized:
+    """The network that fits a file best.
 
     Args:
         arch: name of the architecture.
-        arguments: what builds it, without resolution.
-        matched_by: which of the three ways of `matching` it was.
-        pairs: the file's layers beside the graph's.
-        complaints: what does not fit; nothing where the network is known for sure.
+        arguments: its arguments, without the resolution.
+        matched_by: one of the three ways of `name_matching`.
+        pairs: the layers of the file with those of the graph.
+        mismatches: arrays that do not fit; empty if the network is certain.
     """
 
     arch: str
     arguments: Mapping[str, Any]
     matched_by: str
     pairs: Pairs
-    complaints: tuple[str, ...]
+    mismatches: tuple[str, ...]
 
     def graph(self, **arguments: Any) -> Graph:
-        """The network, with further arguments."""
+        """The graph, with further arguments."""
         return ARCHITECTURES[self.arch](**self.arguments, **arguments)
 
     def __str__(self) -> str:
@@ -74,11 +74,11 @@ class Recognised:
         return ", ".join([self.arch, *extra, f"alpha {self.arguments['alpha']:g}", top])
 
 
-def recognise(contents: Contents) -> Recognised | None:
-    """The published network that the arrays of a file are for.
+def recognize(contents: Contents) -> Recognized | None:
+    """The published network that the arrays of a file belong to.
 
     Returns:
-        The one without complaints, else the one with the fewest; None where not even half of the arrays fit one.
+        The network without mismatches, otherwise that with the fewest; None if half of the arrays or fewer fit.
     """
     stored = sum(len(layer.arrays) for layer in contents.layers)
     best: tuple[int, str, dict[str, Any], str, Pairs] | None = None
@@ -96,7 +96,7 @@ def recognise(contents: Contents) -> Recognised | None:
     arguments = options | dict(_sizes(arch, options, pairs))
     alpha = _alpha(arch, arguments, pairs)
     arguments |= {"alpha": alpha}
-    return Recognised(arch, arguments, matched_by, pairs, tuple(problems(pairs, _shapes(arch, arguments))))
+    return Recognized(arch, arguments, matched_by, pairs, tuple(problems(pairs, _shapes(arch, arguments))))
 
 
 def resolution_in(file: str) -> int | None:
@@ -107,7 +107,7 @@ def resolution_in(file: str) -> int | None:
 
 
 def _sizes(arch: str, options: Mapping[str, Any], pairs: Pairs) -> Iterator[tuple[str, int]]:
-    """What the arrays say besides alpha: channels of the image, filters a channel, classes."""
+    """Arguments determined by the arrays, alpha excepted: image channels, depth multiplier, classes."""
     kernels = {name: array.shape for name, array in assignment(pairs) if name.endswith("/kernel")}
     graph = ARCHITECTURES[arch](**options)
     names = [name for name in graph.param_shapes if name.endswith("/kernel")]
@@ -122,9 +122,9 @@ def _sizes(arch: str, options: Mapping[str, Any], pairs: Pairs) -> Iterator[tupl
 
 
 def _alpha(arch: str, arguments: Mapping[str, Any], pairs: Pairs) -> float:
-    """The width multiplier under which the most arrays have their shapes; of several, the published one.
+    """The width multiplier for which the most arrays have the right shapes; published ones are preferred.
 
-    A wider network has no smaller array, so each array fits one run of the multipliers, found by bisection.
+    Shapes are monotonic in the width multiplier, so each array fits one range of multipliers, found by bisection.
     """
     stored = {name: array.shape for name, array in assignment(pairs)}
     for alpha in PUBLISHED_ALPHAS:
@@ -139,10 +139,10 @@ def _alpha(arch: str, arguments: Mapping[str, Any], pairs: Pairs) -> float:
 
 
 def _fitting(arch: str, arguments: Mapping[str, Any], name: str, wanted: Shape) -> Sequence[float]:
-    """The width multipliers under which an array has this shape."""
+    """The width multipliers for which an array has this shape."""
 
     def shape(alpha: float) -> Shape:
-        return _shapes(arch, {**arguments, "alpha": alpha}).get(name, ())  # () where the network is too narrow
+        return _shapes(arch, {**arguments, "alpha": alpha}).get(name, ())  # () if the network is too narrow
 
     widest = shape(NARROWEST_FIRST[-1])
     if len(widest) != len(wanted):

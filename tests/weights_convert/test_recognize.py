@@ -1,43 +1,50 @@
-"""Which published network a file is for: the width found by bisection is the one that building every width finds."""
+"""Recognition of the published network of a file: bisection finds the same width as building every width."""
 
 from typing import Any
 
 import numpy as np
 import pytest
-from npmobilenet.graph import Graph
-from npmobilenet.shapes import Shape
-from npmobilenet_weights_convert import recognition
-from npmobilenet_weights_convert.matching import places_of
-from npmobilenet_weights_convert.recognition import ALPHAS, NARROWEST_FIRST, VARIANTS
-from npmobilenet_weights_convert.storage import Contents, StoredArray, StoredLayer
+from npmobilenet_weights_convert import recognize as recognize_module
+from npmobilenet_weights_convert.keras_file import Contents
+from npmobilenet_weights_convert.name_matching import places_of
+from npmobilenet_weights_convert.recognize import ALPHAS, NARROWEST_FIRST, VARIANTS, recognize
+from npmobilenet_weights_convert.stored_layers import StoredArray, StoredLayer
 
 from npmobilenet.architectures import ARCHITECTURES, mobilenet_v1, mobilenet_v2, mobilenet_v3_small
 from npmobilenet.errors import ShapeError
+from npmobilenet.reference.graph import Graph
+from npmobilenet.types import Shape
 
 ODD: Shape = (5, 7)
 
 
 def contents(graph: Graph, changed: dict[str, Shape]) -> Contents:
-    """A file of weights for a graph, some of its arrays in other shapes."""
+    """A weights file for a graph, with some arrays of other shapes."""
+    shapes = graph.param_shapes | changed
+
+    def stored(name: str, leaf: str) -> StoredArray:
+        return StoredArray(name, leaf, shapes[name], np.dtype(np.float32), lambda: np.zeros(1))
+
     layers = tuple(
-        StoredLayer(place.name, place.name, place.kind, place.name, tuple(
-            StoredArray(name, leaf, changed.get(name, graph.params[name]), np.dtype(np.float32), lambda: np.zeros(1))
-            for leaf, name in place.arrays
-        ))
+        StoredLayer(
+            place.name, place.name, place.kind, place.name, tuple(stored(name, leaf) for leaf, name in place.arrays)
+        )
         for place in places_of(graph)
-    )  # fmt: skip
+    )
     return Contents("weights.h5", "", "", None, layers, numbered=False)
 
 
 def width_by_building_all(arch: str, arguments: dict[str, Any], stored: dict[str, Shape]) -> float:
-    def misfits(alpha: float) -> int:
+    """The width multiplier with the fewest mismatches, by trying all."""
+
+    def mismatches(alpha: float) -> int:
         try:
-            shapes = ARCHITECTURES[arch](**arguments, alpha=alpha).params
+            shapes = ARCHITECTURES[arch](**arguments, alpha=alpha).param_shapes
         except ShapeError:
             return len(stored)
         return sum(shapes.get(name) != shape for name, shape in stored.items())
 
-    return min(ALPHAS, key=misfits)
+    return min(ALPHAS, key=mismatches)
 
 
 @pytest.mark.parametrize(("arch", "options"), [variant for variant in VARIANTS if variant[1]["include_top"]])
@@ -45,7 +52,7 @@ def test_a_wider_network_has_no_smaller_array(arch: str, options: dict[str, Any]
     narrower: dict[str, Shape] = {}
     for alpha in NARROWEST_FIRST:
         try:
-            shapes = ARCHITECTURES[arch](**options, alpha=alpha).params
+            shapes = ARCHITECTURES[arch](**options, alpha=alpha).param_shapes
         except ShapeError:
             assert not narrower, alpha
             continue
@@ -67,22 +74,24 @@ def test_a_wider_network_has_no_smaller_array(arch: str, options: dict[str, Any]
         (mobilenet_v3_small, 0.61),
     ],
 )
-def test_the_width_is_the_one_under_which_the_fewest_arrays_misfit(build: Any, alpha: float, every: int) -> None:
+def test_the_width_is_that_with_the_fewest_mismatches(build: Any, alpha: float, every: int) -> None:
     graph = build(alpha, classes=10)
-    changed = dict.fromkeys(list(graph.params)[4::every], ODD)
-    changed |= {name: (2 * shape[0],) for name, shape in graph.params.items() if len(shape) == 1 and name in changed}
-    found = recognition.recognise(contents(graph, changed))
+    changed = dict.fromkeys(list(graph.param_shapes)[4::every], ODD)
+    changed |= {
+        name: (2 * shape[0],) for name, shape in graph.param_shapes.items() if len(shape) == 1 and name in changed
+    }
+    found = recognize(contents(graph, changed))
     assert found is not None
-    stored = {name: changed.get(name, shape) for name, shape in graph.params.items()}
+    stored = {name: changed.get(name, shape) for name, shape in graph.param_shapes.items()}
     arguments = {name: value for name, value in found.arguments.items() if name != "alpha"}
     assert found.arguments["alpha"] == width_by_building_all(found.arch, arguments, stored)
 
 
-def test_few_networks_are_built_for_one_that_was_never_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    recognition._built_shapes.cache_clear()
+def test_few_networks_are_built_for_an_unpublished_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    recognize_module._built_shapes.cache_clear()
     built = []
     monkeypatch.setattr(Graph, "__post_init__", lambda graph: built.append(graph.name))
-    found = recognition.recognise(contents(mobilenet_v2(0.42, classes=10), {}))
+    found = recognize(contents(mobilenet_v2(0.42, classes=10), {}))
     assert found is not None
     assert found.arguments["alpha"] == 0.42
     assert len(built) <= len(ALPHAS) / 2
