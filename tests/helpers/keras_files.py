@@ -1,7 +1,7 @@
 """Networks of Keras 2 and Keras 3 with random weights, in every file format, and their outputs in Keras."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,13 +55,13 @@ def twin(model: Any, pixels: bool, seed: int = 0) -> Twin:
 def application(keras: Any, name: str, **arguments: Any) -> Any:
     """A small keras.applications network, with the layer names of a new process."""
     keras.backend.clear_session()
-    build = {
+    builders: dict[str, Callable[..., Any]] = {
         "v1": lambda **kw: keras.applications.MobileNet(alpha=0.25, **kw),
         "v2": lambda **kw: keras.applications.MobileNetV2(alpha=0.35, **kw),
         "v3": lambda **kw: keras.applications.MobileNetV3Small(alpha=0.35, **kw),
         "v3_minimalistic": lambda **kw: keras.applications.MobileNetV3Small(alpha=0.35, minimalistic=True, **kw),
-    }[name]
-    return build(**{"weights": None, "input_shape": (32, 32, 3), "classes": 10} | arguments)
+    }
+    return builders[name](**{"weights": None, "input_shape": (32, 32, 3), "classes": 10} | arguments)
 
 
 def fine_tuned(keras: Any, kind: str) -> Any:

@@ -146,7 +146,7 @@ def with_hidden_normalization(keras: Any, how: str) -> Any:
     """A V1 whose Normalization is an attribute of the model, or of one of its layers."""
     base = application(keras, "v1", classes=5)
 
-    class Preprocessing(keras.layers.Layer):  # type: ignore[misc, name-defined]
+    class Preprocessing(keras.layers.Layer):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.norm = keras.layers.Normalization()

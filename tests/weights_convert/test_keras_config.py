@@ -77,7 +77,7 @@ def test_hard_sigmoid_differs_between_keras_2_and_3(keras: Any, tf_keras: Any, t
         path = Twin(dense, np.empty(0), np.empty(0)).save(tmp_path, ".keras", library.__name__)
         answers[library.__name__] = read_model(path).forward(np.ones((1, 1, 1, 1), np.float32)).item()
     assert answers == pytest.approx(
-        {"keras": 2 / 3, "tf_keras": 0.7}, abs=4 * np.finfo(np.float32).eps
+        {"keras": 2 / 3, "tf_keras": 0.7}, abs=4 * float(np.finfo(np.float32).eps)
     )  # the constants and sums round five times
 
 
@@ -184,7 +184,15 @@ def test_dropped_layers_are_no_ops_at_inference(keras: Any) -> None:
     """Checked against Keras: each layer in the list, called as at inference, returns its input."""
     x = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
     numbers: dict[str, tuple[Any, ...]] = {"RandomTranslation": (0.2, 0.2), "RandomPosterization": (4,)}
-    plain = ("AugMix", "CutMix", "MixUp", "RandAugment", "Equalization", "Identity", "ActivityRegularization")
+    plain: tuple[str, ...] = (
+        "AugMix",
+        "CutMix",
+        "MixUp",
+        "RandAugment",
+        "Equalization",
+        "Identity",
+        "ActivityRegularization",
+    )
     plain += ("RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur", "RandomGrayscale")
     plain += ("RandomInvert", "RandomPerspective", "RandomShear", "Solarization", "RandomColorJitter")
     for name in sorted(TRAINING_ONLY):

@@ -329,7 +329,8 @@ def test_an_invalid_config_is_refused(saved: dict[str, bytes], tmp_path: Path) -
     with zipfile.ZipFile(io.BytesIO(saved[".keras"])) as source:
         text = source.read("config.json")
     index = [layer["name"] for layer in json.loads(text)["config"]["layers"]].index("conv_dw_2")
-    for nonsense in (None, -1, 10**30, "x", [[]]):
+    nonsenses: tuple[Any, ...] = (None, -1, 10**30, "x", [[]])
+    for nonsense in nonsenses:
         for key in ("kernel_size", "strides", "padding", "depth_multiplier", "dilation_rate"):
             config = json.loads(text)
             config["config"]["layers"][index]["config"][key] = nonsense
