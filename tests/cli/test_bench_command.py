@@ -18,7 +18,7 @@ def test_compilation_is_announced_before_anything_is_measured(
         raise NpMobileNetError("enough")
 
     monkeypatch.setattr(Model, "is_compiled", lambda model: False)
-    monkeypatch.setattr(Model, "compile", compiled.append)
+    monkeypatch.setattr(Model, "compile", lambda model: compiled.append(model))
     monkeypatch.setattr("npmobilenet.cli.bench_command.compare_engines", measured)
     monkeypatch.setattr("npmobilenet.cli.bench_command.profile_steps", measured)
     result = run("bench", "digits", "--threads", 1, *measurement)

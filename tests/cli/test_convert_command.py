@@ -9,6 +9,8 @@ from npmobilenet.errors import KernelError
 from npmobilenet.models.model import Model
 from tests.helpers.command_line import document, run
 
+pytestmark = pytest.mark.usefixtures("kernels_kept")
+
 
 @pytest.fixture
 def keras_file(keras: Any, tmp_path: Path) -> Path:
@@ -51,7 +53,7 @@ def test_compilation_is_announced_unless_the_kernels_are_ready(
 ) -> None:
     compiled: list[Model] = []
     monkeypatch.setattr(Model, "is_compiled", lambda model: is_compiled)
-    monkeypatch.setattr(Model, "compile", compiled.append)
+    monkeypatch.setattr(Model, "compile", lambda model: compiled.append(model))
     result = run("convert", keras_file, "--output", tmp_path / "out.safetensors")
     assert result.exit_code == 0, result.stderr
     assert result.stderr.count("compiling the kernels for this CPU") == len(compiled) == (not is_compiled)
