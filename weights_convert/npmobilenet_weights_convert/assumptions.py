@@ -16,14 +16,14 @@ from npmobilenet.reference.layer import Window
 from npmobilenet.reference.layers import Activation, BatchNormalization, Dense, ZeroPadding2D
 from npmobilenet_weights_convert.keras_file import Contents
 from npmobilenet_weights_convert.name_matching import ORDER
-from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES, Recognized
+from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES, RecognizedNetwork
 
 HIDDEN_ACTIVATIONS = ("relu6", "relu")
 WITHOUT_OPTION = {"channels": 3, "depth_multiplier": 1, "shallow": False}  # arguments that convert has no option for
 IMAGENET_OUTPUTS = (IMAGENET_CLASSES, IMAGENET_CLASSES + 1)
 
 
-def assumed_of(contents: Contents, graph: Graph, found: Recognized) -> list[str]:
+def assumed_of(contents: Contents, graph: Graph, found: RecognizedNetwork) -> list[str]:
     """Assumptions about the network of a weights file, one sentence each; none for a published network.
 
     Raises:
@@ -122,7 +122,7 @@ def with_hidden_activation(graph: Graph, activation: str) -> Graph:
     return Graph(graph.name, tuple(layers))
 
 
-def _command(file: str, graph: Graph, found: Recognized, activation: str | None) -> str:
+def _command(file: str, graph: Graph, found: RecognizedNetwork, activation: str | None) -> str:
     """The command that confirms the assumptions; the call in Python if the command line has no option for it."""
     arguments = dict(found.arguments)
     if activation:

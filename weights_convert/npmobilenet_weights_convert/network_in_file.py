@@ -35,7 +35,7 @@ from npmobilenet_weights_convert.name_matching import (
 from npmobilenet_weights_convert.recognize import (
     DEFAULT_RESOLUTION,
     IMAGENET_CLASSES,
-    Recognized,
+    RecognizedNetwork,
     recognize,
     resolution_in,
 )
@@ -166,7 +166,7 @@ def _from_architecture(contents: Contents, own: FileNetwork) -> FileNetwork | No
     return replace(filled, notes=(*filled.notes, note))
 
 
-def arguments_in(graph: Graph, found: Recognized) -> dict[str, Any]:
+def arguments_in(graph: Graph, found: RecognizedNetwork) -> dict[str, Any]:
     """Arguments of an architecture that only a config specifies, not the arrays."""
     arguments: dict[str, Any] = {"resolution": graph.input_shape[:2]}
     if found.arguments["include_top"]:

@@ -1,21 +1,21 @@
-"""Recognition of the published network that a weights file belongs to, from its arrays alone.
+"""The published network that a file of weights belongs to, recognized from its arrays alone.
 
-`architectures` builds the candidates; the one that fits is the network. The arrays determine everything but the input
-size, which the published files have in their names.
+There is no table of file layouts: `architectures` builds the candidates, and the one that fits is the answer. The
+arrays specify everything but the input size, which the published files have in their names.
 """
 
 import re
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import ge, gt
 from pathlib import PurePath
 from typing import Any
 
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.errors import ShapeError
 from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.shapes import make_divisible
 from npmobilenet.types import Shape
 from npmobilenet_weights_convert.keras_file import Contents
 from npmobilenet_weights_convert.name_matching import Pairs, assignment, attempts, places_of, problems
@@ -24,7 +24,6 @@ DEFAULT_RESOLUTION = 224
 RESOLUTIONS = (96, 128, 160, 192, 224)  # of the published files
 PUBLISHED_ALPHAS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 ALPHAS = (*PUBLISHED_ALPHAS, *(percent / 100 for percent in range(5, 201) if percent / 100 not in PUBLISHED_ALPHAS))
-NARROWEST_FIRST = sorted(ALPHAS)
 IMAGENET_CLASSES = 1000
 
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = tuple(
@@ -41,17 +40,20 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = tuple(
     for include_top in (True, False)
 )
 
+TABLE_WIDTHS = re.compile(r"(conv1|Conv1|conv_pw_\d+|.+_project)(_bn|_BN)?/\w+")
+"""Arrays whose channels are a number of the papers' tables times alpha, rounded; other widths derive from these."""
+
 
 @dataclass(frozen=True)
-class Recognized:
-    """The network that fits a file best.
+class RecognizedNetwork:
+    """The network that a file fits best.
 
     Args:
         arch: name of the architecture.
-        arguments: its arguments, without the resolution.
-        matched_by: one of the three ways of `name_matching`.
-        pairs: the layers of the file with those of the graph.
-        mismatches: arrays that do not fit; empty if the network is certain.
+        arguments: what builds it, without resolution.
+        matched_by: how names were matched, see `name_matching`.
+        pairs: the file's layers and the graph's.
+        mismatches: what does not fit; empty if the network is certain.
     """
 
     arch: str
@@ -61,7 +63,7 @@ class Recognized:
     mismatches: tuple[str, ...]
 
     def graph(self, **arguments: Any) -> Graph:
-        """The graph, with further arguments."""
+        """The network, with further arguments."""
         return ARCHITECTURES[self.arch](**self.arguments, **arguments)
 
     def __str__(self) -> str:
@@ -74,17 +76,16 @@ class Recognized:
         return ", ".join([self.arch, *extra, f"alpha {self.arguments['alpha']:g}", top])
 
 
-def recognize(contents: Contents) -> Recognized | None:
-    """The published network that the arrays of a file belong to.
+def recognize(contents: Contents) -> RecognizedNetwork | None:
+    """The published network that the arrays of a file are for.
 
     Returns:
-        The network without mismatches, otherwise that with the fewest; None if half of the arrays or fewer fit.
+        The one without mismatches, else the one with the fewest; None if less than half of the arrays fit any.
     """
     stored = sum(len(layer.arrays) for layer in contents.layers)
     best: tuple[int, str, dict[str, Any], str, Pairs] | None = None
     for arch, options in VARIANTS:
-        graph = ARCHITECTURES[arch](**options)
-        for matched_by, pairs in attempts(contents, places_of(graph)):
+        for matched_by, pairs in attempts(contents, places_of(_full_width(arch, tuple(options.items())))):
             wrong = len(problems(pairs, None))
             if best is None or wrong < best[0]:
                 best = wrong, arch, options, matched_by, pairs
@@ -93,10 +94,11 @@ def recognize(contents: Contents) -> Recognized | None:
     if best is None or best[0] > stored / 2:
         return None
     _, arch, options, matched_by, pairs = best
-    arguments = options | dict(_sizes(arch, options, pairs))
-    alpha = _alpha(arch, arguments, pairs)
+    full = _full_width(arch, tuple(options.items()))
+    arguments = options | dict(_sizes(arch, full, options["include_top"], pairs))
+    alpha, shapes = _alpha(arch, arguments, full, pairs)
     arguments |= {"alpha": alpha}
-    return Recognized(arch, arguments, matched_by, pairs, tuple(problems(pairs, _shapes(arch, arguments))))
+    return RecognizedNetwork(arch, arguments, matched_by, pairs, tuple(problems(pairs, shapes)))
 
 
 def resolution_in(file: str) -> int | None:
@@ -106,66 +108,73 @@ def resolution_in(file: str) -> int | None:
     return found[-1] if found else None
 
 
-def _sizes(arch: str, options: Mapping[str, Any], pairs: Pairs) -> Iterator[tuple[str, int]]:
-    """Arguments determined by the arrays, alpha excepted: image channels, depth multiplier, classes."""
+@lru_cache(maxsize=len(VARIANTS))
+def _full_width(arch: str, options: tuple[tuple[str, Any], ...]) -> Graph:
+    """A variant at alpha 1."""
+    return ARCHITECTURES[arch](**dict(options))
+
+
+def _sizes(arch: str, full: Graph, include_top: bool, pairs: Pairs) -> Iterator[tuple[str, int]]:
+    """The arguments that the arrays specify in addition to alpha: channels, classes, filters per channel."""
     kernels = {name: array.shape for name, array in assignment(pairs) if name.endswith("/kernel")}
-    graph = ARCHITECTURES[arch](**options)
-    names = [name for name in graph.param_shapes if name.endswith("/kernel")]
+    names = [name for name in full.param_shapes if name.endswith("/kernel")]
     first, last = kernels.get(names[0], ()), kernels.get(names[-1], ())
     if len(first) == 4:
         yield "channels", first[2]
-    if options["include_top"]:
+    if include_top:
         yield "classes", last[-1] if last else IMAGENET_CLASSES
     if arch == "mobilenet_v1":
         depthwise = kernels.get(names[1], ())
         yield "depth_multiplier", depthwise[3] if len(depthwise) == 4 else 1
 
 
-def _alpha(arch: str, arguments: Mapping[str, Any], pairs: Pairs) -> float:
-    """The width multiplier for which the most arrays have the right shapes; published ones are preferred.
+def _alpha(
+    arch: str, arguments: Mapping[str, Any], full: Graph, pairs: Pairs
+) -> tuple[float, Mapping[str, Shape]]:
+    """The width multiplier under which most arrays have their shapes, of several the published one; and the shapes.
 
-    Shapes are monotonic in the width multiplier, so each array fits one range of multipliers, found by bisection.
+    The channel counts of the arrays leave a handful of candidates, and only these are built.
     """
     stored = {name: array.shape for name, array in assignment(pairs)}
-    for alpha in PUBLISHED_ALPHAS:
+    best: tuple[int, float, Mapping[str, Shape]] | None = None
+    for alpha in _likely_alphas(full, stored):
         shapes = _shapes(arch, {**arguments, "alpha": alpha})
-        if all(shapes.get(name) == shape for name, shape in stored.items()):
-            return alpha
-    fitting = dict.fromkeys(ALPHAS, 0)
-    for name, shape in stored.items():
-        for alpha in _fitting(arch, arguments, name, shape):
-            fitting[alpha] += 1
-    return max(ALPHAS, key=lambda alpha: fitting[alpha])
+        mismatches = sum(shape != shapes.get(name) for name, shape in stored.items())
+        if best is None or mismatches < best[0]:
+            best = mismatches, alpha, shapes
+        if mismatches == 0:
+            break
+    assert best is not None  # ALPHAS is not empty
+    return best[1:]
 
 
-def _fitting(arch: str, arguments: Mapping[str, Any], name: str, wanted: Shape) -> Sequence[float]:
-    """The width multipliers for which an array has this shape."""
+def _likely_alphas(full: Graph, stored: Mapping[str, Shape]) -> list[float]:
+    """The alphas under which most arrays have their channel counts, in the order of `ALPHAS`; nothing is built.
 
-    def shape(alpha: float) -> Shape:
-        return _shapes(arch, {**arguments, "alpha": alpha}).get(name, ())  # () if the network is too narrow
+    Args:
+        full: the network at alpha 1.
+        stored: shape of every array in the file.
+    """
+    widths = Counter(
+        (shape[-1], stored[name][-1])
+        for name, shape in full.param_shapes.items()
+        if TABLE_WIDTHS.fullmatch(name) and stored.get(name)
+    )
+    agreeing = {
+        alpha: sum(n for (c, actual), n in widths.items() if actual in _scaled_widths(c, alpha)) for alpha in ALPHAS
+    }
+    most = max(agreeing.values())
+    return [alpha for alpha in ALPHAS if agreeing[alpha] == most]
 
-    widest = shape(NARROWEST_FIRST[-1])
-    if len(widest) != len(wanted):
-        return ()
 
-    def reaches(alpha: float) -> bool:
-        found = shape(alpha)
-        return bool(found) and all(map(ge, found, wanted))
-
-    def exceeds(alpha: float) -> bool:
-        return any(map(gt, shape(alpha), wanted))
-
-    begin = bisect_left(NARROWEST_FIRST, True, key=reaches)
-    return NARROWEST_FIRST[begin : bisect_left(NARROWEST_FIRST, True, lo=begin, key=exceeds)]
+def _scaled_widths(channels: int, alpha: float) -> tuple[int, ...]:
+    """A channel count times alpha: V1 cuts it off, V2 and V3 round it to a multiple of 8, V2's blocks do both."""
+    cut = int(channels * alpha)
+    return cut, make_divisible(channels * alpha), make_divisible(cut)
 
 
 def _shapes(arch: str, arguments: Mapping[str, Any]) -> Mapping[str, Shape]:
-    return _built_shapes(arch, tuple(arguments.items()))
-
-
-@lru_cache(maxsize=2 * len(ALPHAS))
-def _built_shapes(arch: str, arguments: tuple[tuple[str, Any], ...]) -> Mapping[str, Shape]:
     try:
-        return ARCHITECTURES[arch](**dict(arguments)).param_shapes
+        return ARCHITECTURES[arch](**arguments).param_shapes
     except ShapeError:
         return {}
