@@ -12,7 +12,7 @@ from npmobilenet_weights_convert.assumptions import with_hidden_activation
 
 from npmobilenet import AssumptionWarning, ShapeError, WeightsError, architectures
 from npmobilenet.hub.load import load
-from npmobilenet.models.preprocessing import RAW, SYMMETRIC
+from npmobilenet.models.preprocessing import RAW, SYMMETRIC, UNIT, Scaling
 from tests.helpers.command_line import run
 from tests.helpers.keras_files import Twin, application, twin
 from tests.helpers.real_files import real_file
@@ -263,6 +263,28 @@ def test_a_rescaling_after_arithmetic_does_not_determine_the_scaling(keras: Any,
         model = read_model(twin(network, pixels=False).save(tmp_path, ".keras"))
         assert model.scaling == SYMMETRIC
         assert "[-1, 1] is assumed" in model.source["notes"]
+
+
+@pytest.mark.parametrize(
+    ("rescalings", "scaling"),
+    [
+        ([(2, -1)], UNIT),
+        ([(255, 0), (1 / 127.5, -1)], UNIT),  # V3's own Rescaling after one that undoes a division by 255
+        ([(2, 0), (1, -255), (1 / 255, 0)], RAW),  # arithmetic step by step: in the end [-1, 1]
+        ([(1, -127.5)], RAW),
+    ],
+)
+def test_a_rescaling_for_pixels_in_0_to_1_is_not_taken_for_one_in_0_to_255(
+    keras: Any, tmp_path: Path, rescalings: list[tuple[float, float]], scaling: Scaling
+) -> None:
+    layers = keras.layers
+    x = entrance = keras.Input((32, 32, 3))
+    for scale, offset in rescalings:
+        x = layers.ZeroPadding2D(1)(layers.Rescaling(scale, offset)(x))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, 2, activation="relu")(x))
+    model = read_model(twin(keras.Model(entrance, layers.Dense(3)(x)), pixels=False).save(tmp_path, ".keras"))
+    assert model.scaling == scaling
+    assert ("input in 0..1 is assumed" in model.source.get("notes", "")) == (scaling == UNIT)
 
 
 def test_a_gray_image_three_times_equals_keras() -> None:

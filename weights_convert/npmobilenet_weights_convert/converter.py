@@ -9,7 +9,7 @@ from npmobilenet.analysis.engine_check import EngineCheck
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
-from npmobilenet.models.preprocessing import SYMMETRIC, Scaling, choose_scaling
+from npmobilenet.models.preprocessing import PLAUSIBLE, SYMMETRIC, UNIT, Scaling, choose_scaling
 from npmobilenet.reference.graph import Graph
 from npmobilenet_weights_convert.keras_file import is_safetensors, open_contents, read_bytes
 from npmobilenet_weights_convert.network_in_file import network_in_file
@@ -59,6 +59,11 @@ def read_model(
             scaling = choose_scaling(network.graph)
             if scaling == SYMMETRIC and not network.known:
                 notes.append("the file does not specify how pixels are scaled; [-1, 1] is assumed")
+            elif scaling == UNIT:
+                notes.append(
+                    f"the network's Rescaling would map pixels in 0..255 beyond [-{PLAUSIBLE:g}, {PLAUSIBLE:g}]; "
+                    "input in 0..1 is assumed"
+                )
         origin = {
             "file": path.name,
             "sha256": contents.sha256,

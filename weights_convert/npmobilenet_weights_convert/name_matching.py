@@ -135,6 +135,7 @@ def _indices(layer: StoredLayer, place: Place) -> Iterator[tuple[str | None, int
 def _pair_by_name(layers: Sequence[StoredLayer], places: Sequence[Place], rename: Callable[[str], str]) -> Pairs:
     """Pairs of the same name; some files abbreviate the names of nested layers."""
     known = {place.name for place in places}
+    nested = [name for name in known if "/" in name]
 
     def name(layer: StoredLayer) -> str:
         full, group = rename(layer.name), rename(layer.group)
@@ -142,7 +143,7 @@ def _pair_by_name(layers: Sequence[StoredLayer], places: Sequence[Place], rename
             return full if full in known else group
         # three levels of nested models: Keras 2 omits the middle one
         inside = layer.name.removeprefix(f"{layer.group}/")
-        ends = [name for name in known if name.startswith(f"{layer.group}/") and name.endswith(f"/{inside}")]
+        ends = [name for name in nested if name.startswith(f"{layer.group}/") and name.endswith(f"/{inside}")]
         return min(ends, key=len, default=full)
 
     return _pair(layers, places, name, lambda place: place.name)
