@@ -95,7 +95,7 @@ def _threads(asked: int | None) -> int:
     from npmobilenet_kernels.runtime.thread_pool import available_cores
 
     try:
-        from npmobilenet.compiler.engine import default_threads
+        from npmobilenet.compiler.thread_count import default_threads
     except ImportError as error:
         raise NpMobileNetError(f"the kernels need Numba: {error}") from error
     cores = available_cores()

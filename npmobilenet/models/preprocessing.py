@@ -39,6 +39,7 @@ Pixels = NDArray[np.uint8]
 ImageLike: TypeAlias = "Array | Source"
 ImagesLike: TypeAlias = "ImageLike | Sequence[ImageLike]"
 
+PLAUSIBLE = 255.0  # largest magnitude of a network's rescaled pixels: 0..255 unchanged
 CROP = 0.875  # fraction of the short side that is kept: 224 of 256
 
 KEEPS_PIXELS = (AveragePooling2D, Concatenate, Dropout, Flatten, MaxPooling2D, Reshape, ZeroPadding2D)
@@ -63,21 +64,36 @@ SYMMETRIC = Scaling(1 / 127.5, -1.0)
 def choose_scaling(graph: Graph) -> Scaling:
     """Scaling of a network's input where it is not specified.
 
-    `RAW` for a network that rescales its pixels before it computes anything with them, wherever the Rescaling layer
-    is: padding, pooling, concatenation and reshaping before it pass pixels on. Any other network is assumed to
-    be a MobileNet with `SYMMETRIC` input.
+    `RAW` for a network that rescales its pixels before it computes anything with them, wherever the Rescaling layers
+    are: padding, pooling, concatenation and reshaping before them pass pixels on. `UNIT` if they would map pixels in
+    0..255 beyond `PLAUSIBLE`, as x * 2 - 1 does, which is for pixels in 0..1. Any other network is taken for a
+    MobileNet, whose input is `SYMMETRIC`.
     """
-    pixels, rescales = {graph.layers[0].name}, False
+    raw = {graph.layers[0].name}
+    passed_on = {graph.layers[0].name: RAW}  # how pixels arrive at the layers that have only moved or rescaled them
     for layer in graph.layers[1:]:
-        if not pixels.intersection(layer.inputs):
+        sources = [passed_on[name] for name in layer.inputs if name in passed_on]
+        if not sources:
             continue
         if isinstance(layer, Rescaling):
-            rescales = True
+            passed_on[layer.name] = _rescaled(sources[0], layer)
         elif isinstance(layer, KEEPS_PIXELS) or (isinstance(layer, Activation) and layer.activation == "linear"):
-            pixels.add(layer.name)
-        else:
+            passed_on[layer.name] = sources[0]
+            raw |= {layer.name} if raw.intersection(layer.inputs) else set()
+        elif raw.intersection(layer.inputs):
             return SYMMETRIC
-    return RAW if rescales else SYMMETRIC
+        elif any(map(_is_implausible, sources)):
+            return UNIT
+    return RAW if passed_on.keys() - raw else SYMMETRIC
+
+
+def _rescaled(before: Scaling, layer: Rescaling) -> Scaling:
+    return Scaling(before.scale * layer.scale, before.offset * layer.scale + layer.offset)
+
+
+def _is_implausible(scaling: Scaling) -> bool:
+    """Whether it maps pixels in 0..255 to values that no network is trained on."""
+    return max(abs(scaling.offset), abs(255 * scaling.scale + scaling.offset)) > PLAUSIBLE
 
 
 def decode(source: Source) -> Pixels:

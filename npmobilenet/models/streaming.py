@@ -148,7 +148,7 @@ def _number_of_threads(requested: int | None) -> int:
     if requested is not None:
         return min(requested, cores)
     try:
-        from npmobilenet.compiler.engine import default_threads
+        from npmobilenet.compiler.thread_count import default_threads
     except ImportError:
         return cores
     return min(default_threads(), cores)

@@ -18,7 +18,7 @@ from npmobilenet_kernels.runtime import building, native, object_cache
 from npmobilenet_kernels.runtime.job import ENTRY
 
 from npmobilenet import KernelError, Model, NpMobileNetError, load
-from npmobilenet.compiler.engine import Plan
+from npmobilenet.compiler.plan import compile_graph
 from tests.helpers.real_files import ROOT
 
 SEVEN = ROOT / "examples" / "digits" / "7.png"
@@ -57,7 +57,7 @@ def kernels(folder: Path) -> set[str]:
 def needed() -> set[str]:
     """Symbols that the digits need."""
     digits = load("digits")
-    return {ENTRY, *Plan(digits.graph, digits.params, compiled=False)._table.symbols}
+    return {ENTRY, *compile_graph(digits.graph, digits.params).table.symbols}
 
 
 @pytest.fixture(scope="module")

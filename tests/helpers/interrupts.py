@@ -22,9 +22,10 @@ from typing import Any
 import npmobilenet_kernels.runtime.thread_pool as pool
 import numpy as np
 
-import npmobilenet.compiler.engine as engine
 from npmobilenet.architectures import mobilenet_v1
-from npmobilenet.compiler.engine import Plan
+from npmobilenet.compiler import arena
+from npmobilenet.compiler import plan as compiled_plan
+from npmobilenet.compiler.plan import compile_graph
 from tests.helpers import networks
 
 CORES = 3  # that the pool believes in, whatever the machine has
@@ -32,11 +33,11 @@ MINUTE = 60
 LINES = 60  # that a thread goes through in four predictions, about
 
 AGAIN = 2e-5  # seconds between the signals of one alarm
-WATCHED = {pool.__file__, engine.__file__}
+WATCHED = {pool.__file__, compiled_plan.__file__, arena.__file__}
 
 graph = mobilenet_v1(0.25, 64)
 x = networks.random_images(graph, 0, N=2 * CORES)
-plan = Plan(graph, networks.random_params(graph, 0))
+plan = compile_graph(graph, networks.random_params(graph, 0))
 expected = plan.run(x, threads=1)
 
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from npmobilenet_kernels import blocked, loops
-from npmobilenet_kernels.drivers.step_table import Kind
 from npmobilenet_kernels.runtime.packing import pack_matrix, pack_vector
 
 from npmobilenet import reference as ops
-from npmobilenet.compiler.engine import Plan
+from npmobilenet.compiler.fused_steps import PointwiseStep
+from npmobilenet.compiler.plan import compile_graph
 from npmobilenet.reference import rounding
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import Conv2D, Input
@@ -88,9 +88,9 @@ def test_the_driver_of_the_pointwise_step_equals_the_blocked_nest_on_small_integ
     second = Conv2D(name="second", inputs=("first",), filters=N, kernel_size=(1, 1))
     graph = Graph("pointwise", (Input(name="in", shape=(H, W, K)), first, second))
     identity = {"first/kernel": np.eye(K, dtype=np.float32)[None, None], "first/bias": np.zeros(K, np.float32)}
-    plan = Plan(graph, {**identity, "second/kernel": B[None, None], "second/bias": bias})
+    plan = compile_graph(graph, {**identity, "second/kernel": B[None, None], "second/bias": bias})
 
     y = plan.run(A.reshape(1, H, W, K), threads=1)
 
-    assert plan.steps[-1].kind == Kind.POINTWISE
+    assert isinstance(plan.steps[-1], PointwiseStep)
     np.testing.assert_array_equal(y.reshape(H * W, N), blocked_product(A, B, bias, (min(H * W, 6), 16)))

@@ -12,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from npmobilenet_kernels import loops
 from npmobilenet_kernels.drivers.step_table import Kind
+from npmobilenet_kernels.runtime.cpu import host_target
 
 from npmobilenet import reference as ops
 from npmobilenet.analysis.rounding_growth import network_bounds
-from npmobilenet.compiler import encoding, engine
-from npmobilenet.compiler.engine import Plan
-from npmobilenet.compiler.passes import FUSED_ACTIVATIONS
-from npmobilenet.compiler.scheduling import CACHE
+from npmobilenet.compiler import arena
+from npmobilenet.compiler.blocking import Blocking
+from npmobilenet.compiler.ir import FUSED_ACTIVATIONS
+from npmobilenet.compiler.plan import compile_graph
+from npmobilenet.compiler.step_types import KernelStep
 from npmobilenet.reference import rounding
 from npmobilenet.reference.activations import ACTIVATIONS
 from npmobilenet.reference.graph import Graph
@@ -29,7 +31,7 @@ from tests.helpers.kernel_calls import MARGIN, STRANGE, WIDTHS, integers, normal
 from tests.helpers.strategies import SEEDS
 from tests.helpers.within import assert_within
 
-Sizes = tuple[int, int, int]
+BLOCKING = Blocking()
 Case = tuple[Conv2D, tuple[int, int, int]]  # layer, input shape
 
 pytestmark = pytest.mark.usefixtures("many_cores")
@@ -41,11 +43,11 @@ def run_guarded(
     x: Array,
     width: int,
     threads: int = 1,
-    sizes: Sizes = (CACHE, encoding.CONV_PIXELS, encoding.GROUP_PANELS),
+    blocking: Blocking = BLOCKING,
 ) -> tuple[Array, list[Kind | None]]:
     """The output of a plan whose activations and scratch are between margins of NaN, and the kinds of its steps.
 
-    sizes: CACHE, CONV_PIXELS and GROUP_PANELS, which decide how a convolution is divided into units and chunks.
+    blocking: decides how a convolution is divided into units and chunks.
     """
     memory: list[tuple[Array, int, int]] = []
 
@@ -55,16 +57,14 @@ def run_guarded(
         memory.append((whole, begin, size // 4))
         return whole[begin : begin + size // 4]
 
+    plan = compile_graph(graph, params, host_target(width), blocking)
     with pytest.MonkeyPatch.context() as patch:
-        for name, size in zip(("CACHE", "CONV_PIXELS", "GROUP_PANELS"), sizes, strict=True):
-            patch.setattr(encoding, name, size)
-        plan = Plan(graph, params, width=width)
-        patch.setattr(engine, "aligned_floats", guarded)
+        patch.setattr(arena, "aligned_floats", guarded)
         y = plan.run(x, threads=threads)
     for whole, begin, count in memory:
         assert np.isnan(whole[:begin]).all(), "written before the memory"
         assert np.isnan(whole[begin + count :]).all(), "written after the memory"
-    return y, [step.kind for step in plan.steps]
+    return y, [step.kind if isinstance(step, KernelStep) else None for step in plan.steps]
 
 
 @st.composite
@@ -95,18 +95,23 @@ def drawn(graph: Graph, seed: int, draw: Callable[..., Array] = normal) -> tuple
     return params, draw(rng, 1, *graph.input_shape)
 
 
-CUTS = st.tuples(st.sampled_from([1, 5000, CACHE]), st.integers(1, 200), st.integers(1, 4))
+CUTS = st.builds(
+    Blocking,
+    cache=st.sampled_from([1, 5000, BLOCKING.cache]),
+    conv_pixels=st.integers(1, 200),
+    group_panels=st.integers(1, 4),
+)
 
 
 @given(convolutions(), WIDTHS, CUTS, SEEDS)
 def test_any_convolution_equals_the_exact_one_within_its_rounding(
-    case: Case, width: int, sizes: Sizes, seed: int
+    case: Case, width: int, blocking: Blocking, seed: int
 ) -> None:
     graph = one_layer(case)
     params, x = drawn(graph, seed)
     layer, _ = case
 
-    y, kinds = run_guarded(graph, params, x, width, sizes=sizes)
+    y, kinds = run_guarded(graph, params, x, width, blocking=blocking)
 
     assert None not in kinds
     x, w, b = (array.astype(np.float64) for array in (x, *params.values()))
@@ -118,7 +123,7 @@ def test_any_convolution_equals_the_exact_one_within_its_rounding(
 
 @given(convolutions(), WIDTHS, st.integers(1, 4), CUTS, SEEDS)
 def test_any_convolution_equals_its_plain_loop_on_small_integers_to_the_bit(
-    case: Case, width: int, threads: int, sizes: Sizes, seed: int
+    case: Case, width: int, threads: int, blocking: Blocking, seed: int
 ) -> None:
     layer, shape = case
     graph = one_layer((Conv2D(**(vars(layer) | {"activation": "linear"})), shape))
@@ -128,21 +133,21 @@ def test_any_convolution_equals_its_plain_loop_on_small_integers_to_the_bit(
     padded = np.pad(x[0], (*layer.zeros(shape), (0, 0)))
     loops.convolution(padded, params["conv/kernel"], layer.stride, expected)
 
-    y, _ = run_guarded(graph, params, x, width, threads, sizes)
+    y, _ = run_guarded(graph, params, x, width, threads, blocking)
 
     np.testing.assert_array_equal(y[0], expected)
 
 
 @given(convolutions(), WIDTHS, CUTS, SEEDS)
 def test_nan_and_infinity_reach_exactly_the_outputs_whose_window_holds_them(
-    case: Case, width: int, sizes: Sizes, seed: int
+    case: Case, width: int, blocking: Blocking, seed: int
 ) -> None:
     graph = one_layer(case)
     rng = np.random.default_rng(seed)
     params, x = drawn(graph, seed)
     x[(0, *(int(rng.integers(side)) for side in x.shape[1:]))] = rng.choice(STRANGE[:3])
 
-    y, _ = run_guarded(graph, params, x, width, sizes=sizes)
+    y, _ = run_guarded(graph, params, x, width, blocking=blocking)
 
     layer, _ = case
     with np.errstate(invalid="ignore"):
@@ -152,7 +157,7 @@ def test_nan_and_infinity_reach_exactly_the_outputs_whose_window_holds_them(
 
 
 @given(convolutions(), WIDTHS, CUTS, SEEDS)
-def test_rescaling_and_residual_go_with_any_convolution(case: Case, width: int, sizes: Sizes, seed: int) -> None:
+def test_rescaling_and_residual_go_with_any_convolution(case: Case, width: int, blocking: Blocking, seed: int) -> None:
     layer, shape = case
     first = Conv2D(name="first", inputs=("scaled",), filters=5, kernel_size=(3, 3), padding="same")
     other = Conv2D(**(vars(layer) | {"name": "other", "inputs": ("first",)}))
@@ -166,7 +171,7 @@ def test_rescaling_and_residual_go_with_any_convolution(case: Case, width: int, 
     outputs = list(network_bounds(graph, exact, x))
     _, expected, bound = outputs[-1]
 
-    y, kinds = run_guarded(graph, params, x, width, sizes=sizes)
+    y, kinds = run_guarded(graph, params, x, width, blocking=blocking)
 
     one_kernel = layer.kernel_size == (1, 1) and layer.stride == 1 and layer.zeros((9, 9)) == ((0, 0), (0, 0))
     assert Kind.ADD not in kinds

@@ -1,7 +1,7 @@
-"""The published network that a file of weights belongs to, recognized from its arrays alone.
+"""Recognition of the published network that a weights file belongs to, from its arrays alone.
 
-There is no table of file layouts: `architectures` builds the candidates, and the one that fits is the answer. The
-arrays specify everything but the input size, which the published files have in their names.
+There is no table of file layouts: `architectures` builds the candidates, and the one that fits is the network. The
+arrays determine everything but the input size, which the published files have in their names.
 """
 
 import re
@@ -24,6 +24,7 @@ DEFAULT_RESOLUTION = 224
 RESOLUTIONS = (96, 128, 160, 192, 224)  # of the published files
 PUBLISHED_ALPHAS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 ALPHAS = (*PUBLISHED_ALPHAS, *(percent / 100 for percent in range(5, 201) if percent / 100 not in PUBLISHED_ALPHAS))
+CANDIDATES = 8  # alphas that are built: so few share the channel counts of their widest layers
 IMAGENET_CLASSES = 1000
 
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = tuple(
@@ -50,17 +51,17 @@ class RecognizedNetwork:
 
     Args:
         arch: name of the architecture.
-        arguments: what builds it, without resolution.
+        arguments: its arguments, without the resolution.
         matched_by: how names were matched, see `name_matching`.
         pairs: the file's layers and the graph's.
-        complaints: what does not fit; empty if the network is certain.
+        mismatches: what does not fit; empty if the network is certain.
     """
 
     arch: str
     arguments: Mapping[str, Any]
     matched_by: str
     pairs: Pairs
-    complaints: tuple[str, ...]
+    mismatches: tuple[str, ...]
 
     def graph(self, **arguments: Any) -> Graph:
         """The network, with further arguments."""
@@ -77,10 +78,10 @@ class RecognizedNetwork:
 
 
 def recognize(contents: Contents) -> RecognizedNetwork | None:
-    """The published network that the arrays of a file are for.
+    """The published network that the arrays of a file belong to.
 
     Returns:
-        The one without complaints, else the one with the fewest; None if less than half of the arrays fit any.
+        The network without mismatches, otherwise that with the fewest; None if less than half of the arrays fit any.
     """
     stored = sum(len(layer.arrays) for layer in contents.layers)
     best: tuple[int, str, dict[str, Any], str, Pairs] | None = None
@@ -134,20 +135,19 @@ def _alpha(arch: str, arguments: Mapping[str, Any], full: Graph, pairs: Pairs) -
     The channel counts of the arrays leave a handful of candidates, and only these are built.
     """
     stored = {name: array.shape for name, array in assignment(pairs)}
-    best: tuple[int, float, Mapping[str, Shape]] | None = None
+    tried: dict[float, tuple[int, Mapping[str, Shape]]] = {}
     for alpha in _likely_alphas(full, stored):
         shapes = _shapes(arch, {**arguments, "alpha": alpha})
-        misfits = sum(shape != shapes.get(name) for name, shape in stored.items())
-        if best is None or misfits < best[0]:
-            best = misfits, alpha, shapes
-        if misfits == 0:
-            break
-    assert best is not None  # ALPHAS is not empty
-    return best[1:]
+        mismatches = sum(shape != shapes.get(name) for name, shape in stored.items())
+        if mismatches == 0:
+            return alpha, shapes
+        tried[alpha] = mismatches, shapes
+    best = min(tried, key=lambda alpha: (tried[alpha][0], ALPHAS.index(alpha)))
+    return best, tried[best][1]
 
 
 def _likely_alphas(full: Graph, stored: Mapping[str, Shape]) -> list[float]:
-    """The alphas under which most arrays have their channel counts, in the order of `ALPHAS`; nothing is built.
+    """The `CANDIDATES` alphas under which most arrays have their channel counts, the likeliest first; nothing is built.
 
     Args:
         full: the network at alpha 1.
@@ -161,8 +161,7 @@ def _likely_alphas(full: Graph, stored: Mapping[str, Shape]) -> list[float]:
     agreeing = {
         alpha: sum(n for (c, actual), n in widths.items() if actual in _scaled_widths(c, alpha)) for alpha in ALPHAS
     }
-    most = max(agreeing.values())
-    return [alpha for alpha in ALPHAS if agreeing[alpha] == most]
+    return sorted(ALPHAS, key=lambda alpha: -agreeing[alpha])[:CANDIDATES]
 
 
 def _scaled_widths(channels: int, alpha: float) -> tuple[int, ...]:
