@@ -74,6 +74,7 @@ def convert(
             destination,
             engine_check=checked_engine,
             graph=graph,
+            hidden_activation=hidden_activation,
             scaling=None if pixels is None else SCALINGS[pixels],
             labels=None if labels is None else labels.read_text(encoding="utf-8").splitlines(),
         )

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from npmobilenet.models.model import Model
+from npmobilenet.types import Array
 
 FORMATS_3 = (".keras", ".h5", ".weights.h5")
 FORMATS_2 = (".keras", ".h5", ".weights.h5", "_weights.h5")  # the last: the layout that Keras Applications publishes
@@ -91,6 +91,28 @@ def fine_tuned(keras: Any, kind: str) -> Any:
     base = application(keras, "v1", include_top=False, pooling="avg")
     body = keras.Sequential([base, layers.Dense(6, activation="relu6")], name="body")
     return keras.Sequential([keras.Input((32, 32, 3)), layers.Rescaling(1 / 127.5, -1), body, layers.Dense(2)])
+
+
+def rounding(layers: int) -> float:
+    """What float32 may change, as a share of the largest value: 2 x eps for each of the layers, all in one direction.
+
+    A sum of n random products is off by about sqrt(n) u, and n is below 16 on the way through a depthwise kernel and a
+    few hundred through a pointwise one, so a layer adds a few u = eps / 2. A wrong epsilon (1e-5 for 1e-3) adds 5e-4 a
+    layer, a swapped array some tenths.
+    """
+    return layers * 2 * float(np.finfo(np.float32).eps)
+
+
+def check_equal(model: Model, theirs: Twin) -> None:
+    ours = list(model.params.values())
+    arrays = theirs.arrays()
+    assert len(ours) == len(arrays)
+    for name, a, b in zip(model.params, ours, arrays, strict=True):
+        assert a.dtype == np.float32, name
+        np.testing.assert_array_equal(a, b, err_msg=name)
+    y = model.forward(theirs.x, backend="reference")
+    assert y.shape == theirs.y.shape
+    np.testing.assert_allclose(y, theirs.y, rtol=0, atol=rounding(len(model.graph.layers)) * np.abs(theirs.y).max())
 
 
 PIXELS = {"v3", "v3_minimalistic", "functional", "preprocessed", "nested_twice"}

@@ -1,9 +1,8 @@
-"""What a file of weights does not tell about its network: what is assumed, what is refused, and how to confirm it.
+"""Facts about a network that a file of weights does not specify: assumed, refused or confirmed.
 
-Arrays tell layers and sizes. They do not tell activations, padding, batch-norm epsilon, or what follows the classifier.
-Where the layers have the names that keras.applications gives them, the network is taken for that one. Where they match
-by order alone, somebody may have written the network by hand, with other activations: then that is said until somebody
-who knows confirms it.
+Arrays specify layers and sizes, but not activations, padding, batch-norm epsilon, or what follows the classifier.
+Layers with the names of keras.applications are taken for its network. Layers that match by order alone may be a
+hand-written network with other activations: the assumption is reported until the caller confirms it.
 """
 
 import shlex
@@ -20,19 +19,16 @@ from npmobilenet_weights_convert.name_matching import ORDER
 from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES, RecognizedNetwork
 
 HIDDEN_ACTIVATIONS = ("relu6", "relu")
-NO_OPTION = {
-    "channels": 3,
-    "depth_multiplier": 1,
-    "shallow": False,
-}  # no options for others
+REPLACEABLE = ("mobilenet_", "mobilenetv2_")  # names of graphs whose hidden activations are all the same
+NO_OPTION = {"channels": 3, "depth_multiplier": 1, "shallow": False}  # the command line has no options for others
 IMAGENET_OUTPUTS = (IMAGENET_CLASSES, IMAGENET_CLASSES + 1)
 
 
 def assumed_of(contents: Contents, graph: Graph, found: RecognizedNetwork) -> list[str]:
-    """What is assumed about the network of a file of weights, one sentence each; none for a published network.
+    """Assumptions about the network of a file of weights, one sentence each; none for a published network.
 
     Raises:
-        WeightsError: it ends in one output, for which nothing can be assumed.
+        WeightsError: it has one output, for which nothing can be assumed.
     """
     classes = found.arguments.get("classes", IMAGENET_CLASSES) if found.arguments["include_top"] else None
     own_head = classes is not None and classes not in IMAGENET_OUTPUTS
@@ -40,24 +36,24 @@ def assumed_of(contents: Contents, graph: Graph, found: RecognizedNetwork) -> li
     command = _command(contents.file, graph, found, activation if own_head else None)
     if classes == 1:
         raise WeightsError(
-            f"these are weights of {found}, and they do not tell what follows its one output: a sigmoid, most likely, "
-            f"or nothing. Say which: {command}"
+            f"these are weights of {found}, and they do not specify the activation of its one output: most likely "
+            f"sigmoid, or linear. Give it: {command}"
         )
     assumed = []
     if found.matched_by == ORDER:
         assumed.append(
-            f"the weights match {found} by layer order, which does not tell activations, padding and epsilon; "
-            f"assumed are {facts(graph)}"
+            f"the weights match {found} by layer order, which does not specify activations, padding and epsilon; "
+            f"assumed: {facts(graph)}"
         )
     if own_head:
-        assumed.append("the file does not tell what follows the classifier; softmax is assumed")
+        assumed.append("the file does not specify the activation of the classifier; softmax is assumed")
     if assumed:
         assumed.append(f"to confirm it: {command}")
     return assumed
 
 
 def facts(graph: Graph) -> str:
-    """What arrays do not tell, as a graph has it: its activations, padding and batch-norm epsilon."""
+    """Activations, padding and batch-norm epsilon of a graph, which arrays do not specify."""
     activations = [getattr(layer, "activation", "linear") for layer in graph.layers]
     last = activations[-1]
     hidden = sorted({name for name in activations[:-1] if name != "linear"}) or ["no activations"]
@@ -85,18 +81,18 @@ def check_classifier(graph: Graph) -> None:
     """
     if ends_in_certainty(graph):
         raise WeightsError(
-            f"{graph.name}: a softmax over one class answers 1 for every image; what follows one output is sigmoid or "
-            "nothing: --activation sigmoid or --activation linear"
+            f"{graph.name}: a softmax over one class is 1 for every image; one output has a sigmoid or no activation: "
+            "--activation sigmoid or --activation linear"
         )
 
 
 def ends_in_certainty(graph: Graph) -> bool:
-    """Whether the last layer is a softmax over one class, which answers 1 whatever the image."""
+    """Whether the last layer is a softmax over one class, whose output is always 1."""
     return getattr(graph.layers[-1], "activation", "") == "softmax" and graph.output_shape[-1] == 1
 
 
 def check_left_over(left_over: Sequence[str]) -> None:
-    """Refuse arrays that belong to no layer, such as those of a Normalization that a model holds beside its layers.
+    """Refuse arrays that belong to no layer, such as those of a Normalization outside the model's list of layers.
 
     Raises:
         WeightsError: there are some; the message names them.
@@ -108,16 +104,37 @@ def check_left_over(left_over: Sequence[str]) -> None:
         )
 
 
+def default_hidden_activation(graph: Graph, matched_by: str) -> tuple[str, ...]:
+    """The sentence on a ReLU6 that neither the caller specified nor the names of layers imply; empty if there is none.
+
+    Args:
+        graph: the network that the caller gives.
+        matched_by: how names were matched, see `name_matching`.
+    """
+    if matched_by != ORDER or not _has_hidden_relu6(graph):
+        return ()
+    return (
+        f"the hidden activation was not specified: relu6, the default of {graph.name}, which weights do not confirm; "
+        "specify it with --hidden-activation relu6 or --hidden-activation relu",
+    )
+
+
+def _has_hidden_relu6(graph: Graph) -> bool:
+    return graph.name.startswith(REPLACEABLE) and any(
+        isinstance(layer, Activation) and layer.activation == "relu6" for layer in graph.layers
+    )
+
+
 def with_hidden_activation(graph: Graph, activation: str) -> Graph:
-    """A V1 or V2 with another activation in place of every ReLU6.
+    """A V1 or V2 with the given activation in place of every ReLU6.
 
     Raises:
-        ShapeError: the network is another, or the activation is not one of HIDDEN_ACTIVATIONS.
+        ShapeError: it is another network, or the activation is not one of `HIDDEN_ACTIVATIONS`.
     """
     if activation not in HIDDEN_ACTIVATIONS:
         raise ShapeError(f"hidden activation: expected one of {', '.join(HIDDEN_ACTIVATIONS)}, got {activation!r}")
-    if not graph.name.startswith(("mobilenet_", "mobilenetv2_")):
-        raise ShapeError(f"{graph.name}: only V1 and V2 have one activation throughout that can be replaced")
+    if not graph.name.startswith(REPLACEABLE):
+        raise ShapeError(f"{graph.name}: only V1 and V2 have a single hidden activation that can be replaced")
     layers = (
         replace(layer, activation=activation)
         if isinstance(layer, Activation) and layer.activation == "relu6"
@@ -128,7 +145,7 @@ def with_hidden_activation(graph: Graph, activation: str) -> Graph:
 
 
 def _command(file: str, graph: Graph, found: RecognizedNetwork, activation: str | None) -> str:
-    """The command that confirms what was assumed; where the command line has no option for it, the call."""
+    """The command that confirms the assumptions, or the Python call if the command line has no option for them."""
     arguments = dict(found.arguments)
     if activation:
         arguments["classifier_activation"] = activation

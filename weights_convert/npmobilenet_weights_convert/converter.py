@@ -1,4 +1,4 @@
-"""Any Keras file of a MobileNet in, a `Model` out."""
+"""Conversion of any Keras file of a MobileNet to a `Model`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ import numpy as np
 
 from npmobilenet.analysis.engine_check import EngineCheck
 from npmobilenet.architectures import ARCHITECTURES
-from npmobilenet.errors import NpMobileNetError, ShapeError, WeightsError
+from npmobilenet.errors import ArgumentError, NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import PLAUSIBLE, RAW, SYMMETRIC, UNIT, Scaling, choose_scaling
@@ -18,13 +18,15 @@ from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import BatchNormalization, GlobalMaxPooling2D
 from npmobilenet.reference.normalization import rescale
 from npmobilenet.reference.transforms import with_epsilon
-from npmobilenet.types import Array, Params
+from npmobilenet.types import Array
 from npmobilenet_weights_convert.assumptions import (
     assumed_of,
     check_classifier,
     check_left_over,
+    default_hidden_activation,
     ends_in_certainty,
     facts,
+    with_hidden_activation,
 )
 from npmobilenet_weights_convert.keras_config import import_config
 from npmobilenet_weights_convert.keras_file import Contents, is_safetensors, open_contents, read_bytes
@@ -50,13 +52,16 @@ SAME_FUNCTION = 1e-3  # of the largest value: float32 rounding stays below, anot
 
 @dataclass(frozen=True)
 class _Network:
-    """A graph with the arrays of a file beside it.
+    """A graph with the arrays of a file.
 
     Attributes:
-        matched_by: which of the ways of `matching` it was.
+        graph: the network.
+        params: float32 arrays by `layer/array`.
+        matched_by: how names were matched, see `name_matching`.
         known: whether it is a network of keras.applications.
-        notes: what to know about it. assumed: what the file does not tell and nobody has confirmed.
-        given: what the file does not tell, as somebody gave it.
+        notes: sentences for the user.
+        assumed: what the file does not specify, not confirmed by the caller.
+        given: what the file does not specify, as the caller's graph has it.
     """
 
     graph: Graph
@@ -65,13 +70,14 @@ class _Network:
     known: bool
     notes: tuple[str, ...]
     assumed: tuple[str, ...] = ()
-    given: str = ""
+    given: tuple[str, ...] = ()
 
 
 def read_model(
     source: str | PathLike[str],
     *,
     graph: Graph | None = None,
+    hidden_activation: str | None = None,
     scaling: Scaling | None = None,
     labels: Sequence[str | Label] | None = None,
 ) -> Model:
@@ -80,28 +86,34 @@ def read_model(
     A `.safetensors` of this package is opened as it is.
 
     Args:
-        source: the file; what it is, its first bytes say, not its name.
-        graph: the network that the weights are for. If it is not given, the file's own config is taken, unless it is
-            a network of keras.applications, which `architectures` knows better; and for weights without config the
-            network that they fit.
-        scaling: from pixels in 0..255 to the network's input; if not given, see `choose_scaling`.
-        labels: one a class, each a name or a (wnid, name) pair; if not given, the ImageNet classes for a network of
-            keras.applications with 1000 outputs.
+        source: the file; its format is detected from its first bytes, not from its name.
+        graph: the network that the weights are for. By default that of the file's own config, unless it is a network
+            of keras.applications, where `architectures` rules; for weights without config the network that they fit.
+        hidden_activation: with a `graph` of V1 or V2: the activation in place of its ReLU6, "relu6" or "relu".
+            Weights do not specify it.
+        scaling: from pixels in 0..255 to the network's input; by default see `choose_scaling`.
+        labels: one per class, each a name or a (wnid, name) pair; by default the ImageNet classes for a network of
+            keras.applications with 1000 outputs, otherwise none.
 
     Returns:
-        The model. `source["matched_by"]` says how names were matched, `source["notes"]` what to know about it;
-        `source["assumed"]` what the file does not tell and was assumed, until it is confirmed by giving the graph;
-        `source["given"]` what the file does not tell, as the graph that was given has it.
+        The model. Its `source` records how names were matched (`matched_by`), `notes`, and what the file does not
+        specify: `assumed` until a graph is given to confirm it, `given` as that graph has it.
 
     Raises:
-        WeightsError: the file cannot be read, or does not fit; the message lists every array or layer that is wrong.
+        WeightsError: the file cannot be read or does not fit; the message lists every wrong array or layer.
+        ShapeError: the graph has no hidden activation that can be replaced.
+        ArgumentError: `hidden_activation` without `graph`.
     """
+    if hidden_activation is not None:
+        if graph is None:
+            raise ArgumentError("hidden_activation requires graph")
+        graph = with_hidden_activation(graph, hidden_activation)
     path = Path(source)
     data = read_bytes(path)
     if is_safetensors(data):
         return Model.open(path)
     with open_contents(path, data) as contents:
-        network = _network(contents, graph)
+        network = _network(contents, graph, hidden_activation is not None)
         background = False
         if labels is None:
             outputs = network.graph.output_shape[-1] if len(network.graph.output_shape) == 1 else 0
@@ -123,7 +135,7 @@ def read_model(
             "keras_version": contents.keras_version,
             "matched_by": network.matched_by,
         }
-        sentences = {"notes": notes, "assumed": network.assumed, "given": filter(None, [network.given])}
+        sentences = {"notes": notes, "assumed": network.assumed, "given": network.given}
         origin |= {name: text for name, lines in sentences.items() if (text := "; ".join(lines))}
         return Model(network.graph, network.params, scaling, labels, background, origin)
 
@@ -133,6 +145,7 @@ def convert_file(
     destination: str | PathLike[str],
     *,
     graph: Graph | None = None,
+    hidden_activation: str | None = None,
     scaling: Scaling | None = None,
     labels: Sequence[str | Label] | None = None,
     engine_check: Callable[[Model], EngineCheck] | None = None,
@@ -140,16 +153,16 @@ def convert_file(
     """Read a Keras file and write it as a `.safetensors` with its self-check: the whole file or none.
 
     Args:
-        source, graph, scaling, labels: as for `read_model`.
+        source, graph, hidden_activation, scaling, labels: as for `read_model`.
         destination: the file to write.
         engine_check: compares the compiled engine with the reference (`analysis.engine_check.check_engine`); its
             result is recorded as `source["engine"]`, and as a note if they differ.
 
     Raises:
-        WeightsError: the source cannot be read, or does not fit; nothing is written.
+        WeightsError, ShapeError, ArgumentError: as for `read_model`; nothing is written.
         OSError: the destination cannot be written.
     """
-    model = read_model(source, graph=graph, scaling=scaling, labels=labels)
+    model = read_model(source, graph=graph, hidden_activation=hidden_activation, scaling=scaling, labels=labels)
     if engine_check is not None:
         model = replace(model, source=_with_engine_check(model, engine_check))
     model.save(destination)
@@ -169,32 +182,34 @@ def _with_engine_check(model: Model, engine_check: Callable[[Model], EngineCheck
     return source
 
 
-def _network(contents: Contents, graph: Graph | None) -> _Network:
+def _network(contents: Contents, graph: Graph | None, hidden_activation_given: bool) -> _Network:
     if graph is not None:
-        return _from_graph(contents, graph)
+        return _from_graph(contents, graph, hidden_activation_given)
     if contents.config is None:
         return _from_arrays(contents)
     own = _from_config(contents, contents.config)
     return _from_architecture(contents, own) or own
 
 
-def _from_graph(contents: Contents, graph: Graph) -> _Network:
-    """The network that somebody says the weights are for."""
+def _from_graph(contents: Contents, graph: Graph, hidden_activation_given: bool) -> _Network:
+    """The network that the caller gives for the weights."""
     check_classifier(graph)
     matched_by, pairs = _fit(contents, graph, places_of(graph))
     check_left_over(contents.left_over)
     families = {build().name.partition("_")[0] for build in ARCHITECTURES.values()}
     filled = _filled(graph, pairs, matched_by, graph.name.partition("_")[0] in families)
+    default = () if hidden_activation_given else default_hidden_activation(graph, matched_by)
+    given = (*default, facts(graph))
     if contents.config is None:
-        return replace(filled, given=facts(graph))
+        return replace(filled, given=given)
     try:
         own = _from_config(contents, contents.config)
     except WeightsError:
-        return replace(filled, given=facts(graph), notes=(*filled.notes, "the file's own config was left aside"))
+        return replace(filled, given=given, notes=(*filled.notes, "the file's own config was ignored"))
     if _same_function(own, filled):
         return filled
     note = f"the file's own config describes another network ({facts(own.graph)}) than was given ({facts(graph)})"
-    return replace(filled, given=facts(graph), notes=(*filled.notes, note))
+    return replace(filled, given=given, notes=(*filled.notes, note))
 
 
 def _from_arrays(contents: Contents) -> _Network:
@@ -202,20 +217,20 @@ def _from_arrays(contents: Contents) -> _Network:
     found = None if contents.is_nested else recognize(contents)
     if found is None:
         raise WeightsError(
-            "these weights are of no plain MobileNet of keras.applications, and the file has no config that describes "
-            "their network. Save the whole model (model.keras), or give its graph: npmobilenet convert --arch, or "
+            "these weights match no keras.applications MobileNet, and the file has no config that describes their "
+            "network. Save the whole model (model.keras), or give its graph: npmobilenet convert --arch, or "
             "read_model(file, graph=read_model('model.keras').graph)"
         )
     size = resolution_in(contents.file)
     graph = found.graph(resolution=size or DEFAULT_RESOLUTION)
     if found.complaints:
-        raise WeightsError(_misfit(graph, found.complaints, f"they are nearest to {found}"))
+        raise WeightsError(_misfit(graph, found.complaints, f"the nearest network is {found}"))
     if found.arguments.get("classes") == IMAGENET_CLASSES + 1:
         raise WeightsError(
-            f"background class: {IMAGENET_CLASSES + 1} outputs, where {IMAGENET_CLASSES} are expected. If output 0 "
-            f"stands for none of the classes, give the graph with classes={IMAGENET_CLASSES + 1}"
+            f"background class: expected {IMAGENET_CLASSES} outputs, got {IMAGENET_CLASSES + 1}. If output 0 means "
+            f"none of the classes, give the graph with classes={IMAGENET_CLASSES + 1}"
         )
-    notes = [] if size else [f"the file does not say the input size; {DEFAULT_RESOLUTION} is assumed"]
+    notes = [] if size else [f"the file does not specify the input size; {DEFAULT_RESOLUTION} is assumed"]
     check_left_over(contents.left_over)
     assumed = assumed_of(contents, graph, found)
     return replace(_filled(graph, found.pairs, found.matched_by, True, notes), assumed=tuple(assumed))
@@ -226,16 +241,17 @@ def _from_config(contents: Contents, config: dict[str, Any]) -> _Network:
     size = resolution_in(contents.file)
     imported = import_config(config, contents.keras_major, (size, size) if size else None)
     matched_by, pairs = _fit(contents, imported.graph, imported.places)
-    certain = ["it ends in a softmax over one class, which is 1 for every image"] * ends_in_certainty(imported.graph)
-    return _filled(imported.graph, pairs, matched_by, False, (*imported.notes, *certain))
+    certain = ends_in_certainty(imported.graph)
+    notes = ["it ends in a softmax over one class, whose output is 1 for every image"] * certain
+    return _filled(imported.graph, pairs, matched_by, False, (*imported.notes, *notes))
 
 
 def _from_architecture(contents: Contents, own: _Network) -> _Network | None:
-    """The same network as `architectures` has it, or None where it is not one of keras.applications.
+    """The same network as `architectures` has it, or None if it is not one of keras.applications.
 
-    The published V2 files without top are whole models whose config says epsilon 1e-5, though Keras computes with 1e-3,
-    and so were the weights trained. So for a network of keras.applications the architecture rules. It is one if all
-    arrays have its names and shapes, and it computes the same but for epsilon.
+    The published V2 files without top are whole models whose config has epsilon 1e-5, though Keras computes with 1e-3,
+    with which the weights were trained. Therefore the architecture rules for a network of keras.applications: one whose
+    arrays have its names and shapes, and whose outputs are the same except for epsilon.
     """
     found = recognize(contents)
     if found is None or found.complaints:
@@ -254,14 +270,14 @@ def _from_architecture(contents: Contents, own: _Network) -> _Network | None:
     if epsilons == {epsilon}:
         return filled
     if found.arguments.get("classes", IMAGENET_CLASSES) != IMAGENET_CLASSES:
-        return None  # trained by somebody, who may have meant it
-    said = ", ".join(f"{value:g}" for value in sorted(epsilons))
-    note = f"the config's batch-norm epsilon {said} was replaced by {epsilon:g}, that of {found.arch}"
+        return None  # fine-tuned, so the epsilon may be intentional
+    stored = ", ".join(f"{value:g}" for value in sorted(epsilons))
+    note = f"the config's batch-norm epsilon {stored} was replaced by {epsilon:g}, that of {found.arch}"
     return replace(filled, notes=(*filled.notes, note))
 
 
 def arguments_in(graph: Graph, found: RecognizedNetwork) -> dict[str, Any]:
-    """What arrays do not tell but a config does."""
+    """The arguments of an architecture that arrays do not specify but a config does."""
     arguments: dict[str, Any] = {"resolution": graph.input_shape[:2]}
     if found.arguments["include_top"]:
         activation = getattr(graph.layers[-1], "activation", "linear")
@@ -275,28 +291,22 @@ def arguments_in(graph: Graph, found: RecognizedNetwork) -> dict[str, Any]:
 
 
 def _same_function(own: _Network, other: _Network) -> bool:
-    """Whether two networks answer one random picture alike."""
+    """Whether two networks have the same output for one random image."""
     if own.graph.input_shape != other.graph.input_shape or own.graph.output_shape != other.graph.output_shape:
         return False
     scaling = choose_scaling(own.graph)
     pixels = np.random.default_rng(0).uniform(0, 255, (1, *own.graph.input_shape)).astype(np.float32)
     x = rescale(pixels, scaling.scale, scaling.offset)
     with np.errstate(all="ignore"):
-        y, z = (_last(network.graph, network.params, x) for network in (own, other))
+        y, z = (network.graph.output(network.params, x) for network in (own, other))
         return bool(np.max(np.abs(y - z)) <= SAME_FUNCTION * np.max(np.abs(y)))
 
 
-def _last(graph: Graph, params: Params, x: Array) -> Array:
-    for _, y in graph.run(params, x):
-        output = y
-    return output
-
-
 def _fit(contents: Contents, graph: Graph, places: Sequence[Place]) -> tuple[str, Pairs]:
-    """The first way under which every array fits.
+    """The first matching under which every array fits.
 
     Raises:
-        WeightsError: there is none; listed is what is wrong with the best.
+        WeightsError: there is none; the message lists the problems of the best.
     """
     best: list[str] | None = None
     for matched_by, pairs in attempts(contents, places):
@@ -308,7 +318,7 @@ def _fit(contents: Contents, graph: Graph, places: Sequence[Place]) -> tuple[str
     found = recognize(contents)
     reason = f"these are weights of {found}" if found is not None and not found.complaints else ""
     if contents.numbered and not any(layer.name for layer in contents.layers):
-        reason = reason or "the file has no names of layers; the .keras file of the same model fits by itself"
+        reason = reason or "the file has no layer names; the .keras file of the same model fits without a graph"
     raise WeightsError(_misfit(graph, best or [], reason))
 
 
@@ -320,7 +330,7 @@ def _filled(graph: Graph, pairs: Pairs, matched_by: str, known: bool, notes: Seq
     """Read the arrays, as float32.
 
     Raises:
-        WeightsError: a value is not a number, infinite, or a negative variance; all such arrays are listed.
+        WeightsError: a value is NaN, infinite, or a negative variance; all such arrays are listed.
     """
     params: dict[str, Array] = {}
     wrong: list[str] = []
@@ -332,12 +342,12 @@ def _filled(graph: Graph, pairs: Pairs, matched_by: str, known: bool, notes: Seq
             params[name] = np.ascontiguousarray(values, np.float32)
         if not np.isfinite(params[name]).all():
             wrong.append(
-                f"not finite: {name} has {np.count_nonzero(~np.isfinite(params[name]))} values that are no numbers"
+                f"not finite: {name} has {np.count_nonzero(~np.isfinite(params[name]))} NaN or infinite values"
             )
         elif name.endswith("/moving_variance") and (params[name] < 0).any():
             wrong.append(f"negative: {name} has variances down to {params[name].min():g}")
     if wrong:
-        raise WeightsError(_misfit(graph, wrong, "damaged values"))
+        raise WeightsError(_misfit(graph, wrong, "corrupt values"))
     cast = ", ".join(sorted(dtypes - {"float32"}))
     notes = (*notes, f"{cast} weights were cast to float32") if cast else tuple(notes)
     return _Network(graph, {name: params[name] for name in graph.param_shapes}, matched_by, known, notes)

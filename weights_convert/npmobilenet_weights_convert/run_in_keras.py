@@ -1,4 +1,4 @@
-"""The same Keras file in Keras itself, where that is installed: what every layer answers there, to compare with."""
+"""The same Keras file run by Keras itself, if installed: the output of every layer, to compare with."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,13 +27,12 @@ APPLICATIONS = {
 def open_in_keras(source: str | PathLike[str], like: Graph) -> Any:
     """Load a file of weights, or a whole model, in Keras.
 
-    Weights of a network of keras.applications are loaded into that network, as Keras's users do it, in the order of the
-    file. Any other file must be a whole model; one that Keras 3 cannot read, since it is older, is read by Keras 2
-    (tf_keras), if that is installed.
+    Weights of a network of keras.applications are loaded into that network in the order of the file, as is usual in
+    Keras. Any other file must be a whole model; if it is too old for Keras 3, Keras 2 (tf_keras) reads it if installed.
 
     Args:
         source: the file.
-        like: the network that it should be. It says what the weights do not: the size of the picture, what ends it.
+        like: the expected network. It has what the weights do not specify: input size, final activation, pooling.
 
     Returns:
         A Keras model, whose layers have the names that `like` has.
@@ -43,7 +42,7 @@ def open_in_keras(source: str | PathLike[str], like: Graph) -> Any:
         WeightsError: the file cannot be read, or Keras cannot load it.
     """
     path = Path(source)
-    environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's greetings are not part of our answer
+    environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # keep TensorFlow's banner out of the output
     try:
         import keras
     except ImportError as error:
@@ -64,18 +63,17 @@ def open_in_keras(source: str | PathLike[str], like: Graph) -> Any:
 
 
 def layer_outputs(network: Any, x: Array) -> dict[str, Array]:
-    """What every layer of a Keras model answers, by the name that a converted network gives it.
+    """Output of every layer of a Keras model, by its name in the converted network.
 
     Args:
         network: a functional or sequential Keras model, of Keras 3 or Keras 2.
         x: (N, H, W, C) scaled images, float32.
 
     Returns:
-        {layer name: (N, ...)} in the order of computation; `outer/inner` inside a model inside the model. The input is
-        not among them.
+        {layer name: (N, ...)} in the order of computation, without the input; `outer/inner` for nested models.
 
     Raises:
-        WeightsError: Keras cannot compute it on such images.
+        WeightsError: Keras cannot compute it on these images.
     """
     outputs: dict[str, Array] = {}
     with _recorded(network, outputs):
@@ -88,11 +86,11 @@ def layer_outputs(network: Any, x: Array) -> dict[str, Array]:
 
 @contextmanager
 def _recorded(network: Any, outputs: dict[str, Array]) -> Iterator[None]:
-    """Note what the layers answer while the block lasts: those of an inner model are not to be had otherwise."""
+    """Record the layers' outputs in `outputs`; Keras gives no other access to those of a nested model."""
     layers = list(_layers(network, ""))
     calls = [layer.call for _, layer in layers]
 
-    def noting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def recording(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def called(*arguments: Any, **options: Any) -> Any:
             y = call(*arguments, **options)
             outputs[name] = np.asarray(y)
@@ -102,7 +100,7 @@ def _recorded(network: Any, outputs: dict[str, Array]) -> Iterator[None]:
 
     try:
         for (name, layer), call in zip(layers, calls, strict=True):
-            layer.call = noting(name, call)
+            layer.call = recording(name, call)
         yield
     finally:
         for (_, layer), call in zip(layers, calls, strict=True):
@@ -118,7 +116,7 @@ def _layers(network: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _application(keras: Any, contents: Contents, like: Graph) -> Any:
-    """The network of keras.applications that the arrays are for, without its weights, or None if it is another."""
+    """The network of keras.applications that the arrays are for, without weights, or None if there is none."""
     found = recognize(contents)
     if found is None or found.complaints or found.arguments.get("shallow"):
         return None
@@ -127,15 +125,15 @@ def _application(keras: Any, contents: Contents, like: Graph) -> Any:
     if found.graph(**arguments_in(like, found)).param_shapes.keys() != like.param_shapes.keys():
         return None
     arguments |= {"input_shape": (H, W, arguments.pop("channels", 3)), "weights": None}
-    keras.backend.clear_session()  # Keras numbers layers through a whole process; here they begin anew
+    keras.backend.clear_session()  # restart the numbers in Keras's layer names
     return getattr(keras.applications, APPLICATIONS[found.arch])(**arguments)
 
 
 def _whole_model(keras: Any, path: Path, contents: Contents) -> Any:
     if contents.config is None:
         raise WeightsError(
-            f"{path}: weights without a config, and of no network that keras.applications builds like the model to be "
-            "verified; save the whole model in Keras (model.keras)"
+            f"{path}: weights without a config, which match no keras.applications network with the structure of the "
+            "model to verify; save the whole model in Keras (model.keras)"
         )
     try:
         return keras.models.load_model(path, compile=False)
@@ -145,5 +143,5 @@ def _whole_model(keras: Any, path: Path, contents: Contents) -> Any:
         try:
             import tf_keras
         except ImportError as error:
-            raise WeightsError(f"{path}: is of Keras 2 and older than Keras 3 reads; pip install tf_keras") from error
+            raise WeightsError(f"{path}: a Keras 2 file that Keras 3 cannot read; pip install tf_keras") from error
         return tf_keras.models.load_model(path, compile=False)

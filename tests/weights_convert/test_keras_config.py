@@ -1,4 +1,4 @@
-"""What a config may hold: layers in both dialects of Keras against Keras itself, and what is refused by name."""
+"""Layers of a config in both dialects of Keras, compared with Keras itself, and unsupported ones refused by name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from npmobilenet_weights_convert import read_model
-from npmobilenet_weights_convert.keras_config import TRAINING_ONLY
+from npmobilenet_weights_convert.keras_layers import TRAINING_ONLY
 
 from npmobilenet.errors import WeightsError
 from npmobilenet.reference.layers import Activation, BatchNormalization, Conv2D, DepthwiseConv2D, Rescaling
-from tests.helpers.keras_files import Twin, application, twin
-from tests.weights_convert.test_convert import check_equal, rounding
+from tests.helpers.keras_files import Twin, application, check_equal, rounding, twin
 
 Build = Callable[[Any, Any], Any]
 
@@ -91,13 +90,13 @@ def test_arithmetic_with_numbers_becomes_rescaling(keras: Any, tmp_path: Path) -
 
 
 REFUSED: dict[str, tuple[Build, str]] = {
-    "unknown": (lambda k, x: k.layers.LayerNormalization(name="n")(x), r"n \(LayerNormalization\): is not known"),
+    "unknown": (lambda k, x: k.layers.LayerNormalization(name="n")(x), r"n \(LayerNormalization\): is not supported"),
     "dilation": (lambda k, x: k.layers.Conv2D(2, 3, dilation_rate=2, name="c")(x), r"c \(Conv2D\): has dilation_rate"),
     "groups": (lambda k, x: k.layers.Conv2D(2, 3, groups=2, name="c")(x), r"c \(Conv2D\): has groups=2"),
     "strides": (lambda k, x: k.layers.Conv2D(2, 3, strides=(1, 2), name="c")(x), r"c \(Conv2D\): has strides \(1, 2\)"),
     "axis": (
         lambda k, x: k.layers.BatchNormalization(axis=1, name="b")(x),
-        r"b \(BatchNorm.*\): normalises axis 1",
+        r"b \(BatchNorm.*\): normalizes axis 1",
     ),
     "slope": (lambda k, x: k.layers.ReLU(negative_slope=0.1, name="r")(x), r"r \(ReLU\): has a negative slope"),
     "ceiling": (lambda k, x: k.layers.ReLU(5.0, name="r")(x), r"r \(ReLU\): has max_value=5"),
@@ -105,9 +104,9 @@ REFUSED: dict[str, tuple[Build, str]] = {
         lambda k, x: k.layers.Dense(2, activation="gelu", name="d")(x),
         r"d \(Dense\): has the activ.* gelu",
     ),
-    "lambda": (lambda k, x: k.layers.Lambda(lambda y: y, name="l")(x), r"l \(Lambda\): holds code"),
-    "scales": (lambda k, x: k.layers.Rescaling([1.0] * 6, name="r")(x), r"r \(Rescaling\): has a scale .* for each"),
-    "softmax": (lambda k, x: k.layers.Softmax(axis=1, name="s")(x), r"s \(Softmax\): goes along axis 1"),
+    "lambda": (lambda k, x: k.layers.Lambda(lambda y: y, name="l")(x), r"l \(Lambda\): contains code"),
+    "scales": (lambda k, x: k.layers.Rescaling([1.0] * 6, name="r")(x), r"r \(Rescaling\): has a scale .* per channel"),
+    "softmax": (lambda k, x: k.layers.Softmax(axis=1, name="s")(x), r"s \(Softmax\): has axis 1"),
     "division": (lambda k, x: 1.0 / x, "a number divided by a layer"),
 }
 
@@ -150,7 +149,7 @@ def test_channels_first_is_refused(keras: Any, tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, config if name == "config.json" else content)
-    with pytest.raises(WeightsError, match=r"conv1 \(Conv2D\): has the channels first"):
+    with pytest.raises(WeightsError, match=r"conv1 \(Conv2D\): has data_format='channels_first'"):
         read_model(path)
 
 
@@ -164,9 +163,9 @@ def test_wiring_that_the_graph_cannot_have_is_refused(
     vector = keras.Input((3,))
     models = {
         "used more than once": keras.Model(a, shared(shared(a))),
-        "2 inputs; one is possible": keras.Model([a, b], keras.layers.Add()([shared(a), b])),
-        "2 outputs; one is possible": keras.Model(a, [shared(a), keras.layers.Dense(2)(a)]),
-        "an input of .batch, H, W, C. is needed": keras.Model(vector, keras.layers.Dense(2)(vector)),
+        "2 inputs .only one": keras.Model([a, b], keras.layers.Add()([shared(a), b])),
+        "2 outputs .only one": keras.Model(a, [shared(a), keras.layers.Dense(2)(a)]),
+        "expected an input of shape .batch, H, W, C.": keras.Model(vector, keras.layers.Dense(2)(vector)),
     }
     for reason, model in models.items():
         with pytest.raises(WeightsError, match=reason):
@@ -186,7 +185,7 @@ def test_layers_that_are_left_out_do_nothing_at_inference(keras: Any) -> None:
             np.testing.assert_array_equal(np.asarray(layer(x, training=False)), x, err_msg=name)
 
 
-def test_batch_normalisation_by_the_statistics_of_the_batch_is_refused(tf_keras: Any, tmp_path: Path) -> None:
+def test_batch_normalization_by_the_statistics_of_the_batch_is_refused(tf_keras: Any, tmp_path: Path) -> None:
     image = tf_keras.Input((8, 8, 3))
     model = tf_keras.Model(image, tf_keras.layers.BatchNormalization(name="b")(image, training=True))
     with pytest.raises(WeightsError, match=r"b \(BatchNormalization\): is called with training=True"):
@@ -206,11 +205,11 @@ def test_a_sequential_model_that_never_saw_its_input_is_refused(keras: Any, tmp_
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, json.dumps(config) if name == "config.json" else content)
-    with pytest.raises(WeightsError, match=r"an input of \(batch, H, W, C\) is needed"):
+    with pytest.raises(WeightsError, match=r"expected an input of shape \(batch, H, W, C\)"):
         read_model(path)
 
 
-def test_batch_normalisation_keeps_the_epsilon_of_its_config(keras: Any, tmp_path: Path) -> None:
+def test_batch_normalization_keeps_the_epsilon_of_its_config(keras: Any, tmp_path: Path) -> None:
     model = read_model(network(keras, "batch norm").save(tmp_path, ".keras"))
     layer = next(layer for layer in model.graph.layers if isinstance(layer, BatchNormalization))
     assert (layer.epsilon, layer.scale, layer.center) == (0.1, False, True)

@@ -1,4 +1,4 @@
-"""What weights alone do not tell: it is said until it is confirmed, or refused; nothing is left out without a word."""
+"""Facts that weights do not specify: reported until they are confirmed, or refused; no array is dropped silently."""
 
 import json
 import shlex
@@ -11,12 +11,12 @@ from npmobilenet_weights_convert import read_model
 from npmobilenet_weights_convert.assumptions import with_hidden_activation
 
 from npmobilenet import AssumptionWarning, ShapeError, WeightsError, architectures
+from npmobilenet.errors import ArgumentError
 from npmobilenet.hub.load import load
 from npmobilenet.models.preprocessing import RAW, SYMMETRIC, UNIT, Scaling
 from tests.helpers.command_line import run
-from tests.helpers.keras_files import Twin, application, twin
+from tests.helpers.keras_files import Twin, application, rounding, twin
 from tests.helpers.real_files import real_file
-from tests.weights_convert.test_convert import rounding
 
 pytestmark = pytest.mark.usefixtures("kernels_kept")
 
@@ -25,7 +25,7 @@ ARCH = ["--arch", "mobilenet_v1", "--alpha", "0.25", "--resolution", "32"]
 
 
 def by_hand(keras: Any, activation: str, classes: int = 5, last: str = "softmax", first: Any = None) -> Twin:
-    """A V1 as people write it themselves: their own names, SAME padding, any activation."""
+    """A hand-written V1: its own names, SAME padding, any activation."""
     keras.backend.clear_session()
     layers = keras.layers
     entrance = keras.Input((32, 32, 3))
@@ -67,12 +67,12 @@ def test_a_match_by_order_says_what_it_assumes_at_every_use_until_it_is_confirme
     assert assumed in err
     with pytest.warns(AssumptionWarning, match="relu6"):
         assert load("mine_128.safetensors").source["assumed"] == assumed
-    picture = np.zeros((8, 8, 3), np.uint8)
+    pixels = np.zeros((8, 8, 3), np.uint8)
     from PIL import Image
 
-    Image.fromarray(picture).save("picture.png")
+    Image.fromarray(pixels).save("image.png")
     for command in (["classify"], ["bounds"], ["trace", "-o", "pack"]):
-        _, _, err = run(*command, "picture.png", "-m", "mine_128.safetensors")
+        _, _, err = run(*command, "image.png", "-m", "mine_128.safetensors")
         assert assumed in err
     assert assumed in run("verify", "mine_128.safetensors")[2]
 
@@ -96,6 +96,31 @@ def test_the_activation_can_be_given(keras: Any, tmp_path: Path, activation: str
     assert np.abs(other.forward(theirs.x) - theirs.y).max() > 0.1 * np.abs(theirs.y).max()  # the wrong one is noticed
 
 
+@pytest.mark.parametrize("activation", [None, "relu6"])
+def test_a_hidden_activation_that_was_not_specified_is_reported(
+    keras: Any, tmp_path: Path, activation: str | None
+) -> None:
+    source, out = by_hand(keras, "relu").save(tmp_path, ".weights.h5"), tmp_path / "out.safetensors"
+    options = [*ARCH, "--classes", 5, "--activation", "softmax", "-o", out]
+    options += [] if activation is None else ["--hidden-activation", activation]
+    code, printed, _ = run("convert", source, *options)
+    assert code == 0
+    reported = "hidden activation was not specified: relu6, the default of mobilenet_0.25_32"
+    for text in (load(out).source["given"], " ".join(printed.split())):
+        assert (reported in text) == (activation is None)
+
+
+def test_the_hidden_activation_of_a_network_known_by_its_names_is_not_reported(tf_keras: Any, tmp_path: Path) -> None:
+    source = twin(application(tf_keras, "v1", classes=5), pixels=False).save(tmp_path, "_weights.h5")
+    given = read_model(source, graph=architectures.mobilenet_v1(0.25, 32, classes=5)).source["given"]
+    assert given.startswith("relu6, ")
+
+
+def test_a_hidden_activation_requires_a_graph(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="requires graph"):
+        read_model(tmp_path / "x.h5", hidden_activation="relu")
+
+
 def test_layers_with_the_names_of_keras_applications_are_taken_for_its_network(tf_keras: Any, tmp_path: Path) -> None:
     theirs = twin(application(tf_keras, "v1", classes=1000), pixels=False)
     assert "assumed" not in read_model(theirs.save(tmp_path, "_weights.h5", "v1_128")).source
@@ -112,7 +137,7 @@ def test_one_output_needs_its_activation(keras: Any, tmp_path: Path, last: str) 
     assert run("convert", source, *arch)[0] == 2
     code, _, err = run("convert", source, *arch, "--activation", "softmax")
     assert code == 1
-    assert "answers 1 for every image" in err
+    assert "is 1 for every image" in err
     assert run("convert", source, *arch, "--activation", last, "-o", out)[0] == 0
     assert_answers_as(theirs, load(out))
     assert not list(tmp_path.glob("network.safetensors"))
@@ -166,7 +191,7 @@ def with_hidden_normalization(keras: Any, how: str) -> Any:
 
 
 @pytest.mark.parametrize("library", ["keras", "tf_keras"])
-@pytest.mark.parametrize("how", ["inside a layer", "beside the layers"])
+@pytest.mark.parametrize("how", ["inside a layer", "outside the layers"])
 def test_arrays_that_belong_to_no_layer_are_named_and_refused(
     request: pytest.FixtureRequest, tmp_path: Path, library: str, how: str
 ) -> None:
@@ -216,7 +241,7 @@ def test_convert_prints_what_was_given_and_keeps_it(keras: Any, tmp_path: Path) 
 # How pixels are scaled
 
 
-def rescaled_behind(keras: Any, kind: str) -> Twin:
+def rescaled_after(keras: Any, kind: str) -> Twin:
     """A network that rescales its pixels, though not first."""
     layers = keras.layers
     keras.backend.clear_session()
@@ -245,14 +270,14 @@ def rescaled_behind(keras: Any, kind: str) -> Twin:
     "kind", ["concatenate", "branches", "padding", "average", "largest", "reshape", "dropout", "linear"]
 )
 def test_a_rescaling_is_found_wherever_it_stands(keras: Any, tmp_path: Path, kind: str) -> None:
-    theirs = rescaled_behind(keras, kind)
+    theirs = rescaled_after(keras, kind)
     model = read_model(theirs.save(tmp_path, ".keras"))
     assert model.scaling == RAW
     assert "scaled" not in model.source.get("notes", "")
     np.testing.assert_allclose(model.predict(theirs.x), theirs.y, atol=1e-5)
 
 
-def test_a_rescaling_behind_arithmetic_says_nothing_about_pixels(keras: Any, tmp_path: Path) -> None:
+def test_a_rescaling_after_arithmetic_does_not_specify_the_input_range(keras: Any, tmp_path: Path) -> None:
     layers = keras.layers
     entrance = keras.Input((32, 32, 3))
     x = layers.Rescaling(2.0)(layers.Conv2D(4, 3)(entrance))
@@ -286,7 +311,7 @@ def test_a_rescaling_for_pixels_in_0_to_1_is_not_taken_for_one_in_0_to_255(
     assert ("input in 0..1 is assumed" in model.source.get("notes", "")) == (range_of_pixels == UNIT)
 
 
-def test_the_case_of_a_grey_image_three_times() -> None:
+def test_the_case_of_a_gray_image_three_times() -> None:
     folder = real_file("cases", "rescaling_not_first")
     oracle = np.load(folder / "oracle.npz")
     model = read_model(folder / "grey_concat_rescaling.keras")
