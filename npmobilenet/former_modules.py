@@ -13,7 +13,7 @@ PRESENT: dict[str, tuple[str, ...]] = {
     "builder": ("architectures.builder",),
     "cost": ("analysis.cost", "analysis.conventions", "analysis.separable_cost"),
     "detectors": ("architectures.ssd", "reference.transforms"),
-    "engine": ("compiler.engine",),
+    "engine": ("compiler.engine", "compiler.plan", "compiler.thread_count"),
     "graph": ("reference.graph", "reference.layer", "reference.layers", "reference.activations"),
     "growth": ("analysis.rounding_growth",),
     "images": ("models.preprocessing",),

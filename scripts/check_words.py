@@ -18,7 +18,7 @@ WORDS = {  # what is refused: what to write
     r"\bbehind\b": "after",
     r"\bbeside\b": "next to, compared with, or in addition to",
     r"\b[Ww]hoever\b|\b[Nn]obody\b|\b[Ss]omebody\b|\b[Ee]verybody\b": "the agent: the caller, the port, the user",
-    r"\b[Pp]ictures?\b": "image",
+    r"(?<!--)\b[Pp]ictures?\b": "image",
     r"\b\w*[a-z](?:alisation|ilisation|ognis(?:e|ed|es|ing)|malis(?:e|ed|es|ing))\b": "-ization, -ize",
     r"\b(?:grey|colour|centre)\b": "gray, color, center",
 }

@@ -1,4 +1,4 @@
-"""Train the digits network that ships with the package, and draw the pictures in examples/digits.
+"""Train the digits network that ships with the package, and draw the images in examples/digits.
 
     python scripts/train_digits.py
 
@@ -20,7 +20,7 @@ from npmobilenet.models.preprocessing import RESIZES, SYMMETRIC
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 32  # pixels, what the network takes
-PICTURE = 64  # pixels, the pictures that are drawn of the 8 x 8 digits
+IMAGE_SIDE = 64  # pixels, the images that are drawn of the 8 x 8 digits
 EPOCHS = 60
 BATCH = 64
 
@@ -31,33 +31,33 @@ def split_digits() -> tuple[Digits, Digits]:
     """Draw the digits and hold a fifth of them out.
 
     Returns:
-        ((pictures (N, 64, 64, 3), digits (N,)) for training, the same held out).
+        ((images (N, 64, 64, 3), digits (N,)) for training, the same held out).
     """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
     bunch = load_digits()
-    pictures = np.stack([draw(ink) for ink in bunch.images])  # (1797, 64, 64, 3)
+    images = np.stack([draw(ink) for ink in bunch.images])  # (1797, 64, 64, 3)
     train, held_out, y_train, y_held_out = train_test_split(
-        pictures, bunch.target, test_size=0.2, stratify=bunch.target, random_state=0
+        images, bunch.target, test_size=0.2, stratify=bunch.target, random_state=0
     )
     return (train, y_train), (held_out, y_held_out)
 
 
 def draw(ink: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Draw 8 x 8 amounts of ink in 0..16 as a picture (64, 64, 3), white on black."""
+    """Draw 8 x 8 amounts of ink in 0..16 as a image (64, 64, 3), white on black."""
     from PIL import Image
 
-    grey = Image.fromarray(np.round(ink * 255 / 16).astype(np.uint8))
-    return np.asarray(grey.resize((PICTURE, PICTURE), Image.Resampling.BICUBIC).convert("RGB"))
+    gray = Image.fromarray(np.round(ink * 255 / 16).astype(np.uint8))
+    return np.asarray(gray.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BICUBIC).convert("RGB"))
 
 
-def train(pictures: NDArray[np.uint8], digits: NDArray[np.int64], destination: Path) -> None:
-    """Train on pictures (N, 64, 64, 3) as both ways of resizing see them, shaken a little; save `.keras`."""
+def train(images: NDArray[np.uint8], digits: NDArray[np.int64], destination: Path) -> None:
+    """Train on images (N, 64, 64, 3) as both ways of resizing see them, shaken a little; save `.keras`."""
     import keras
 
     keras.utils.set_random_seed(0)
-    views = [np.stack([resize(picture, SIDE, SIDE) for picture in pictures]) for resize in RESIZES.values()]
+    views = [np.stack([resize(image, SIDE, SIDE) for image in images]) for resize in RESIZES.values()]
     x = np.concatenate(views).astype(np.float32) * SYMMETRIC.scale + SYMMETRIC.offset  # (2N, 32, 32, 3)
     network = keras.applications.MobileNet((SIDE, SIDE, 3), alpha=0.25, weights=None, classes=10)
     shaken = keras.Sequential(
@@ -78,13 +78,13 @@ def train(pictures: NDArray[np.uint8], digits: NDArray[np.int64], destination: P
     network.save(destination)
 
 
-def draw_examples(pictures: NDArray[np.uint8], digits: NDArray[np.int64], folder: Path) -> None:
-    """Write the first held-out picture of each digit."""
+def draw_examples(images: NDArray[np.uint8], digits: NDArray[np.int64], folder: Path) -> None:
+    """Write the first held-out image of each digit."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
     for digit in range(10):
-        Image.fromarray(pictures[digits == digit][0]).save(folder / f"{digit}.png", optimize=True)
+        Image.fromarray(images[digits == digit][0]).save(folder / f"{digit}.png", optimize=True)
 
 
 def main() -> None:

@@ -43,5 +43,5 @@ def kernels_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def many_cores() -> Iterator[None]:
     """Teams of any size, also on a machine with few cores."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("npmobilenet_kernels.threads.available_cores", lambda: 64)
+        patch.setattr("npmobilenet_kernels.runtime.thread_pool.available_cores", lambda: 64)
         yield

@@ -85,7 +85,7 @@ def test_the_version_is_the_one_of_the_changelog() -> None:
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
-    commands = [line.strip() for line in (ROOT / "README.md").read_text().splitlines() if "-m pytest" in line]
+    commands = [line.strip() for line in (ROOT / "README.md").read_text().splitlines() if "scripts/test" in line]
     assert commands[0] in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
@@ -94,10 +94,10 @@ def test_without_numba_the_reference_computes_and_says_so_once() -> None:
         "import sys, warnings\n"
         "sys.modules['llvmlite'] = sys.modules['numba'] = None\n"
         "import npmobilenet as nm\n"
-        f"picture = {str(ROOT / 'examples' / 'digits' / '7.png')!r}\n"
+        f"image = {str(ROOT / 'examples' / 'digits' / '7.png')!r}\n"
         "with warnings.catch_warnings(record=True) as told:\n"
         "    warnings.simplefilter('always')\n"
-        "    answers = [nm.load('digits').classify(picture, top=1)[0][0][1] for _ in range(2)]\n"
+        "    answers = [nm.load('digits').classify(image, top=1)[0][0][1] for _ in range(2)]\n"
         "print(*answers, len(told), 'NumPy reference' in str(told[0].message))"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout

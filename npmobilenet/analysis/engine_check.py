@@ -16,7 +16,7 @@ from npmobilenet.models.model import Model
 from npmobilenet.models.self_check import synthetic_image
 
 if TYPE_CHECKING:
-    from npmobilenet.compiler.engine import Plan
+    from npmobilenet.compiler.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ def check_engine(model: Model) -> EngineCheck:
         KernelError: there are no compiled kernels for this CPU, and they cannot be compiled.
     """
     try:
-        from npmobilenet.compiler.engine import Plan
+        from npmobilenet.compiler.plan import compile_graph
 
-        plan = Plan(model.graph, model.params)
+        plan = compile_graph(model.graph, model.params)
     except ImportError as error:
         raise KernelError(f"no compiled kernels: {error}") from error
     return check_plan(model, plan)
@@ -88,4 +88,4 @@ def check_plan(model: Model, plan: "Plan") -> EngineCheck:
     if output not in ratios:  # an alias of another value, or the image itself
         compare(output, plan.run(x))
     differing = tuple(name for name, ratio in ratios.items() if not ratio <= 1)
-    return EngineCheck(plan.lanes.width, len(ratios), differing, max(ratios.values(), default=0.0))
+    return EngineCheck(plan.target.width, len(ratios), differing, max(ratios.values(), default=0.0))

@@ -78,26 +78,19 @@ def mobilenet_v1(
     H, W = check_arguments("mobilenet_v1", alpha, resolution, include_top, classes, pooling)
     name = "mobilenet" + ("_full_convolution" if full_convolution else "") + ("_shallow" if shallow else "")
     net = Builder(f"{name}_{alpha:0.2f}_{H}", (H, W, channels))
-    net.conv("conv1", int(V1_STEM * alpha), K=3, stride=2)
-    net.bn("conv1_bn")
-    net.activation("relu6", "conv1_relu")
+    _conv_block(net, "conv1", int(V1_STEM * alpha), K=3, stride=2)
     rows = V1[: V1_REPEATED.start] + V1[V1_REPEATED.stop :] if shallow else V1
     for block, row in enumerate(rows, start=1):
         padding: Padding = "same"
         if row.stride == 2:  # Keras pads at the end only, whatever the size, which equals SAME on even sizes
             net.zero_pad(f"conv_pad_{block}", ((0, 1), (0, 1)))
             padding = "valid"
+        c_out = int(row.c_out * alpha)
         if full_convolution:
-            net.conv(f"conv_{block}", int(row.c_out * alpha), K=3, stride=row.stride, padding=padding)
-            net.bn(f"conv_{block}_bn")
-            net.activation("relu6", f"conv_{block}_relu")
-            continue
-        net.depthwise(f"conv_dw_{block}", K=3, stride=row.stride, padding=padding, depth_multiplier=depth_multiplier)
-        net.bn(f"conv_dw_{block}_bn")
-        net.activation("relu6", f"conv_dw_{block}_relu")
-        net.conv(f"conv_pw_{block}", int(row.c_out * alpha), K=1)
-        net.bn(f"conv_pw_{block}_bn")
-        net.activation("relu6", f"conv_pw_{block}_relu")
+            _conv_block(net, f"conv_{block}", c_out, K=3, stride=row.stride, padding=padding)
+        else:
+            _depthwise_block(net, f"conv_dw_{block}", row.stride, padding, depth_multiplier)
+            _conv_block(net, f"conv_pw_{block}", c_out, K=1)
     if not include_top:
         return net.pooled(pooling)
     net.global_pool(keepdims=True)
@@ -106,3 +99,17 @@ def mobilenet_v1(
     net.add(Reshape, "reshape_2", target_shape=(classes,))
     net.activation(classifier_activation or "linear", "predictions")
     return net.graph()
+
+
+def _conv_block(net: Builder, name: str, c_out: int, K: int, stride: int = 1, padding: Padding = "same") -> None:
+    """Convolution, batch normalization, ReLU6."""
+    net.conv(name, c_out, K=K, stride=stride, padding=padding)
+    net.bn(f"{name}_bn")
+    net.activation("relu6", f"{name}_relu")
+
+
+def _depthwise_block(net: Builder, name: str, stride: int, padding: Padding, depth_multiplier: int) -> None:
+    """Depthwise convolution, batch normalization, ReLU6."""
+    net.depthwise(name, K=3, stride=stride, padding=padding, depth_multiplier=depth_multiplier)
+    net.bn(f"{name}_bn")
+    net.activation("relu6", f"{name}_relu")

@@ -6,15 +6,30 @@ operator, padding as SAME where it equals SAME.
 """
 
 from pathlib import Path
+from typing import Any
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import ActivationFunctionType, BuiltinOperator, BuiltinOptions
 
-from npmobilenet.compiler.passes import Op, Ops
+from npmobilenet.compiler.ir import (
+    NO_PADDING,
+    NO_SCALING,
+    Add,
+    Alias,
+    Conv,
+    Dense,
+    Depthwise,
+    GlobalAverage,
+    LayerOperation,
+    Multiply,
+    Operation,
+    Operations,
+    Softmax,
+    Weighted,
+)
 from npmobilenet.errors import NpMobileNetError
-from npmobilenet.reference.layers import Activation
 from npmobilenet.reference.shapes import resolve_padding
 from npmobilenet.types import Array, Shape
 
@@ -29,7 +44,7 @@ FUSED = {
 TYPES = {np.dtype(np.float32): schema.TensorType.FLOAT32, np.dtype(np.int32): schema.TensorType.INT32}
 
 
-def write_tflite(ops: Ops, batch: int, path: Path) -> None:
+def write_tflite(ops: Operations, batch: int, path: Path) -> None:
     """Write a network as TensorFlow Lite: images (batch, H, W, C) in, output (batch, ...).
 
     Raises:
@@ -61,7 +76,7 @@ class _Buffer(schema.BufferT):  # type: ignore[misc]
 class _TfliteWriter:
     """Tensors and operators; `values` maps every operation to the number of its output tensor."""
 
-    def __init__(self, batch: int, ops: Ops) -> None:
+    def __init__(self, batch: int, ops: Operations) -> None:
         self.batch = batch
         self.buffers = [_Buffer()]  # the first is empty, and that of every tensor without values of its own
         self.tensors: list[schema.TensorT] = []
@@ -70,74 +85,82 @@ class _TfliteWriter:
         self._shapes = {op.name: op.shape for op in ops}
         self.values = {ops[0].name: self._tensor(ops[0].name, (batch, *ops[0].shape))}
 
-    def operation(self, op: Op) -> None:
+    def operation(self, op: Operation) -> None:
         """Add the operators of one operation."""
         self.values[op.name] = self._operation(op)
 
-    def _operation(self, op: Op) -> int:
+    def _operation(self, op: Operation) -> int:
         inputs = [self.values[name] for name in op.inputs]
-        if op.kind in ("conv", "depthwise"):
-            return self._convolution(op)
-        if op.kind == "dense":
-            assert op.kernel is not None
-            options = schema.FullyConnectedOptionsT()
-            weights = [self._constant(f"{op.name}/w", op.kernel.T), self._constant(f"{op.name}/b", _bias(op))]
-            return self._activated(op, "FULLY_CONNECTED", [*inputs, *weights], options)
-        if op.kind == "pool":
-            averaging = schema.ReducerOptionsT()
-            averaging.keepDims = len(op.shape) == 3
-            return self._operator("MEAN", [*inputs, self._integers(f"{op.name}/axes", (1, 2))], op, averaging)
-        if op.kind == "view":
-            shape = self._integers(f"{op.name}/shape", (self.batch, *op.shape))
-            return self._operator("RESHAPE", [*inputs, shape], op, schema.ReshapeOptionsT())
-        if op.kind == "add" and len(inputs) == 2:
-            return self._operator("ADD", inputs, op, schema.AddOptionsT())
-        if op.kind == "multiply" and len(inputs) == 2:
-            return self._operator("MUL", inputs, op, schema.MulOptionsT())
-        if isinstance(op.layer, Activation) and op.layer.activation == "softmax":
-            softmax = schema.SoftmaxOptionsT()
-            softmax.beta = 1.0
-            return self._operator("SOFTMAX", inputs, op, softmax)
-        raise NpMobileNetError(f"{op.name}: {op.layer.type if op.layer else op.kind} has no TensorFlow Lite export")
+        match op:
+            case Conv() | Depthwise():
+                return self._convolution(op)
+            case Dense():
+                options = schema.FullyConnectedOptionsT()
+                weights = [self._constant(f"{op.name}/w", op.kernel.T), self._constant(f"{op.name}/b", op.bias)]
+                return self._activated(op, "FULLY_CONNECTED", [*inputs, *weights], options)
+            case GlobalAverage():
+                averaging = schema.ReducerOptionsT()
+                averaging.keepDims = len(op.shape) == 3
+                return self._operator("MEAN", [*inputs, self._integers(f"{op.name}/axes", (1, 2))], op, averaging)
+            case Alias():
+                shape = self._integers(f"{op.name}/shape", (self.batch, *op.shape))
+                return self._operator("RESHAPE", [*inputs, shape], op, schema.ReshapeOptionsT())
+            case Add(inputs=(_, _)):
+                return self._operator("ADD", inputs, op, schema.AddOptionsT())
+            case Multiply(inputs=(_, _)):
+                return self._operator("MUL", inputs, op, schema.MulOptionsT())
+            case Softmax():
+                softmax = schema.SoftmaxOptionsT()
+                softmax.beta = 1.0
+                return self._operator("SOFTMAX", inputs, op, softmax)
+        layer = op.layer.type if isinstance(op, LayerOperation) else op.label
+        raise NpMobileNetError(f"{op.name}: {layer} has no TensorFlow Lite export")
 
-    def _convolution(self, op: Op) -> int:
-        assert op.kernel is not None
+    def _convolution(self, op: Conv | Depthwise) -> int:
         x, shape = self.values[op.inputs[0]], self._shapes[op.inputs[0]]
-        if op.rescale != (1.0, 0.0):
+        if isinstance(op, Conv):
+            x = self._conv_input(op, x, shape)
+            code, options, kernel = "CONV_2D", schema.Conv2DOptionsT(), op.kernel.transpose(3, 0, 1, 2)
+        else:
+            code, options, kernel = "DEPTHWISE_CONV_2D", schema.DepthwiseConv2DOptionsT(), op.kernel[None]
+            options.depthMultiplier = 1
+        options.strideH = options.strideW = op.stride
+        options.padding = schema.Padding.SAME
+        if op.padding != resolve_padding("same", shape[:2], op.kernel.shape[:2], op.stride):
+            options.padding = schema.Padding.VALID
+            x = self._padded(op, x, shape)
+        # kernel: (c_out, K, K, c_in), of a depthwise layer (1, K, K, C)
+        weights = [self._constant(f"{op.name}/w", kernel), self._constant(f"{op.name}/b", op.bias)]
+        y = self._activated(op, code, [x, *weights], options)
+        if isinstance(op, Conv) and op.residual:
+            return self._operator("ADD", [y, self.values[op.residual]], op, schema.AddOptionsT())
+        return y
+
+    def _conv_input(self, op: Conv, x: int, shape: Shape) -> int:
+        """Number of the input, scaled and gated."""
+        if op.scaling != NO_SCALING:
             x = self._rescaled(op, x, shape)
         if op.gate:
             x = self._operator("MUL", [x, self.values[op.gate]], op, schema.MulOptionsT(), "gated", shape)
-        depthwise = op.kind == "depthwise"
-        options = schema.DepthwiseConv2DOptionsT() if depthwise else schema.Conv2DOptionsT()
-        options.strideH = options.strideW = op.stride
-        options.padding = schema.Padding.SAME
-        if op.zeros != resolve_padding("same", shape[:2], op.kernel.shape[:2], op.stride):
-            options.padding = schema.Padding.VALID
-            x = self._padded(op, x, shape)
-        kernel = op.kernel[None] if depthwise else op.kernel.transpose(3, 0, 1, 2)  # (1, K, K, C), (c_out, K, K, c_in)
-        if depthwise:
-            options.depthMultiplier = 1
-        weights = [self._constant(f"{op.name}/w", kernel), self._constant(f"{op.name}/b", _bias(op))]
-        y = self._activated(op, "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", [x, *weights], options)
-        return self._operator("ADD", [y, self.values[op.residual]], op, schema.AddOptionsT()) if op.residual else y
+        return x
 
-    def _rescaled(self, op: Op, x: int, shape: Shape) -> int:
-        scale, offset = (self._constant(f"{op.name}/rescale{i}", np.array(value)) for i, value in enumerate(op.rescale))
+    def _rescaled(self, op: Conv, x: int, shape: Shape) -> int:
+        scale, offset = (self._constant(f"{op.name}/rescale{i}", np.array(value)) for i, value in enumerate(op.scaling))
         x = self._operator("MUL", [x, scale], op, schema.MulOptionsT(), "scaled", shape)
         return self._operator("ADD", [x, offset], op, schema.AddOptionsT(), "rescaled", shape)
 
-    def _padded(self, op: Op, x: int, shape: Shape) -> int:
-        (H, W, C), zeros = shape, op.zeros
-        if not np.any(zeros):
+    def _padded(self, op: Conv | Depthwise, x: int, shape: Shape) -> int:
+        (H, W, C), (rows, columns) = shape, op.padding
+        if op.padding == NO_PADDING:
             return x
-        amounts = self._integers(f"{op.name}/zeros", ((0, 0), *zeros, (0, 0)))
-        padded = H + sum(zeros[0]), W + sum(zeros[1]), C
+        amounts = self._integers(f"{op.name}/padding", ((0, 0), rows, columns, (0, 0)))
+        padded = H + sum(rows), W + sum(columns), C
         return self._operator("PAD", [x, amounts], op, schema.PadOptionsT(), "padded", padded)
 
-    def _activated(self, op: Op, code: str, inputs: list[int], options: object) -> int:
+    def _activated(self, op: Weighted, code: str, inputs: list[int], options: Any) -> int:
         """An operator and its activation: fused if the format has it, otherwise as operators after it."""
         if op.activation in FUSED:
-            options.fusedActivationFunction = FUSED[op.activation]  # type: ignore[attr-defined]
+            options.fusedActivationFunction = FUSED[op.activation]
             return self._operator(code, inputs, op, options, "sums")
         y = self._operator(code, inputs, op, options, "sums")
         if op.activation == "hard_swish":
@@ -148,7 +171,7 @@ class _TfliteWriter:
         return self._operator("MUL", [y, self._constant(f"{op.name}/6", np.array(1 / 6))], op, schema.MulOptionsT())
 
     def _operator(
-        self, code: str, inputs: list[int], op: Op, options: object, part: str = "", shape: Shape | None = None
+        self, code: str, inputs: list[int], op: Operation, options: object, part: str = "", shape: Shape | None = None
     ) -> int:
         """Add an operator and return the number of its output, of op's shape unless another is given."""
         output = self._tensor(f"{op.name}/{part}", (self.batch, *(op.shape if shape is None else shape)))
@@ -187,8 +210,3 @@ class _TfliteWriter:
         tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(shape), dtype, buffer
         self.tensors.append(tensor)
         return len(self.tensors) - 1
-
-
-def _bias(op: Op) -> Array:
-    assert op.bias is not None
-    return op.bias

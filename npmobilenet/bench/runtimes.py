@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from npmobilenet.compiler.passes import Ops
+from npmobilenet.compiler.ir import Operations
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.types import Array
 
@@ -37,7 +37,7 @@ class Runtime:
     name: str
     packages: dict[str, str]
     file: str
-    export: Callable[[Ops, int, Path], None]
+    export: Callable[[Operations, int, Path], None]
     open: Callable[[Path, Array, int], Run]
 
     @property
@@ -76,13 +76,13 @@ def select_runtimes(names: str | None) -> list[Runtime]:
     return [RUNTIMES[name] for name in selected]
 
 
-def _write_onnx(ops: Ops, batch: int, path: Path) -> None:
+def _write_onnx(ops: Operations, batch: int, path: Path) -> None:
     from npmobilenet.bench.export_onnx import write_onnx
 
     write_onnx(ops, batch, path)
 
 
-def _write_tflite(ops: Ops, batch: int, path: Path) -> None:
+def _write_tflite(ops: Operations, batch: int, path: Path) -> None:
     from npmobilenet.bench.export_tflite import write_tflite
 
     write_tflite(ops, batch, path)

@@ -23,7 +23,7 @@ from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
-    from npmobilenet.compiler.engine import Plan
+    from npmobilenet.compiler.plan import Plan
 
 ENGINE = "npmobilenet"
 PEAK, READING, STEPS = "peak", "reading", "steps"
@@ -75,7 +75,7 @@ def prepare(task: str, folder: Path, threads: int) -> Once:
 
 
 def _prepare_peak(folder: Path, threads: int) -> Once:
-    from npmobilenet_kernels import peak
+    from npmobilenet_kernels.runtime import peak
 
     burst = peak.arithmetic(threads)
     _write_facts(folder, PEAK, {"amount": burst.amount})
@@ -83,7 +83,7 @@ def _prepare_peak(folder: Path, threads: int) -> Once:
 
 
 def _prepare_reading(folder: Path, threads: int) -> Once:
-    from npmobilenet_kernels import peak
+    from npmobilenet_kernels.runtime import peak
 
     plan = _plan(folder)
     working_set = plan.weight_bytes + plan.arena_bytes
@@ -106,26 +106,27 @@ def _prepare_steps(folder: Path, x: Array, threads: int) -> Once:
 
 
 def _plan(folder: Path) -> "Plan":
-    from npmobilenet.compiler.engine import Plan
+    from npmobilenet.compiler.plan import compile_graph
 
     graph = Graph.from_json(json.loads((folder / NETWORK).read_text(encoding="utf-8")))
     with np.load(folder / WEIGHTS) as weights:
-        return Plan(graph, dict(weights))
+        return compile_graph(graph, dict(weights))
 
 
 def _facts(plan: "Plan", number: int) -> dict[str, Any]:
-    from npmobilenet.compiler.scheduling import FLOAT_BYTES
+    from npmobilenet.compiler.arena import FLOAT_BYTES
+    from npmobilenet.compiler.step_types import ReferenceStep
 
     step = plan.steps[number]
     shapes = {op.name: op.shape for op in plan.ops}
     return {
         "step": number,
-        "kernel": "ops" if step.kind is None else step.kind.name.lower(),
-        "layers": [name for op in step.ops for name in op.layers] or [step.target],
+        "kernel": "ops" if isinstance(step, ReferenceStep) else step.label,
+        "layers": step.layers,
         "input": shapes[step.source],
         "output": shapes[step.target],
         "macs": step.macs,
-        "weight_bytes": FLOAT_BYTES * step.weights,
+        "weight_bytes": FLOAT_BYTES * step.weight_count,
         "map_bytes": plan.map_bytes(step),
     }
 

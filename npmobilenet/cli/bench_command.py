@@ -92,10 +92,10 @@ def _verdict(ratio: float, fastest: str) -> str:
 
 def _threads(asked: int | None) -> int:
     """Threads to use: as requested, or the engine's default; at most one per core."""
-    from npmobilenet_kernels.threads import available_cores
+    from npmobilenet_kernels.runtime.thread_pool import available_cores
 
     try:
-        from npmobilenet.compiler.engine import default_threads
+        from npmobilenet.compiler.thread_count import default_threads
     except ImportError as error:
         raise NpMobileNetError(f"the kernels need Numba: {error}") from error
     cores = available_cores()

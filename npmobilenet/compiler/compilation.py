@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from npmobilenet_kernels import native
-from npmobilenet_kernels.building import Build, BuildError
-from npmobilenet_kernels.lanes import lanes
+from npmobilenet_kernels.runtime import native
+from npmobilenet_kernels.runtime.building import Build, BuildError
+from npmobilenet_kernels.runtime.cpu import host_target
 
 from npmobilenet.errors import KernelError
 from npmobilenet.files import cache_folder
@@ -85,9 +85,9 @@ def kernels_are_kept() -> bool:
 
 
 def _all_symbols() -> Collection[str]:
-    from npmobilenet_kernels.tiles import all_tiles
+    from npmobilenet_kernels.microkernels.catalog import all_tiles
 
-    return all_tiles(lanes()).keys()
+    return all_tiles(host_target()).keys()
 
 
 @contextmanager

@@ -24,8 +24,8 @@ def check_threads(threads: int | None) -> None:
     Raises:
         NpMobileNetError: it is neither.
     """
-    from npmobilenet_kernels.threads import MOST
+    from npmobilenet_kernels.runtime.thread_pool import MAX_THREADS
 
     is_integer = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
-    if threads is not None and not (is_integer and 1 <= threads <= MOST):
-        raise NpMobileNetError(f"threads: expected an integer from 1 to {MOST} or None, got {threads!r}")
+    if threads is not None and not (is_integer and 1 <= threads <= MAX_THREADS):
+        raise NpMobileNetError(f"threads: expected an integer from 1 to {MAX_THREADS} or None, got {threads!r}")

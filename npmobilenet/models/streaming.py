@@ -142,13 +142,13 @@ def or_raise(found: Array | NpMobileNetError) -> Array:
 
 def _number_of_threads(requested: int | None) -> int:
     """The requested number, or the engine's default, and at most the number of cores."""
-    from npmobilenet_kernels.threads import available_cores
+    from npmobilenet_kernels.runtime.thread_pool import available_cores
 
     cores = available_cores()
     if requested is not None:
         return min(requested, cores)
     try:
-        from npmobilenet.compiler.engine import default_threads
+        from npmobilenet.compiler.thread_count import default_threads
     except ImportError:
         return cores
     return min(default_threads(), cores)

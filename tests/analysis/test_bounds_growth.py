@@ -175,7 +175,7 @@ def test_without_matplotlib_the_message_has_the_install_command(
 def test_the_command_prints_json_and_draws(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="requires matplotlib: pip install npmobilenet[plot]")
     figure = tmp_path / "growth.png"
-    code, out, _ = run("bounds", ROOT / "examples/digits/7.png", "-m", "digits", "--picture", figure, "--json")
+    code, out, _ = run("bounds", ROOT / "examples/digits/7.png", "-m", "digits", "--figure", figure, "--json")
     document = json.loads(out)
     assert code == 0
     assert figure.read_bytes().startswith(b"\x89PNG")

@@ -81,7 +81,7 @@ def test_a_separable_layer_is_the_standard_one_with_the_product_kernel() -> None
     np.testing.assert_array_equal(y, reference.conv2d(x, product))
 
 
-def test_every_block_of_mobilenet_v1_keeps_the_identity_beside_its_full_convolution_twin() -> None:
+def test_every_block_of_mobilenet_v1_keeps_the_identity_of_its_full_convolution_twin() -> None:
     separable, full = mobilenet_v1(), mobilenet_v1(full_convolution=True)
     for block in range(1, 14):
         dw, pw, conv = separable[f"conv_dw_{block}"], separable[f"conv_pw_{block}"], full[f"conv_{block}"]

@@ -50,7 +50,7 @@ def planned_for(network: str, policy: str) -> MemoryPlan:
 def whole_numbers(graph: Graph, seed: int = 0) -> tuple[dict[str, Any], Any]:
     """Parameters and an image with which every sum is exact in float64, in whatever order it is taken.
 
-    Kernels and biases are -1, 0 or 1; batch normalisation has gamma 1, and a variance that epsilon makes 1.
+    Kernels and biases are -1, 0 or 1; batch normalization has gamma 1, and a variance that epsilon makes 1.
     """
     rng = np.random.default_rng(seed)
     params = {name: rng.integers(-1, 2, shape).astype(float) for name, shape in graph.param_shapes.items()}
@@ -288,7 +288,7 @@ def test_splitting_the_widest_block_saves_what_section_5_1_says() -> None:
     expected = {
         1: pixels * 96 + 3 * row * 96,  # while it filters; x is dead, y is not there
         2: pixels * (24 + 48) + 3 * row * 48,  # the last part filters; x is dead
-        4: pixels * (16 + 24 + 24) + 3 * row * 24,  # a part in the middle filters beside x and y
+        4: pixels * (16 + 24 + 24) + 3 * row * 24,  # a part in the middle filters, next to x and y
         6: pixels * (16 + 24 + 16) + 3 * row * 16,
     }
     assert {parts: plan(graph, "split", itemsize=1, parts=parts).peak_bytes for parts in expected} == expected
@@ -341,7 +341,7 @@ def test_gcc_compiles_the_header_and_finds_no_overlap(policy: str, tmp_path: Pat
     assert printed.split() == [str(planned.arena_bytes), str(planned.offsets["predictions"])]
 
 
-def test_the_picture_is_drawn(tmp_path: Path) -> None:
+def test_the_figure_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="draws with matplotlib: pip install npmobilenet[plot]")
     path = tmp_path / "plan.png"
     memory_report.draw(plan(NETWORKS["v2"], "split"), path)

@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from npmobilenet_kernels import native, peak
-from npmobilenet_kernels.lanes import host_lanes, lanes
-from npmobilenet_kernels.threads import available_cores
+from npmobilenet_kernels.runtime import codegen, native, peak
+from npmobilenet_kernels.runtime.cpu import host_target, host_targets
+from npmobilenet_kernels.runtime.thread_pool import available_cores
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.bench import measure, runtimes
 from npmobilenet.bench.random_weights import random_model, reference_output, sample_images
 from npmobilenet.bench.runtimes import RUNTIMES, Runtime
 from npmobilenet.bench.turns import workers
-from npmobilenet.compiler.engine import Plan
+from npmobilenet.compiler.ir import Operations, Weighted
 from npmobilenet.compiler.passes import fuse
+from npmobilenet.compiler.plan import compile_graph
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.hub.load import load
 from npmobilenet.models.model import Model
@@ -32,7 +33,7 @@ from tests.helpers import command_line
 from tests.helpers.command_line import Result
 
 QUICK = ("--rounds", 1, "--threads", 1)
-WIDTHS = sorted(host_lanes())
+WIDTHS = sorted(host_targets())
 NETWORKS = {
     "V1 of odd size": lambda: mobilenet_v1(alpha=0.25, resolution=(65, 97), classes=11),
     "V2": lambda: mobilenet_v2(alpha=0.35, resolution=96, classes=11),
@@ -105,8 +106,8 @@ def test_a_runtime_that_computes_in_bfloat16_is_detected_and_not_timed(monkeypat
     pytest.importorskip("onnxruntime", reason="requires ONNX Runtime: pip install npmobilenet[test]")
     exact = RUNTIMES["onnxruntime"]
 
-    def export(ops: Any, batch: int, path: Path) -> None:
-        rounded = [op if op.kernel is None else replace(op, kernel=as_bfloat16(op.kernel)) for op in ops]
+    def export(ops: Operations, batch: int, path: Path) -> None:
+        rounded = [replace(op, kernel=as_bfloat16(op.kernel)) if isinstance(op, Weighted) else op for op in ops]
         exact.export(rounded, batch, path)
 
     monkeypatch.setitem(RUNTIMES, "onnxruntime", replace(exact, export=export))
@@ -127,7 +128,7 @@ def test_a_runtime_without_an_export_of_the_network_is_skipped(tmp_path: Path) -
     result = run(tmp_path / "pooled.safetensors", "--against", "onnxruntime", *QUICK)
     assert result.exit_code == 1
     assert "largest: MaxPooling2D has no ONNX export" in result.stdout
-    assert "npmobilenet takes" not in result.stdout
+    assert "fastest other runtime" not in result.stdout
 
 
 def test_a_runtime_whose_process_ends_is_reported_with_its_last_message(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,8 +160,8 @@ def test_without_other_runtimes_npmobilenet_is_timed_alone(
     only_installed(monkeypatch)
     result = run("digits", *QUICK)
     assert result.exit_code == 0
-    assert "openvino is not installed here, and so not timed: pip install openvino onnx" in result.stdout
-    assert "npmobilenet takes" not in result.stdout
+    assert "openvino not installed, skipped: pip install openvino onnx" in result.stdout
+    assert "fastest other runtime" not in result.stdout
     report = parsed(run("digits", *QUICK, "--json"))
     assert [entry["engine"] for entry in report["engines"]] == ["npmobilenet"]
     assert (report["best_other"], report["ratio"]) == (None, None)
@@ -171,11 +172,11 @@ def test_the_steps_are_those_of_the_plan_and_sum_to_the_graph_s_multiply_adds() 
     arguments = ("mobilenet_v1", "--alpha", 0.25, "--resolution", 128, "--steps", *QUICK)
     report = parsed(run(*arguments, "--json"))
     graph = mobilenet_v1(alpha=0.25, resolution=128)
-    plan = Plan(graph, random_model(graph).params)
+    plan = compile_graph(graph, random_model(graph).params)
     steps = report["steps"]
-    assert [step["layers"] for step in steps] == [[name for op in s.ops for name in op.layers] for s in plan.steps]
+    assert [step["layers"] for step in steps] == [step.layers for step in plan.steps]
     assert sum(step["macs"] for step in steps) == graph.macs
-    folded = sum(op.kernel.size + op.bias.size for op in plan.ops if op.kernel is not None and op.bias is not None)
+    folded = sum(op.weight_count for op in plan.ops)
     assert sum(step["weight_bytes"] for step in steps) == 4 * folded
     first = steps[0]  # from the image to 64 x 64 x 16, including the depthwise layer
     assert first["map_bytes"] == 4 * (128 * 128 * 3 + 64 * 64 * 16)
@@ -198,7 +199,7 @@ def test_steps_are_printed_with_their_layers() -> None:
     assert lines[0] == "mobilenet_v2: 1 thread, 1 round"
     assert lines[2].endswith("Conv1 ... expanded_conv_project_BN")
     graph = mobilenet_v2(alpha=0.35, resolution=96)
-    last = len(Plan(graph, random_model(graph).params).steps) - 1  # the softmax has no layer of its own
+    last = len(compile_graph(graph, random_model(graph).params).steps) - 1  # the softmax has no layer of its own
     assert [line.split()[0] for line in lines if line.endswith("predictions")] == [str(last - 1), str(last)]
     assert any(line.startswith("FMA peak: ") for line in lines)
 
@@ -206,7 +207,7 @@ def test_steps_are_printed_with_their_layers() -> None:
 @pytest.mark.parametrize("threads", sorted({1, min(2, available_cores())}))
 def test_a_plan_times_each_step_with_a_call_of_its_own(threads: int) -> None:
     model = load("digits")
-    plan = Plan(model.graph, model.params)
+    plan = compile_graph(model.graph, model.params)
     x = sample_images(model, 1)
     expected = plan.run(x, threads)
     seconds, call = plan.time_steps(x, threads)
@@ -218,7 +219,7 @@ def test_a_plan_times_each_step_with_a_call_of_its_own(threads: int) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_peak_kernels_execute_all_multiply_adds_and_read_all_memory(width: int) -> None:
     tiles: dict[str, Callable[..., None]] = {"multiply_adds": peak.multiply_adds, "read_all": peak.read_all}
-    addresses = native.load(native.compile_tiles(tiles, lanes(width)), tiles)
+    addresses = native.load(codegen.compile_tiles(tiles, host_target(width)), tiles)
     sums = np.full((peak.FLOATS, width), 0.5, np.float32)
     sums[2:] = np.arange(2, peak.FLOATS)[:, None]
     once = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2)(addresses["multiply_adds"])
@@ -240,11 +241,11 @@ def test_the_rate_of_a_size_is_that_of_the_next_larger_measured_size() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["digits", "--threads", "1000"], "this process may use"),
-        (["digits", "--steps", "--batch", "2"], "no meaning"),
-        (["digits", "--steps", "--against", "litert"], "no meaning"),
+        (["digits", "--threads", "1000"], "available to this process"),
+        (["digits", "--steps", "--batch", "2"], "do not apply to --steps"),
+        (["digits", "--steps", "--against", "litert"], "do not apply to --steps"),
         (["digits", "--rounds", "0"], "rounds"),
-        (["digits", "--alpha", "0.5"], "only an architecture"),
+        (["digits", "--alpha", "0.5"], "apply only to an architecture"),
     ],
 )
 def test_wrong_options_are_refused(arguments: list[str], message: str) -> None:

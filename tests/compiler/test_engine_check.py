@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from npmobilenet_kernels.lanes import host_lanes
-from npmobilenet_kernels.steps import Field
+from npmobilenet_kernels.drivers.step_table import Field
+from npmobilenet_kernels.runtime.cpu import host_target, host_targets
 from npmobilenet_weights_convert import convert_file
 
 from npmobilenet import architectures
 from npmobilenet.analysis.engine_check import check_engine, check_plan
-from npmobilenet.compiler import passes
-from npmobilenet.compiler.engine import Plan
+from npmobilenet.compiler import ir, passes
+from npmobilenet.compiler.plan import compile_graph
 from npmobilenet.errors import KernelError
 from npmobilenet.hub.load import load
 from npmobilenet.models.model import Model
@@ -25,7 +25,7 @@ from tests.helpers.networks import random_params
 
 pytestmark = pytest.mark.usefixtures("kernels_kept")
 
-WIDTHS = sorted(host_lanes())
+WIDTHS = sorted(host_targets())
 
 
 def detector_head() -> Graph:
@@ -60,8 +60,11 @@ def some_model(name: str) -> Model:
 def forgetful_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass that loses the activation of `conv_pw_13_relu`: the engine computes another network than the graph."""
 
-    def forget(ops: passes.Ops) -> passes.Ops:
-        return [replace(op, activation="linear") if op.name == "conv_pw_13_relu" else op for op in ops]
+    def forget(ops: ir.Operations) -> ir.Operations:
+        return [
+            replace(op, activation="linear") if isinstance(op, ir.Conv) and op.name == "conv_pw_13_relu" else op
+            for op in ops
+        ]
 
     monkeypatch.setattr(passes, "PASSES", (*passes.PASSES, forget))
 
@@ -70,7 +73,7 @@ def forgetful_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_right_engine_passes(name: str, width: int) -> None:
     model = some_model(name)
-    check = check_plan(model, Plan(model.graph, model.params, width=width))
+    check = check_plan(model, compile_graph(model.graph, model.params, host_target(width)))
     assert check.passed, check
     assert check.checked >= 1
     assert check.width == width
@@ -78,9 +81,9 @@ def test_a_right_engine_passes(name: str, width: int) -> None:
 
 def test_a_step_that_computes_its_first_row_alone_is_named() -> None:
     model = some_model("head")
-    plan = Plan(model.graph, model.params)
+    plan = compile_graph(model.graph, model.params)
     number = next(number for number, step in enumerate(plan.steps) if step.target == "a")
-    plan._table.values[number, [Field.HEIGHT, Field.WIDTH]] = 1  # as it was before values of two axes were known
+    plan.table.values[number, [Field.HEIGHT, Field.WIDTH]] = 1  # as it was before values of two axes were known
     assert check_plan(model, plan).differing == ("a",)
 
 
@@ -94,8 +97,8 @@ def test_a_fusion_that_loses_something_is_named() -> None:
 
 def test_no_number_is_a_difference() -> None:
     model = some_model("head")
-    plan = Plan(model.graph, model.params)
-    plan._table.weights[:] = float("nan")
+    plan = compile_graph(model.graph, model.params)
+    plan.table.weights[:] = float("nan")
     assert check_plan(model, plan).differing[0] == "c"
 
 
@@ -130,7 +133,7 @@ def test_without_an_engine_the_check_is_refused_or_left_out(tmp_path: Path, monk
 
     file = tmp_path / "some.safetensors"
     some_model("v1").save(file)
-    monkeypatch.setattr("npmobilenet.compiler.engine.compiled_kernels", missing)
+    monkeypatch.setattr("npmobilenet.compiler.plan.compiled_kernels", missing)
     with pytest.raises(KernelError, match="no compiled kernels: no Numba"):
         check_engine(load(file))
     assert run("verify", file, "--backend", "auto")[0] == 0

@@ -1,38 +1,37 @@
-"""The engine on real networks and photographs: the same answers as the reference, and what the Model does with it."""
+"""The engine on real networks and photos: the same answers as the reference, and what the Model does with it."""
 
 import sys
 
 import numpy as np
 import pytest
 
-from npmobilenet import NpMobileNetError
+from npmobilenet import Model, NpMobileNetError
 from npmobilenet.hub.load import load
 from npmobilenet.models.preprocessing import prepare
 from tests.helpers.real_files import real_file
-from tests.models.test_real_networks import NETWORKS, PHOTOGRAPHS
-
-FEATURES = 1e-4  # of the largest feature: what float32 leaves of fifty layers, as the issue asks
+from tests.helpers.tolerances import FEATURES, PROBABILITIES
+from tests.models.test_real_networks import NETWORKS, PHOTOS
 
 
 @pytest.fixture(scope="module", params=[*NETWORKS, "vww_96.h5"])
-def model(request):
+def model(request: pytest.FixtureRequest) -> Model:
     return load(real_file("weights", request.param))
 
 
-@pytest.mark.parametrize("photograph", PHOTOGRAPHS)
-def test_real_networks_name_photographs_in_the_reference_s_order(model, photograph):
+@pytest.mark.parametrize("photo", PHOTOS)
+def test_real_networks_name_photos_in_the_reference_s_order(model: Model, photo: str) -> None:
     H, W, _ = model.graph.input_shape
-    pixels = prepare(real_file("images", photograph), H, W)[None]
+    pixels = prepare(real_file("images", photo), H, W)[None]
 
     p, q = (model.predict(pixels, backend=backend) for backend in ("compiled", "reference"))
     f, g = (model.features(pixels, backend=backend) for backend in ("compiled", "reference"))
 
-    np.testing.assert_allclose(p, q, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(p, q, rtol=0, atol=PROBABILITIES)
     assert np.argsort(-p[0])[:5].tolist() == np.argsort(-q[0])[:5].tolist()
     np.testing.assert_allclose(f, g, rtol=0, atol=FEATURES * np.abs(g).max())
 
 
-def test_auto_is_the_engine_for_float32_and_the_reference_for_other_precisions():
+def test_auto_is_the_engine_for_float32_and_the_reference_for_other_precisions() -> None:
     digits = load("digits")
     x = np.random.default_rng(0).uniform(-1, 1, (2, *digits.graph.input_shape))
 
@@ -44,7 +43,7 @@ def test_auto_is_the_engine_for_float32_and_the_reference_for_other_precisions()
         digits.forward(x, backend="compiled")
 
 
-def test_without_kernels_the_reference_computes_and_says_so_once(monkeypatch):
+def test_without_kernels_the_reference_computes_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "npmobilenet.compiler.engine", None)  # importing it raises ImportError
     digits = load("digits")
     x = np.zeros((1, *digits.graph.input_shape), np.float32)
@@ -59,8 +58,8 @@ def test_without_kernels_the_reference_computes_and_says_so_once(monkeypatch):
 
 
 @pytest.mark.parametrize("size", [(32, 40), (64, 32)])
-def test_another_image_size_gets_a_plan_of_its_own(size):
+def test_another_image_size_gets_a_plan_of_its_own(size: tuple[int, int]) -> None:
     digits = load("digits")
     x = np.random.default_rng(1).uniform(-1, 1, (1, *size, digits.graph.input_shape[2])).astype(np.float32)
     y, z = (digits.forward(x, backend=backend) for backend in ("compiled", "reference"))
-    np.testing.assert_allclose(y, z, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(y, z, rtol=0, atol=PROBABILITIES)

@@ -19,10 +19,10 @@ class Room:
 
     Args:
         size: in bytes, a multiple of 4.
-        at_end: the forbidden bytes begin exactly behind the room; else they end exactly before it.
+        at_end: the forbidden bytes begin exactly after the room; else they end exactly before it.
     """
 
-    def __init__(self, size, at_end=True):
+    def __init__(self, size: int, at_end: bool = True) -> None:
         whole = -(-size // PAGE) * PAGE
         self._map = mmap.mmap(-1, whole + 2 * BESIDE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._pages = ctypes.addressof(ctypes.c_char.from_buffer(self._map)) + BESIDE, whole
@@ -33,16 +33,16 @@ class Room:
         _protect(self._pages[0] - BESIDE, BESIDE, NO_ACCESS)
         _protect(self._pages[0] + whole, BESIDE, NO_ACCESS)
 
-    def forbid_writing(self):
+    def forbid_writing(self) -> None:
         """From now on whoever writes here dies too."""
         _protect(*self._pages, READ_ONLY)
 
 
 @cache
-def _libc():
+def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def _protect(address, size, access):
+def _protect(address: int, size: int, access: int) -> None:
     if _libc().mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), access):
         raise OSError(ctypes.get_errno(), "mprotect")

@@ -19,12 +19,13 @@ from itertools import count
 from types import FrameType
 from typing import Any
 
-import npmobilenet_kernels.threads as pool
+import npmobilenet_kernels.runtime.thread_pool as pool
 import numpy as np
 
-import npmobilenet.compiler.engine as engine
 from npmobilenet.architectures import mobilenet_v1
-from npmobilenet.compiler.engine import Plan
+from npmobilenet.compiler import arena
+from npmobilenet.compiler import plan as compiled_plan
+from npmobilenet.compiler.plan import compile_graph
 from tests.helpers import networks
 
 CORES = 3  # that the pool believes in, whatever the machine has
@@ -32,16 +33,16 @@ MINUTE = 60
 LINES = 60  # that a thread goes through in four predictions, about
 
 AGAIN = 2e-5  # seconds between the signals of one alarm
-WATCHED = {pool.__file__, engine.__file__}
+WATCHED = {pool.__file__, compiled_plan.__file__, arena.__file__}
 
 graph = mobilenet_v1(0.25, 64)
 x = networks.random_images(graph, 0, N=2 * CORES)
-plan = Plan(graph, networks.random_params(graph, 0))
+plan = compile_graph(graph, networks.random_params(graph, 0))
 expected = plan.run(x, threads=1)
 
 
 class InjectedError(Exception):
-    """What is raised where nobody expects anything."""
+    """An exception at a place where none is expected."""
 
 
 class Tracer:
@@ -88,7 +89,7 @@ def instructions(every: int, seed: int) -> Counter[str]:
     """An exception at every n-th instruction of the pool and of the engine's way to it, on the thread that calls."""
     counts: Counter[str] = Counter()
     for images in (1, 2 * CORES):  # computed together, and shared out
-        for is_new in (False, True):  # with the team there is, and with one made for it
+        for is_new in (False, True):  # with the existing pool, and with a new one
             for place in count(seed % every, every):
                 watch()
                 if is_new:
@@ -106,13 +107,13 @@ def instructions(every: int, seed: int) -> Counter[str]:
                 counts["injected"] += 1
                 predict(images)
                 predict(2 * CORES + 1 - images)
-                if pool._office._caller() is not None:
-                    raise SystemExit(f"the team is lent for good after {tracer.hit}")
+                if pool._shared._caller() is not None:
+                    raise SystemExit(f"the pool is held for good after {tracer.hit}")
     return counts
 
 
 def lines_of_the_threads(every: int, seed: int) -> Counter[str]:
-    """An exception at every n-th line of a thread that waits for work; whoever is computing then is told."""
+    """An exception at every n-th line of a thread that waits for work; the caller that computes then gets an error."""
     counts: Counter[str] = Counter()
     threading.excepthook = lambda _: None
     for images in (1, 2 * CORES):

@@ -10,11 +10,12 @@ import re
 
 import pytest
 from llvmlite import binding
-from npmobilenet_kernels import lanes, native
-from npmobilenet_kernels.tiles import all_tiles, gemm_name
-from npmobilenet_kernels.vector import build_module
+from npmobilenet_kernels.microkernels.catalog import all_tiles
+from npmobilenet_kernels.microkernels.emitter import build_module
+from npmobilenet_kernels.microkernels.symbols import gemm_name
+from npmobilenet_kernels.runtime import codegen, cpu
 
-KINDS = {"avx512": lanes.AVX512, "avx2": lanes.AVX2, "sse2": lanes.SSE2, "neon": lanes.NEON}
+KINDS = {"avx512": cpu.AVX512, "avx2": cpu.AVX2, "sse2": cpu.SSE2, "neon": cpu.NEON}
 TRIPLES = {"neon": "aarch64-unknown-linux-gnu"}
 CPUS = {
     **dict.fromkeys(("skylake-avx512", "icelake-server", "sapphirerapids", "znver4", "znver5", "x86-64-v4"), "avx512"),
@@ -32,9 +33,9 @@ def assembly(kind: str, cpu: str | None = None) -> dict[str, str]:
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
     target = binding.Target.from_triple(TRIPLES.get(kind, "x86_64-unknown-linux-gnu"))
-    machine = native.target_machine(target, cpu or chosen.cpu, chosen.features)
+    machine = codegen.target_machine(target, cpu or chosen.cpu, chosen.features)
     module = binding.parse_assembly(build_module(all_tiles(chosen), chosen.width))
-    native.optimize(module, machine)
+    codegen.optimize(module, machine)
     pieces = re.split(r"(?m)^(?=npmobilenet_\w+:)", machine.emit_assembly(module))[1:]
     return {piece.split(":", 1)[0]: piece.split(".Lfunc_end")[0] for piece in pieces}
 
@@ -56,7 +57,7 @@ def test_no_tile_touches_the_stack_in_its_innermost_loop(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_sums_of_a_product_are_found_in_its_innermost_loop(kind: str) -> None:
-    """What the test above reads is the loop that matters: as many multiply-adds as sums, times `unroll`."""
+    """The loop that the test above reads is the one that matters: `unroll` multiply-adds per sum of the tile."""
     chosen = KINDS[kind]
     for rows, half in itertools.product(chosen.rows, {False, chosen.halves}):
         loops = innermost_loops(assembly(kind)[gemm_name(rows, chosen.panel, chosen, half=half)])
@@ -65,7 +66,7 @@ def test_the_sums_of_a_product_are_found_in_its_innermost_loop(kind: str) -> Non
 
 
 def test_half_a_vector_is_multiplied_in_half_a_register() -> None:
-    chosen = lanes.AVX512
+    chosen = cpu.AVX512
     loops = innermost_loops(assembly("avx512")[gemm_name(chosen.rows[0], chosen.panel, chosen, half=True)])
     loop = max(loops, key=len)
     assert len(re.findall(r"vfmadd.*%zmm", loop)) == len(re.findall(r"vfmadd.*%ymm", loop))
@@ -80,24 +81,3 @@ def test_code_written_for_a_named_cpu_uses_the_same_vectors(cpu: str) -> None:
     name = f"npmobilenet_gemm_{KINDS[kind].rows[0]}x2x{KINDS[kind].width}"
     loops = innermost_loops(assembly(kind, cpu)[name])
     assert any("vfmadd" in loop and register in loop for loop in loops)
-
-
-@pytest.mark.parametrize(
-    ("features", "width"),
-    [
-        (lanes.AVX512.needs, 16),
-        (lanes.AVX512.needs - {"avx512vl"}, 8),  # a virtual machine that hides features
-        (lanes.AVX2.needs, 8),
-        (lanes.AVX2.needs - {"fma"}, 4),
-        ((), 4),  # a CPU that LLVM knows nothing of
-    ],
-)
-def test_a_cpu_gets_the_widest_vectors_all_of_whose_instructions_it_has(features: set[str], width: int) -> None:
-    assert next(iter(lanes.usable(lanes.FAMILIES["x86_64"], features))) == width
-
-
-@pytest.mark.parametrize("machine", ["i686", "armv7l", "s390x", "riscv64"])
-def test_a_machine_without_kernels_is_told_so_in_one_sentence(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform.machine", lambda: machine)
-    with pytest.raises(ImportError, match=f"not for {machine}.*; the NumPy reference computes here"):
-        lanes.family()

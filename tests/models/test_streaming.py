@@ -31,7 +31,7 @@ DIGITS = [str(ROOT / "examples" / "digits" / f"{digit}.png") for digit in range(
 @pytest.fixture
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads, even if this process may use one core only."""
-    monkeypatch.setattr("npmobilenet_kernels.threads.available_cores", lambda: 2)
+    monkeypatch.setattr("npmobilenet_kernels.runtime.thread_pool.available_cores", lambda: 2)
 
 
 def probabilities(result: Array | NpMobileNetError) -> Array:
@@ -166,7 +166,7 @@ def test_memory_is_constant_over_many_images() -> None:
     program = """
 import io, resource, sys
 from PIL import Image
-import npmobilenet_kernels.threads as threads
+import npmobilenet_kernels.runtime.thread_pool as threads
 threads.available_cores = lambda: 2
 import npmobilenet as nm
 

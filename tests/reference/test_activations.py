@@ -122,7 +122,7 @@ def test_softmax_sums_to_one_and_ignores_a_shift(classes: int, seed: int, shift:
     y = reference.softmax(x)
     bound = rounding.activation_bound("softmax", x, dtype=np.float64)
     assert_within(bound.sum(axis=-1), y.sum(axis=-1), np.ones(2))
-    np.testing.assert_array_equal(reference.softmax(x + shift), y)  # the sum is exact, 11 bits beside 10
+    np.testing.assert_array_equal(reference.softmax(x + shift), y)  # the sum is exact, 11 bits next to 10
 
 
 def test_softmax_by_hand() -> None:

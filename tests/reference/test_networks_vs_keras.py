@@ -96,7 +96,7 @@ def test_every_layer_of_every_network_equals_keras(keras: Any, arch: str, argume
 
 
 def test_a_network_like_visual_wake_words_equals_keras(keras: Any) -> None:
-    """Plain ReLU inside the convolutions and beside them, biases, an average pool that drops a row, Flatten, Dense."""
+    """Plain ReLU inside the convolutions and next to them, biases, an average pool that drops a row, Flatten, Dense."""
     graph = Graph(
         "vww",
         (

@@ -1,8 +1,8 @@
-"""Facts about a network that a file of weights does not specify: assumed, refused or confirmed.
+"""Facts about a network that its weights do not specify: assumptions, refusals, and how to confirm them.
 
-Arrays specify layers and sizes, but not activations, padding, batch-norm epsilon, or what follows the classifier.
-Layers with the names of keras.applications are taken for its network. Layers that match by order alone may be a
-hand-written network with other activations: the assumption is reported until the caller confirms it.
+Arrays determine layers and sizes, but not activations, padding, batch-norm epsilon, or the activation after the
+classifier. If the layers have the names of keras.applications, its network is assumed. If they match by order only, the
+network may be hand-written with other activations: the assumption is reported until the user confirms it.
 """
 
 import shlex
@@ -20,15 +20,15 @@ from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_C
 
 HIDDEN_ACTIVATIONS = ("relu6", "relu")
 REPLACEABLE = ("mobilenet_", "mobilenetv2_")  # names of graphs whose hidden activations are all the same
-NO_OPTION = {"channels": 3, "depth_multiplier": 1, "shallow": False}  # the command line has no options for others
+WITHOUT_OPTION = {"channels": 3, "depth_multiplier": 1, "shallow": False}  # arguments that convert has no option for
 IMAGENET_OUTPUTS = (IMAGENET_CLASSES, IMAGENET_CLASSES + 1)
 
 
 def assumed_of(contents: Contents, graph: Graph, found: RecognizedNetwork) -> list[str]:
-    """Assumptions about the network of a file of weights, one sentence each; none for a published network.
+    """Assumptions about the network of a weights file, one sentence each; none for a published network.
 
     Raises:
-        WeightsError: it has one output, for which nothing can be assumed.
+        WeightsError: it ends in one output, for which no activation can be assumed.
     """
     classes = found.arguments.get("classes", IMAGENET_CLASSES) if found.arguments["include_top"] else None
     own_head = classes is not None and classes not in IMAGENET_OUTPUTS
@@ -36,24 +36,24 @@ def assumed_of(contents: Contents, graph: Graph, found: RecognizedNetwork) -> li
     command = _command(contents.file, graph, found, activation if own_head else None)
     if classes == 1:
         raise WeightsError(
-            f"these are weights of {found}, and they do not specify the activation of its one output: most likely "
-            f"sigmoid, or linear. Give it: {command}"
+            f"these are weights of {found}, and do not specify the activation after its one output: most likely a "
+            f"sigmoid, or none. Specify it: {command}"
         )
     assumed = []
     if found.matched_by == ORDER:
         assumed.append(
-            f"the weights match {found} by layer order, which does not specify activations, padding and epsilon; "
+            f"the weights match {found} by layer order, which does not determine activations, padding and epsilon; "
             f"assumed: {facts(graph)}"
         )
     if own_head:
-        assumed.append("the file does not specify the activation of the classifier; softmax is assumed")
+        assumed.append("the file does not specify the activation after the classifier; softmax is assumed")
     if assumed:
         assumed.append(f"to confirm it: {command}")
     return assumed
 
 
 def facts(graph: Graph) -> str:
-    """Activations, padding and batch-norm epsilon of a graph, which arrays do not specify."""
+    """Facts of a graph that arrays do not determine: activations, padding and batch-norm epsilon."""
     activations = [getattr(layer, "activation", "linear") for layer in graph.layers]
     last = activations[-1]
     hidden = sorted({name for name in activations[:-1] if name != "linear"}) or ["no activations"]
@@ -81,26 +81,26 @@ def check_classifier(graph: Graph) -> None:
     """
     if ends_in_certainty(graph):
         raise WeightsError(
-            f"{graph.name}: a softmax over one class is 1 for every image; one output has a sigmoid or no activation: "
+            f"{graph.name}: a softmax over one class is 1 for every image; use a sigmoid or no activation: "
             "--activation sigmoid or --activation linear"
         )
 
 
 def ends_in_certainty(graph: Graph) -> bool:
-    """Whether the last layer is a softmax over one class, whose output is always 1."""
+    """Whether the last layer is a softmax over one class, which is 1 for every image."""
     return getattr(graph.layers[-1], "activation", "") == "softmax" and graph.output_shape[-1] == 1
 
 
 def check_left_over(left_over: Sequence[str]) -> None:
-    """Refuse arrays that belong to no layer, such as those of a Normalization outside the model's list of layers.
+    """Refuse arrays that belong to no layer, such as those of a Normalization that is an attribute of the model.
 
     Raises:
-        WeightsError: there are some; the message names them.
+        WeightsError: there are such arrays; the message names them.
     """
     if left_over:
         raise WeightsError(
-            f"{len(left_over)} arrays belong to no layer of the network, so that leaving them out would change its "
-            "output. Save the whole model (model.keras)\n  " + "\n  ".join(f"left over: {name}" for name in left_over)
+            f"{len(left_over)} arrays belong to no layer of the network; ignoring them would change its output. "
+            "Save the whole model (model.keras)\n  " + "\n  ".join(f"left over: {name}" for name in left_over)
         )
 
 
@@ -126,15 +126,15 @@ def _has_hidden_relu6(graph: Graph) -> bool:
 
 
 def with_hidden_activation(graph: Graph, activation: str) -> Graph:
-    """A V1 or V2 with the given activation in place of every ReLU6.
+    """A V1 or V2 with every ReLU6 replaced by another activation.
 
     Raises:
-        ShapeError: it is another network, or the activation is not one of `HIDDEN_ACTIVATIONS`.
+        ShapeError: it is another network, or the activation is not one of HIDDEN_ACTIVATIONS.
     """
     if activation not in HIDDEN_ACTIVATIONS:
         raise ShapeError(f"hidden activation: expected one of {', '.join(HIDDEN_ACTIVATIONS)}, got {activation!r}")
     if not graph.name.startswith(REPLACEABLE):
-        raise ShapeError(f"{graph.name}: only V1 and V2 have a single hidden activation that can be replaced")
+        raise ShapeError(f"{graph.name}: only the activation of V1 and V2 can be replaced")
     layers = (
         replace(layer, activation=activation)
         if isinstance(layer, Activation) and layer.activation == "relu6"
@@ -145,11 +145,11 @@ def with_hidden_activation(graph: Graph, activation: str) -> Graph:
 
 
 def _command(file: str, graph: Graph, found: RecognizedNetwork, activation: str | None) -> str:
-    """The command that confirms the assumptions, or the Python call if the command line has no option for them."""
+    """The command that confirms the assumptions; the call in Python if the command line has no option for it."""
     arguments = dict(found.arguments)
     if activation:
         arguments["classifier_activation"] = activation
-    if any(arguments.get(name, usual) != usual for name, usual in NO_OPTION.items()):
+    if any(arguments.get(name, usual) != usual for name, usual in WITHOUT_OPTION.items()):
         size = {"resolution": graph.input_shape[:2]}
         given = ", ".join(f"{name}={value!r}" for name, value in (arguments | size).items())
         return f"read_model(file, graph={found.arch}({given}))"

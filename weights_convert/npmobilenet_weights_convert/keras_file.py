@@ -1,12 +1,12 @@
-"""Config and arrays of a Keras file in any of its formats.
+"""Keras files: the config and the arrays by layer, in any format.
 
-    legacy weights     HDF5; attributes `layer_names` and, in the group of each layer, `weight_names`
-    whole model .h5    HDF5; attribute `model_config`, the same weights below `model_weights`
-    .weights.h5        HDF5; `layers/<class>_<number>/vars/<number>`, without config
-    .keras             zip; config.json, metadata.json, and the arrays as model.weights.h5
+    legacy weights     HDF5; attributes `layer_names` and, in a group per layer, `weight_names`
+    whole model .h5    HDF5; attribute `model_config`, and the same weights below `model_weights`
+    .weights.h5        HDF5; `layers/<class>_<number>/vars/<number>`, without a config
+    .keras             zip; config.json, metadata.json, and a .weights.h5 as model.weights.h5
 
-The format is detected from the first bytes, never from the file's name. Files are not trusted: sizes are checked before
-anything is read or decompressed, only hard links are followed, no code is executed.
+The format is determined by the first bytes, never by the file name. The file is not trusted: sizes are checked before
+anything is read or inflated, links are not followed, no code is executed.
 """
 
 import json
@@ -24,19 +24,19 @@ from typing import Any
 
 from npmobilenet.errors import NpMobileNetError, WeightsError
 from npmobilenet_weights_convert.global_heap import check_global_heaps
-from npmobilenet_weights_convert.hdf5_weights import (
+from npmobilenet_weights_convert.stored_layers import (
     MAX_BYTES,
     StoredLayer,
-    as_text,
     check_sizes,
-    child_of,
-    has_texts,
+    child,
+    has_list,
     left_over,
     named_layers,
     numbered_layers,
+    text,
 )
 
-MAX_JSON_BYTES = 1 << 25  # of a config; that of MobileNetV3 has 200 kB
+MAX_JSON_BYTES = 1 << 25  # of a config; MobileNetV3's has 200 kB
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ZIP_MAGIC = b"PK\x03\x04"
@@ -45,7 +45,7 @@ CORRUPTION = (
     ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError, RecursionError,
     RuntimeError, TypeError, ValueError, lzma.LZMAError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-"""Exceptions of the libraries used here on a corrupt file."""
+"""Exceptions that h5py, zipfile and json raise on a corrupt file."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Contents:
     """An open Keras file.
 
     Attributes:
-        file: path, for messages.
-        sha256: of the whole file, hexadecimal.
-        keras_version: of the Keras that wrote it, "" if not recorded.
-        config: of the model, None in a file of weights.
-        layers: the layers with arrays.
-        numbered: whether layers are stored by class and number, not in their order.
+        file: its path, for messages.
+        sha256: of the whole file.
+        keras_version: as stored in the file, or "".
+        config: of the model, None in a weights file.
+        layers: all layers with arrays.
+        numbered: whether layers are stored by class and number, not in the order of the model.
         left_over: path and shape of every array that belongs to no layer, training state excluded.
     """
 
@@ -80,24 +80,24 @@ class Contents:
 
     @property
     def keras_major(self) -> int:
-        """2 or 3: the dialect of the config. Files without a version are old."""
+        """2 or 3, the dialect of the config; files without a version are older than 3."""
         return 3 if self.keras_version.startswith("3") else 2
 
 
 def read_bytes(path: Path) -> bytes:
-    """Contents of a file.
+    """The contents of a file.
 
     Raises:
-        WeightsError: it does not exist, is a folder, empty, or too large for a MobileNet.
+        WeightsError: it does not exist, is a directory, is empty, or is too large for a MobileNet.
     """
     if path.is_dir():
         saved_model = (path / "saved_model.pb").exists()
-        what = "a TensorFlow SavedModel folder" if saved_model else "a folder, not a file"
-        raise WeightsError(f"{path}: {what}; load it in Keras and save it as .keras or .h5")
+        what = "a TensorFlow SavedModel" if saved_model else "a folder, not a file"
+        raise WeightsError(f"{path}: {what}; open it in Keras and save it as .keras or .h5")
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise WeightsError(f"{path}: {size:,} bytes is too large for a MobileNet (limit {MAX_BYTES:,})")
+            raise WeightsError(f"{path}: {size:,} bytes exceed the limit of {MAX_BYTES:,} for a MobileNet")
         data = path.read_bytes()
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path}: cannot be read: {error}") from error
@@ -113,35 +113,35 @@ def is_safetensors(data: bytes) -> bool:
 
 @contextmanager
 def open_contents(path: Path, data: bytes) -> Iterator[Contents]:
-    """Open a Keras file; its arrays can be read within the `with` block.
+    """Open a Keras file; its arrays can be read inside the `with` block.
 
     Args:
-        path: for messages.
-        data: the file's bytes.
+        path: the file, for messages.
+        data: its contents.
 
     Raises:
-        WeightsError: it is not a Keras file, or corrupt.
+        WeightsError: it is not a Keras file, or is corrupt.
     """
     where, digest = str(path), sha256(data).hexdigest()
     version, config = "", None
-    with refusing_corruption(where):
+    with corruption_reported(where):
         if data.startswith(ZIP_MAGIC):
             version, config, data = _unzip(where, data)
         elif not data.startswith(HDF5_MAGIC):
-            raise WeightsError(f"{where}: expected a Keras file (.h5, .weights.h5 or .keras), got {_what_is(data)}")
+            raise WeightsError(f"{where}: {_format_of(data)}; expected a Keras file: .h5, .weights.h5 or .keras")
         import h5py
 
         check_global_heaps(where, data)
         with h5py.File(BytesIO(data), "r") as file:
-            version = version or as_text(file.attrs.get("keras_version"))
+            version = version or text(file.attrs.get("keras_version"))
             root = file
             if "model_config" in file.attrs:
-                config = _json(as_text(file.attrs["model_config"]).encode())
-                root = child_of(file, "model_weights")
+                config = _json(text(file.attrs["model_config"]).encode())
+                root = child(file, "model_weights")
             if config is not None and not isinstance(config.get("config"), dict):
-                raise WeightsError(f"{where}: the config in the file describes no model")
-            version = version or as_text(root.attrs.get("keras_version"))
-            if has_texts(root.attrs, "layer_names"):
+                raise WeightsError(f"{where}: the config in this file describes no model")
+            version = version or text(root.attrs.get("keras_version"))
+            if has_list(root.attrs, "layer_names"):
                 layers, numbered = tuple(named_layers(root)), False
             else:
                 layers, numbered = tuple(numbered_layers(file)), True
@@ -154,8 +154,8 @@ def open_contents(path: Path, data: bytes) -> Iterator[Contents]:
 
 
 @contextmanager
-def refusing_corruption(where: str) -> Iterator[None]:
-    """Convert the libraries' exceptions on corrupt files to a WeightsError that names the file."""
+def corruption_reported(where: str) -> Iterator[None]:
+    """Raise a WeightsError that names the file in place of the errors of h5py, zipfile and json."""
     try:
         yield
     except NpMobileNetError as error:
@@ -164,7 +164,7 @@ def refusing_corruption(where: str) -> Iterator[None]:
     except CORRUPTION as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise WeightsError(
-            f"{where}: the file is corrupt or truncated ({reason}); save or download it again"
+            f"{where}: corrupt, truncated or not a Keras file ({reason}); save or download it again"
         ) from error
 
 
@@ -177,39 +177,41 @@ def _unzip(where: str, data: bytes) -> tuple[str, dict[str, Any], bytes]:
         if "model.weights.h5" not in members:
             raise WeightsError(
                 f"{where}: the archive has no model.weights.h5, only {', '.join(sorted(members)[:10])}; "
-                "save the model as a single file, with weights as HDF5"
+                "save the model as one file with HDF5 weights"
             )
         config = _json(_member(archive, members["config.json"], MAX_JSON_BYTES))
         metadata = {}
         if "metadata.json" in members:
             metadata = _json(_member(archive, members["metadata.json"], MAX_JSON_BYTES))
         weights = _member(archive, members["model.weights.h5"], MAX_BYTES)
-    return as_text(metadata.get("keras_version")), config, weights
+    return text(metadata.get("keras_version")), config, weights
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
-    """Decompress one member: at most its declared size, which is checked first."""
+    """Inflate one member, at most the size that it declares, which is checked first."""
     if info.file_size > limit:
-        raise WeightsError(f"{info.filename} in the archive would be {info.file_size:,} bytes (limit {limit:,})")
+        raise WeightsError(
+            f"{info.filename} in the archive declares {info.file_size:,} bytes, more than the limit of {limit:,}"
+        )
     with archive.open(info) as file:
         return file.read(info.file_size + 1)
 
 
-def _json(text: bytes) -> dict[str, Any]:
-    if len(text) > MAX_JSON_BYTES:
-        raise WeightsError(f"the config has {len(text):,} bytes (limit {MAX_JSON_BYTES:,})")
-    document = json.loads(text.decode("utf-8"))
+def _json(data: bytes) -> dict[str, Any]:
+    if len(data) > MAX_JSON_BYTES:
+        raise WeightsError(f"the config has {len(data):,} bytes, more than the limit of {MAX_JSON_BYTES:,}")
+    document = json.loads(data.decode("utf-8"))
     if not isinstance(document, dict):
-        raise WeightsError("the config in the file is not a JSON object")
+        raise WeightsError("the config in this file is not a JSON object")
     return document
 
 
-def _what_is(data: bytes) -> str:
-    """Kind of a file that starts with neither signature."""
+def _format_of(data: bytes) -> str:
+    """Description of a file that is neither HDF5 nor a zip archive."""
     if data.startswith(b"version https://git-lfs"):
-        return "a pointer to a file in Git LFS, not the file; fetch it with `git lfs pull`"
+        return "a Git LFS pointer, not the file; download the file with `git lfs pull`"
     if data.lstrip()[:1] == b"<":
-        return "a web page, possibly an error page saved as the download"
+        return "a web page, probably an error page in place of a download"
     if data[4:8] == b"TFL3":
         return "a TFLite file, which is not supported"
-    return f"neither HDF5 nor zip: it starts with {data[:8]!r}"
+    return f"not HDF5 and not a zip archive; its first bytes are {data[:8]!r}"

@@ -1,11 +1,10 @@
-"""Names of earlier Keras versions, and the current ones.
-
-Weight files keep the names of the year when they were written; Keras itself loads them by order.
-"""
+"""Names in files of earlier versions of Keras, and their current names."""
 
 import re
 
-LEGACY_NAMES: dict[str, tuple[tuple[str, str], ...]] = {
+Rules = tuple[tuple[str, str], ...]  # (pattern, replacement)
+
+LEGACY_NAMES: dict[str, Rules] = {
     "MobileNetV2 of 2018": (
         (r"mobl0_conv_0_(depthwise|project)", r"expanded_conv_\1"),
         (r"bn0_conv_0_bn_(depthwise|project)", r"expanded_conv_\1_BN"),
@@ -22,14 +21,14 @@ LEGACY_NAMES: dict[str, tuple[tuple[str, str], ...]] = {
         (r"Logits", r"logits"),
     ),
 }
-"""Layer names of earlier Keras versions by family: patterns, and the current name."""
+"""Patterns of layer names, and the current names, by the network and the year of its published files."""
 
-LEAVES = {"depthwise_conv2d": {"kernel": ("kernel", "depthwise_kernel")}}
-"""Array names by layer class: the current name, and all accepted ones; Keras 2 has `depthwise_kernel`."""
+ARRAY_NAMES = {"depthwise_conv2d": {"kernel": ("kernel", "depthwise_kernel")}}
+"""Accepted array names by class of layer, where they differ: Keras 2 names a depthwise kernel `depthwise_kernel`."""
 
 
-def current_name(name: str, rules: tuple[tuple[str, str], ...]) -> str:
-    """The current name of a layer by the rules of one family; the name itself if no rule applies."""
+def current_name(name: str, rules: Rules) -> str:
+    """Current name of a layer; unchanged if no rule matches."""
     for pattern, replacement in rules:
         if match := re.fullmatch(pattern, name):
             return match.expand(replacement)

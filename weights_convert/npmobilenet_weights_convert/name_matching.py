@@ -1,11 +1,11 @@
 """Matching of the arrays in a file with the parameters of a graph.
 
-Keras itself loads weight files by order, ignoring names, and files keep the names of the year when they were written.
-Therefore three matchings are tried, and the first under which every array fits is used:
+Keras loads weight files by order and ignores names, and the names in a file are those of the year it was written. So
+three ways are tried in turn, and the first under which every array fits is taken:
 
-    current Keras names    the layer has the name that the graph gives it
-    legacy Keras names     one table per family, see `legacy_names`
-    layer order            as Keras does, and only if kind, array name and shape fit everywhere
+    current Keras names    the layer has its name in the graph
+    legacy Keras names     a table per family in `legacy_names`
+    layer order            as Keras does, and only if class, array name and shape fit everywhere
 """
 
 import re
@@ -16,9 +16,9 @@ from itertools import zip_longest
 
 from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Shape
-from npmobilenet_weights_convert.hdf5_weights import StoredArray, StoredLayer
 from npmobilenet_weights_convert.keras_file import Contents
-from npmobilenet_weights_convert.legacy_names import LEAVES, LEGACY_NAMES, current_name
+from npmobilenet_weights_convert.legacy_names import ARRAY_NAMES, LEGACY_NAMES, current_name
+from npmobilenet_weights_convert.stored_layers import StoredArray, StoredLayer
 
 CURRENT = "current Keras names"
 LEGACY = "legacy Keras names"
@@ -27,13 +27,13 @@ ORDER = "layer order"
 
 @dataclass(frozen=True)
 class Place:
-    """Destination of the arrays of one Keras layer.
+    """Destination in the graph of the arrays of one Keras layer.
 
     Args:
         name: the layer's name, `outer/inner` inside a nested model.
         kind: its class in snake case.
         path: its path in a `.weights.h5`; "" if unknown.
-        arrays: Keras's name of every array, in Keras's order, and its name in the graph.
+        arrays: (name in Keras, name in the graph) of every array, in Keras's order.
     """
 
     name: str
@@ -46,13 +46,13 @@ Pairs = list[tuple[StoredLayer | None, Place | None]]
 
 
 def snake_case(class_name: str) -> str:
-    """A class name in snake case, as the groups of a `.weights.h5`: "depthwise_conv2d" of "DepthwiseConv2D"."""
+    """ "depthwise_conv2d" of "DepthwiseConv2D", as groups in a `.weights.h5` are named."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def places_of(graph: Graph) -> list[Place]:
-    """The places of a graph whose layers are Keras layers one to one."""
+    """Places of a graph in which every layer is one Keras layer."""
     return [
         Place(layer.name, snake_case(layer.type), "", tuple((array, f"{layer.name}/{array}") for array in arrays))
         for layer in graph.layers
@@ -61,7 +61,7 @@ def places_of(graph: Graph) -> list[Place]:
 
 
 def attempts(contents: Contents, places: Sequence[Place]) -> Iterator[tuple[str, Pairs]]:
-    """Every matching of the layers of a file with the places, the most certain first."""
+    """(Name of the way, pairs) for every way to match the layers of a file with places, the most certain first."""
     layers = contents.layers
     if any(layer.name for layer in layers):
         yield CURRENT, _pair_by_name(layers, places, lambda name: name)
@@ -75,28 +75,30 @@ def attempts(contents: Contents, places: Sequence[Place]) -> Iterator[tuple[str,
 
 
 def have_same_names(own: Graph, published: Graph) -> bool:
-    """Whether the layers with arrays have the current or legacy names of a published graph."""
+    """Whether the layers with arrays have the names of a published graph, current or legacy."""
     names = {layer.name for layer in own.layers if own.param_shapes_of(layer)}
     wanted = {layer.name for layer in published.layers if published.param_shapes_of(layer)}
     return any({current_name(name, rules) for name in names} == wanted for rules in ((), *LEGACY_NAMES.values()))
 
 
 def problems(pairs: Pairs, shapes: Mapping[str, Shape] | None) -> list[str]:
-    """One line per array that does not fit; without `shapes`, shapes are not compared."""
+    """Mismatches, one line per array; shapes are compared only if they are given."""
     lines: list[str] = []
     for layer, place in pairs:
         if layer is None or place is None:
             lines += [f"missing: {name}{_shape(shapes, name)}" for _, name in (place.arrays if place else ())]
             lines += [f"unexpected: {_title(layer, i)} {a.shape}" for i, a in enumerate(layer.arrays if layer else ())]
         elif layer.kind and layer.kind != place.kind:
-            lines.append(f"wrong kind: {layer.name or layer.path} is a {layer.kind}, {place.name} a {place.kind}")
+            lines.append(
+                f"wrong class: {layer.name or layer.path}: expected {place.kind} for {place.name}, got {layer.kind}"
+            )
         else:
             lines += _array_problems(layer, place, shapes)
     return lines
 
 
 def assignment(pairs: Pairs) -> Iterator[tuple[str, StoredArray]]:
-    """Name in the graph and array of the file, for all that are matched; shapes are not compared."""
+    """(Name in the graph, array in the file) for all arrays that are matched; shapes are not compared."""
     for layer, place in pairs:
         if layer is not None and place is not None:
             for name, index in _indices(layer, place):
@@ -111,18 +113,18 @@ def _array_problems(layer: StoredLayer, place: Place, shapes: Mapping[str, Shape
         elif name is None and index is not None:
             yield f"unexpected: {_title(layer, index)} {layer.arrays[index].shape}"
         elif name is not None and index is not None and shapes and layer.arrays[index].shape != shapes[name]:
-            stored = layer.arrays[index].shape
-            yield f"wrong shape: {name}: expected {shapes[name]}, got {_title(layer, index)} {stored}"
+            actual = layer.arrays[index].shape
+            yield f"wrong shape: {_title(layer, index)}: expected {shapes[name]} for {name}, got {actual}"
 
 
 def _indices(layer: StoredLayer, place: Place) -> Iterator[tuple[str | None, int | None]]:
-    """Name in the graph and index in the file of every array of one layer, None if one side has none.
+    """(Name in the graph, index in the file) of every array of one layer; None if one side has no such array.
 
-    By the array's own name if the file has one, otherwise by Keras's order.
+    By the name of the array if the file stores it, otherwise by Keras's order.
     """
     free = list(range(len(layer.arrays)))
     for position, (leaf, name) in enumerate(place.arrays):
-        accepted = LEAVES.get(place.kind, {}).get(leaf, (leaf,))
+        accepted = ARRAY_NAMES.get(place.kind, {}).get(leaf, (leaf,))
         found = [i for i in free if layer.arrays[i].leaf in accepted or (not layer.arrays[i].leaf and i == position)]
         free = [i for i in free if i not in found[:1]]
         yield name, found[0] if found else None
@@ -131,7 +133,7 @@ def _indices(layer: StoredLayer, place: Place) -> Iterator[tuple[str | None, int
 
 
 def _pair_by_name(layers: Sequence[StoredLayer], places: Sequence[Place], rename: Callable[[str], str]) -> Pairs:
-    """Layers and places of the same name, which some files shorten."""
+    """Pairs of the same name; some files abbreviate the names of nested layers."""
     known = {place.name for place in places}
     nested = [name for name in known if "/" in name]
 
@@ -139,7 +141,7 @@ def _pair_by_name(layers: Sequence[StoredLayer], places: Sequence[Place], rename
         full, group = rename(layer.name), rename(layer.group)
         if full in known or group in known:
             return full if full in known else group
-        # of three nested models, Keras 2 omits the one in the middle
+        # three levels of nested models: Keras 2 omits the middle one
         inside = layer.name.removeprefix(f"{layer.group}/")
         ends = [name for name in nested if name.startswith(f"{layer.group}/") and name.endswith(f"/{inside}")]
         return min(ends, key=len, default=full)
@@ -159,7 +161,7 @@ def _pair(
 
 
 def _pair_by_order(contents: Contents, places: Sequence[Place]) -> Pairs:
-    """The n-th layer and the n-th place; per class if the file stores layers by class."""
+    """The n-th layer with the n-th place; per class if the file stores layers by class."""
     layers = [layer for layer in contents.layers if layer.arrays]
     if not contents.numbered:
         return list(zip_longest(layers, places))
@@ -170,10 +172,10 @@ def _pair_by_order(contents: Contents, places: Sequence[Place]) -> Pairs:
 
 
 def _is_ordered(contents: Contents) -> bool:
-    """Whether the order of the file is the order of the layers.
+    """Whether the order of the layers in the file is that of the model.
 
-    Nested models write trainable arrays before the others, and numbered layers of one class in two models have no
-    relative order.
+    Nested models store trainable weights before the others, and numbered layers of one class in two models have no
+    common order.
     """
     if not contents.numbered:
         return not contents.is_nested

@@ -1,0 +1,1 @@
+"""Drivers: the loops around the micro-kernels, one file per kind of step."""

@@ -1,0 +1,34 @@
+"""Where every value of a plan is stored, and for how long."""
+
+from collections.abc import Sequence
+from math import prod
+
+from npmobilenet_kernels.runtime.cpu import CpuTarget
+
+from npmobilenet.compiler.arena import ALIGNMENT, FLOAT_BYTES, Memory, Place, allocate
+from npmobilenet.compiler.blocking import ceil_div, round_up
+from npmobilenet.compiler.ir import Operations, stored_names
+from npmobilenet.compiler.step_types import Step
+
+
+def place(ops: Operations, steps: Sequence[Step], target: CpuTarget) -> Memory:
+    """A place in the arena for every value that a step makes.
+
+    Args:
+        ops: the fused operations.
+        steps: the steps, in order.
+        target: the CPU.
+    """
+    stored = stored_names(ops)
+    shapes = {op.name: op.shape for op in ops}
+    made = {name: number for number, step in enumerate(steps) for name in step.makes}
+    last = dict(made)
+    for number, step in enumerate(steps):
+        last |= {stored[name]: number for name in step.reads if stored[name] in made}
+    last[stored[ops[-1].name]] = len(steps)
+    blocks = {name: ceil_div(shapes[name][-1], target.width) for name in made}
+    block_bytes = {name: prod(shapes[name][:-1]) * target.width * FLOAT_BYTES for name in made}
+    sizes = {name: round_up(blocks[name] * block_bytes[name], ALIGNMENT) for name in made}
+    offsets, size = allocate(sizes, {name: (made[name], last[name]) for name in made})
+    places = {name: Place(offsets[name], blocks[name], shapes[name]) for name in made}
+    return Memory(places, size, target.width, stored)

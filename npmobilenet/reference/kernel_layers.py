@@ -1,0 +1,109 @@
+"""The layer types with a kernel: Conv2D, DepthwiseConv2D, Dense."""
+
+from dataclasses import dataclass
+from math import prod
+
+from numpy.typing import DTypeLike
+
+from npmobilenet.reference import rounding
+from npmobilenet.reference.convolution import conv2d, dense, depthwise_conv2d, pointwise_conv2d
+from npmobilenet.reference.layer import KernelLayer, Window, feature_map
+from npmobilenet.types import Array, Params, Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv2D(Window, KernelLayer):
+    """Standard convolution; pointwise if the kernel is 1 x 1."""
+
+    filters: int
+    use_bias: bool = True
+    activation: str = "linear"
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether it mixes the channels of single pixels and nothing else."""
+        return self.kernel_size == (1, 1) and self.stride == 1
+
+    def kind(self, *inputs: Shape) -> str:
+        """On a map of 1 x 1 pixel it is fully connected: V1's and V3's classifier, and squeeze-and-excitation."""
+        return "Fully connected" if inputs[0][:2] == (1, 1) else f"Conv {self.kernel_size[0]}x{self.kernel_size[1]}"
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return *self.output_map(inputs[0]), self.filters
+
+    def param_shapes(self, *inputs: Shape) -> dict[str, Shape]:
+        c_in = feature_map(self, inputs[0])[2]
+        return {"kernel": (*self.kernel_size, c_in, self.filters)} | _bias(self.use_bias, self.filters)
+
+    def linear(self, params: Params, x: Array) -> Array:
+        if self.is_pointwise and (self.is_unpadded or self.padding == "same"):
+            return pointwise_conv2d(x, params["kernel"], params.get("bias"))
+        return conv2d(x, params["kernel"], params.get("bias"), stride=self.stride, padding=self.padding)
+
+    def linear_bound(self, params: Params, x: Array, error: Array, dtype: DTypeLike) -> Array:
+        return rounding.conv2d_bound(
+            x, params["kernel"], params.get("bias"), error, stride=self.stride, padding=self.padding, dtype=dtype
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthwiseConv2D(Window, KernelLayer):
+    """One filter (or `depth_multiplier` filters) per channel; channels are not mixed."""
+
+    depth_multiplier: int = 1
+    use_bias: bool = True
+    activation: str = "linear"
+
+    @property
+    def channelwise(self) -> bool:
+        return self.depth_multiplier == 1 and self.activation != "softmax"
+
+    def kind(self, *inputs: Shape) -> str:
+        return f"Conv DW {self.kernel_size[0]}x{self.kernel_size[1]}"
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return *self.output_map(inputs[0]), inputs[0][2] * self.depth_multiplier
+
+    def param_shapes(self, *inputs: Shape) -> dict[str, Shape]:
+        C = feature_map(self, inputs[0])[2]
+        kernel = {"kernel": (*self.kernel_size, C, self.depth_multiplier)}
+        return kernel | _bias(self.use_bias, C * self.depth_multiplier)
+
+    def terms(self, params: Params, x: Array) -> int:
+        return prod(params["kernel"].shape[:2])
+
+    def linear(self, params: Params, x: Array) -> Array:
+        return depthwise_conv2d(x, params["kernel"], params.get("bias"), stride=self.stride, padding=self.padding)
+
+    def linear_bound(self, params: Params, x: Array, error: Array, dtype: DTypeLike) -> Array:
+        return rounding.depthwise_conv2d_bound(
+            x, params["kernel"], params.get("bias"), error, stride=self.stride, padding=self.padding, dtype=dtype
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense(KernelLayer):
+    """Fully connected layer on the last axis."""
+
+    units: int
+    use_bias: bool = True
+    activation: str = "linear"
+
+    def kind(self, *inputs: Shape) -> str:
+        return "Fully connected"
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return *inputs[0][:-1], self.units
+
+    def param_shapes(self, *inputs: Shape) -> dict[str, Shape]:
+        return {"kernel": (inputs[0][-1], self.units)} | _bias(self.use_bias, self.units)
+
+    def linear(self, params: Params, x: Array) -> Array:
+        return dense(x, params["kernel"], params.get("bias"))
+
+    def linear_bound(self, params: Params, x: Array, error: Array, dtype: DTypeLike) -> Array:
+        return rounding.dense_bound(x, params["kernel"], params.get("bias"), error, dtype=dtype)
+
+
+def _bias(use_bias: bool, channels: int) -> dict[str, Shape]:
+    return {"bias": (channels,)} if use_bias else {}

@@ -1,0 +1,23 @@
+"""kernels/README.md names every module of the package, and no other."""
+
+import re
+from pathlib import Path
+
+import npmobilenet_kernels
+
+PACKAGE = Path(npmobilenet_kernels.__file__).parent
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_names_every_module_and_no_other() -> None:
+    page = (ROOT / "kernels" / "README.md").read_text(encoding="utf-8")
+    named = {Path(match).name for match in re.findall(r"`([\w/]+\.py)`", page)}
+    modules = {path.name for path in PACKAGE.rglob("*.py")} - {"__init__.py"}
+    assert named == modules
+
+
+def test_the_rungs_are_in_the_files_that_the_table_names() -> None:
+    page = (ROOT / "kernels" / "README.md").read_text(encoding="utf-8")
+    rungs = re.findall(r"^\| (\d) \| `([\w/]+\.py)`", page, re.MULTILINE)
+    assert [number for number, _ in rungs] == ["0", "1", "2", "3", "4"]
+    assert [file for _, file in rungs if not (PACKAGE / file).is_file()] == []
