@@ -5,6 +5,7 @@ NpMobileNetError
 ├── WeightsError (ValueError)            a weight or model file that cannot be read or does not fit its network
 ├── DumpError (ValueError)               arrays of another implementation that cannot be read or matched with ours
 ├── ImageError (ValueError)              a picture that cannot be decoded or is not what the network takes
+├── LabelFileError (ValueError)          a file of class names that cannot be read
 ├── KernelError (RuntimeError)           compiled kernels that cannot be had
 ├── ModelNotFoundError (LookupError)     a model name that is not known
 └── DownloadError (OSError)              a file that could not be fetched
@@ -31,6 +32,10 @@ class DumpError(NpMobileNetError, ValueError):
 
 class ImageError(NpMobileNetError, ValueError):
     """A picture that cannot be decoded, or pixels that are not what the network takes."""
+
+
+class LabelFileError(NpMobileNetError, ValueError):
+    """A file of class names that cannot be read, or does not fit the network."""
 
 
 class KernelError(NpMobileNetError, RuntimeError):
