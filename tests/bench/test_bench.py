@@ -128,7 +128,7 @@ def test_a_runtime_without_an_export_of_the_network_is_skipped(tmp_path: Path) -
     result = run(tmp_path / "pooled.safetensors", "--against", "onnxruntime", *QUICK)
     assert result.exit_code == 1
     assert "largest: MaxPooling2D has no ONNX export" in result.stdout
-    assert "npmobilenet takes" not in result.stdout
+    assert "fastest other runtime" not in result.stdout
 
 
 def test_a_runtime_whose_process_ends_is_reported_with_its_last_message(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,8 +160,8 @@ def test_without_other_runtimes_npmobilenet_is_timed_alone(
     only_installed(monkeypatch)
     result = run("digits", *QUICK)
     assert result.exit_code == 0
-    assert "openvino is not installed here, and so not timed: pip install openvino onnx" in result.stdout
-    assert "npmobilenet takes" not in result.stdout
+    assert "openvino not installed, skipped: pip install openvino onnx" in result.stdout
+    assert "fastest other runtime" not in result.stdout
     report = parsed(run("digits", *QUICK, "--json"))
     assert [entry["engine"] for entry in report["engines"]] == ["npmobilenet"]
     assert (report["best_other"], report["ratio"]) == (None, None)
@@ -241,11 +241,11 @@ def test_the_rate_of_a_size_is_that_of_the_next_larger_measured_size() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["digits", "--threads", "1000"], "this process may use"),
-        (["digits", "--steps", "--batch", "2"], "no meaning"),
-        (["digits", "--steps", "--against", "litert"], "no meaning"),
+        (["digits", "--threads", "1000"], "available to this process"),
+        (["digits", "--steps", "--batch", "2"], "do not apply to --steps"),
+        (["digits", "--steps", "--against", "litert"], "do not apply to --steps"),
         (["digits", "--rounds", "0"], "rounds"),
-        (["digits", "--alpha", "0.5"], "only an architecture"),
+        (["digits", "--alpha", "0.5"], "apply only to an architecture"),
     ],
 )
 def test_wrong_options_are_refused(arguments: list[str], message: str) -> None:

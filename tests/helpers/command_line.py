@@ -1,16 +1,17 @@
-"""The command line inside the test's own process."""
+"""The command line, run inside the test's own process."""
 
 import contextlib
 import io
+import json
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from npmobilenet.cli.main import main
 
 
 class Result(NamedTuple):
-    """What a command printed, and its exit code."""
+    """Output of a command, and its exit code."""
 
     exit_code: int
     stdout: str
@@ -18,7 +19,7 @@ class Result(NamedTuple):
 
 
 def run(*arguments: object, stdin: bytes = b"") -> Result:
-    """`npmobilenet` with these arguments; nothing that it writes to or reads from is a terminal."""
+    """`npmobilenet` with these arguments; no standard stream is a terminal."""
     stdout, stderr = io.StringIO(), io.StringIO()
     with (
         contextlib.redirect_stdout(stdout),
@@ -27,3 +28,9 @@ def run(*arguments: object, stdin: bytes = b"") -> Result:
     ):
         code = main(list(map(str, arguments)))
     return Result(code, stdout.getvalue(), stderr.getvalue())
+
+
+def document(result: Result, exit_code: int = 0) -> Any:
+    """The JSON document that a command printed."""
+    assert result.exit_code == exit_code, result.stderr
+    return json.loads(result.stdout)

@@ -1,7 +1,7 @@
-"""Networks of Keras 2 and Keras 3 with random weights, in every file format, and what Keras answers with them."""
+"""Networks of Keras 2 and Keras 3 with random weights, in every file format, and their outputs in Keras."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 FORMATS_3 = (".keras", ".h5", ".weights.h5")
-FORMATS_2 = (".keras", ".h5", ".weights.h5", "_weights.h5")  # the last: the layout that Keras Applications publishes
+FORMATS_2 = (".keras", ".h5", ".weights.h5", "_weights.h5")  # the last: the layout of Keras Applications
 
 
 @dataclass(frozen=True)
 class Twin:
-    """A Keras network, one picture as it wants it, and its answer."""
+    """A Keras network, one image as its input, and its output."""
 
     model: Any
     x: Array
     y: Array
 
     def arrays(self) -> list[Array]:
-        """All weights, layer by layer, nested ones in their place."""
+        """All weights, layer by layer, those of nested models in place."""
         return list(_arrays(self.model))
 
     def save(self, folder: Path, suffix: str, name: str = "network") -> Path:
@@ -40,7 +40,7 @@ class Twin:
 
 
 def twin(model: Any, pixels: bool, seed: int = 0) -> Twin:
-    """Fill a network with random weights, positive variances among them, and ask it about a random picture."""
+    """A network with random weights, positive variances among them, and its output for a random image."""
     rng = np.random.default_rng(seed)
     for layer in _layers(model):
         values = [_random(rng, weight.name, tuple(weight.shape)) for weight in layer.weights]
@@ -53,19 +53,19 @@ def twin(model: Any, pixels: bool, seed: int = 0) -> Twin:
 
 
 def application(keras: Any, name: str, **arguments: Any) -> Any:
-    """A network of keras.applications, small, named as in a fresh process."""
+    """A small keras.applications network, with the layer names of a new process."""
     keras.backend.clear_session()
-    build = {
+    builders: dict[str, Callable[..., Any]] = {
         "v1": lambda **kw: keras.applications.MobileNet(alpha=0.25, **kw),
         "v2": lambda **kw: keras.applications.MobileNetV2(alpha=0.35, **kw),
         "v3": lambda **kw: keras.applications.MobileNetV3Small(alpha=0.35, **kw),
         "v3_minimalistic": lambda **kw: keras.applications.MobileNetV3Small(alpha=0.35, minimalistic=True, **kw),
-    }[name]
-    return build(**{"weights": None, "input_shape": (32, 32, 3), "classes": 10} | arguments)
+    }
+    return builders[name](**{"weights": None, "input_shape": (32, 32, 3), "classes": 10} | arguments)
 
 
 def fine_tuned(keras: Any, kind: str) -> Any:
-    """The usual ways to put a new head on a MobileNet."""
+    """The usual ways to add a new head to a MobileNet."""
     layers = keras.layers
     if kind == "sequential":
         base = application(keras, "v2", include_top=False)

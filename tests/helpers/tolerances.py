@@ -1,5 +1,7 @@
 """Tolerances that are chosen, not derived, each with its reason."""
 
+import numpy as np
+
 WIRING = 1e-3  # of the largest output: a layer that reads the wrong value gives something else altogether
 FEATURES = 1e-4  # of the largest feature: 2**-24 times the terms of fifty layers, most of which cancel
 LARGE_FACTORS = 1e-5  # of the largest output: three layers of float32, at most 144 terms each
@@ -18,3 +20,13 @@ CONSTANT_MEMORY = 64  # MB more for 600 images, 540 MB of them, than for 20: all
 DIGITS_ACCURACY = 0.98  # of 360 held-out digits: two in a hundred lower than README's figure would be seen by a user
 END_TO_END = 10  # ratio of two implementations' errors since the input: both are one draw of the same kind of noise
 SMALL = 1e-3  # of the largest output, since the input, in float32: a mistake changes the output by more
+
+
+def rounding(layers: int) -> float:
+    """Rounding of float32 in a network of that depth, relative to the largest value: 2 eps per layer, all of one sign.
+
+    A sum of n random products is off by about sqrt(n) u, with n below 16 in a depthwise kernel and a few hundred in a
+    pointwise one, so a layer adds a few u = eps / 2. A wrong epsilon (1e-5 for 1e-3) adds 5e-4 per layer, a swapped
+    array some tenths.
+    """
+    return layers * 2 * float(np.finfo(np.float32).eps)

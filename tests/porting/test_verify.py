@@ -56,7 +56,7 @@ def test_the_layer_with_a_changed_weight_is_named_first(file: Path, name: str) -
     code, out, _ = run("verify", file)
     assert code == 1
     assert f"checksum mismatch: the file is corrupt\n{file}: " in out
-    assert out.endswith(f"; the first is {name.partition('/')[0]}\n")
+    assert out.endswith(f", first {name.partition('/')[0]}\n")
     code, out, _ = run("verify", file, "--json")
     check = json.loads(out)["self_check"]
     assert code == 1
@@ -194,8 +194,7 @@ def test_the_command_names_the_first_layer_that_differs_from_keras(pair: tuple[P
     code, out, _ = run("verify", changed, "--against", "keras", pair[1])
     assert code == 1
     assert "outputs of all 91 layers unchanged" in out
-    assert out.endswith("88 of 90 layers compared equal Keras within rounding; "
-                        "the first that is not is conv_dw_3_bn\n")  # fmt: skip
+    assert out.endswith("88 of 90 layers compared equal Keras within rounding; first different: conv_dw_3_bn\n")
     document = json.loads(run("verify", changed, "--against", "keras", pair[1], "--json")[1])
     assert document["same"] is False
     assert document["keras"]["first_differing"] == "conv_dw_3_bn"

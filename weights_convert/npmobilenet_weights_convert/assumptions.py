@@ -1,9 +1,8 @@
-"""What a file of weights does not tell about its network: what is assumed, what is refused, and how to confirm it.
+"""Facts about a network that its weights do not specify: assumptions, refusals, and how to confirm them.
 
-Arrays tell layers and sizes. They do not tell activations, padding, batch-norm epsilon, or what follows the classifier.
-Where the layers have the names that keras.applications gives them, the network is taken for that one. Where they match
-by order alone, somebody may have written the network by hand, with other activations: then that is said until somebody
-who knows confirms it.
+Arrays determine layers and sizes, but not activations, padding, batch-norm epsilon, or the activation after the
+classifier. If the layers have the names of keras.applications, its network is assumed. If they match by order only, the
+network may be hand-written with other activations: the assumption is reported until the user confirms it.
 """
 
 import shlex
@@ -20,19 +19,15 @@ from npmobilenet_weights_convert.name_matching import ORDER
 from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES, RecognizedNetwork
 
 HIDDEN_ACTIVATIONS = ("relu6", "relu")
-NO_OPTION = {
-    "channels": 3,
-    "depth_multiplier": 1,
-    "shallow": False,
-}  # no options for others
+WITHOUT_OPTION = {"channels": 3, "depth_multiplier": 1, "shallow": False}  # arguments that convert has no option for
 IMAGENET_OUTPUTS = (IMAGENET_CLASSES, IMAGENET_CLASSES + 1)
 
 
 def assumed_of(contents: Contents, graph: Graph, found: RecognizedNetwork) -> list[str]:
-    """What is assumed about the network of a file of weights, one sentence each; none for a published network.
+    """Assumptions about the network of a weights file, one sentence each; none for a published network.
 
     Raises:
-        WeightsError: it ends in one output, for which nothing can be assumed.
+        WeightsError: it ends in one output, for which no activation can be assumed.
     """
     classes = found.arguments.get("classes", IMAGENET_CLASSES) if found.arguments["include_top"] else None
     own_head = classes is not None and classes not in IMAGENET_OUTPUTS
@@ -40,24 +35,24 @@ def assumed_of(contents: Contents, graph: Graph, found: RecognizedNetwork) -> li
     command = _command(contents.file, graph, found, activation if own_head else None)
     if classes == 1:
         raise WeightsError(
-            f"these are weights of {found}, and they do not tell what follows its one output: a sigmoid, most likely, "
-            f"or nothing. Say which: {command}"
+            f"these are weights of {found}, and do not specify the activation after its one output: most likely a "
+            f"sigmoid, or none. Specify it: {command}"
         )
     assumed = []
     if found.matched_by == ORDER:
         assumed.append(
-            f"the weights match {found} by layer order, which does not tell activations, padding and epsilon; "
-            f"assumed are {facts(graph)}"
+            f"the weights match {found} by layer order, which does not determine activations, padding and epsilon; "
+            f"assumed: {facts(graph)}"
         )
     if own_head:
-        assumed.append("the file does not tell what follows the classifier; softmax is assumed")
+        assumed.append("the file does not specify the activation after the classifier; softmax is assumed")
     if assumed:
         assumed.append(f"to confirm it: {command}")
     return assumed
 
 
 def facts(graph: Graph) -> str:
-    """What arrays do not tell, as a graph has it: its activations, padding and batch-norm epsilon."""
+    """Facts of a graph that arrays do not determine: activations, padding and batch-norm epsilon."""
     activations = [getattr(layer, "activation", "linear") for layer in graph.layers]
     last = activations[-1]
     hidden = sorted({name for name in activations[:-1] if name != "linear"}) or ["no activations"]
@@ -85,39 +80,39 @@ def check_classifier(graph: Graph) -> None:
     """
     if ends_in_certainty(graph):
         raise WeightsError(
-            f"{graph.name}: a softmax over one class answers 1 for every image; what follows one output is sigmoid or "
-            "nothing: --activation sigmoid or --activation linear"
+            f"{graph.name}: a softmax over one class is 1 for every image; use a sigmoid or no activation: "
+            "--activation sigmoid or --activation linear"
         )
 
 
 def ends_in_certainty(graph: Graph) -> bool:
-    """Whether the last layer is a softmax over one class, which answers 1 whatever the image."""
+    """Whether the last layer is a softmax over one class, which is 1 for every image."""
     return getattr(graph.layers[-1], "activation", "") == "softmax" and graph.output_shape[-1] == 1
 
 
 def check_left_over(left_over: Sequence[str]) -> None:
-    """Refuse arrays that belong to no layer, such as those of a Normalization that a model holds beside its layers.
+    """Refuse arrays that belong to no layer, such as those of a Normalization that is an attribute of the model.
 
     Raises:
-        WeightsError: there are some; the message names them.
+        WeightsError: there are such arrays; the message names them.
     """
     if left_over:
         raise WeightsError(
-            f"{len(left_over)} arrays belong to no layer of the network, so that leaving them out would change its "
-            "output. Save the whole model (model.keras)\n  " + "\n  ".join(f"left over: {name}" for name in left_over)
+            f"{len(left_over)} arrays belong to no layer of the network; ignoring them would change its output. "
+            "Save the whole model (model.keras)\n  " + "\n  ".join(f"left over: {name}" for name in left_over)
         )
 
 
 def with_hidden_activation(graph: Graph, activation: str) -> Graph:
-    """A V1 or V2 with another activation in place of every ReLU6.
+    """A V1 or V2 with every ReLU6 replaced by another activation.
 
     Raises:
-        ShapeError: the network is another, or the activation is not one of HIDDEN_ACTIVATIONS.
+        ShapeError: it is another network, or the activation is not one of HIDDEN_ACTIVATIONS.
     """
     if activation not in HIDDEN_ACTIVATIONS:
         raise ShapeError(f"hidden activation: expected one of {', '.join(HIDDEN_ACTIVATIONS)}, got {activation!r}")
     if not graph.name.startswith(("mobilenet_", "mobilenetv2_")):
-        raise ShapeError(f"{graph.name}: only V1 and V2 have one activation throughout that can be replaced")
+        raise ShapeError(f"{graph.name}: only the activation of V1 and V2 can be replaced")
     layers = (
         replace(layer, activation=activation)
         if isinstance(layer, Activation) and layer.activation == "relu6"
@@ -128,11 +123,11 @@ def with_hidden_activation(graph: Graph, activation: str) -> Graph:
 
 
 def _command(file: str, graph: Graph, found: RecognizedNetwork, activation: str | None) -> str:
-    """The command that confirms what was assumed; where the command line has no option for it, the call."""
+    """The command that confirms the assumptions; the call in Python if the command line has no option for it."""
     arguments = dict(found.arguments)
     if activation:
         arguments["classifier_activation"] = activation
-    if any(arguments.get(name, usual) != usual for name, usual in NO_OPTION.items()):
+    if any(arguments.get(name, usual) != usual for name, usual in WITHOUT_OPTION.items()):
         size = {"resolution": graph.input_shape[:2]}
         given = ", ".join(f"{name}={value!r}" for name, value in (arguments | size).items())
         return f"read_model(file, graph={found.arch}({given}))"

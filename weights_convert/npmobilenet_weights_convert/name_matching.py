@@ -1,11 +1,11 @@
-"""Which array of a file is which parameter of the graph.
+"""Matching of the arrays in a file with the parameters of a graph.
 
-Keras itself loads weight files by order, without a look at names, and the names inside are those of the year when the
-file was made. So three ways are tried, and the first under which every array fits is taken:
+Keras loads weight files by order and ignores names, and the names in a file are those of the year it was written. So
+three ways are tried in turn, and the first under which every array fits is taken:
 
-    today's names          the layer has the name that the graph gives it
-    names of the past      one table a family, below
-    layer order            as Keras does, and only if kind, array name and shape fit everywhere
+    current Keras names    the layer has its name in the graph
+    legacy Keras names     a table per family in `legacy_names`
+    layer order            as Keras does, and only if class, array name and shape fit everywhere
 """
 
 import re
@@ -16,44 +16,24 @@ from itertools import zip_longest
 
 from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Shape
-from npmobilenet_weights_convert.keras_file import Contents, StoredArray, StoredLayer
+from npmobilenet_weights_convert.keras_file import Contents
+from npmobilenet_weights_convert.legacy_names import ARRAY_NAMES, LEGACY_NAMES, current_name
+from npmobilenet_weights_convert.stored_layers import StoredArray, StoredLayer
 
-TODAY = "today's names"
-PAST = "names of the past"
+CURRENT = "current Keras names"
+LEGACY = "legacy Keras names"
 ORDER = "layer order"
-
-PAST_NAMES: dict[str, tuple[tuple[str, str], ...]] = {
-    "MobileNetV2 of 2018": (
-        (r"mobl0_conv_0_(depthwise|project)", r"expanded_conv_\1"),
-        (r"bn0_conv_0_bn_(depthwise|project)", r"expanded_conv_\1_BN"),
-        (r"mobl(\d+)_conv_\1_(expand|depthwise|project)", r"block_\1_\2"),
-        (r"bn(\d+)_conv_\1_bn_(expand|depthwise|project)", r"block_\1_\2_BN"),
-        (r"Logits", r"predictions"),
-    ),
-    "MobileNetV3 of 2020": (
-        (r"Conv(_\d)?", r"conv\1"),
-        (r"Conv(_\d)?/BatchNorm", r"conv\1_bn"),
-        (r"(expanded_conv(?:_\d+)?)/(expand|depthwise|project)", r"\1_\2"),
-        (r"(expanded_conv(?:_\d+)?)/(expand|depthwise|project)/BatchNorm", r"\1_\2_bn"),
-        (r"(expanded_conv(?:_\d+)?)/squeeze_excite/Conv(_1)?", r"\1_squeeze_excite_conv\2"),
-        (r"Logits", r"logits"),
-    ),
-}
-"""Layer names that Keras once gave, as patterns, and what they are called today."""
-
-LEAVES = {"depthwise_conv2d": {"kernel": ("kernel", "depthwise_kernel")}}
-"""Array names that changed: Keras 2 calls a depthwise kernel `depthwise_kernel`."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the arrays of one Keras layer belong.
+    """Destination in the graph of the arrays of one Keras layer.
 
     Args:
         name: the layer's name, `outer/inner` inside a nested model.
         kind: its class in snake case.
-        path: where a `.weights.h5` has it; "" if that is not known.
-        arrays: Keras's name of every array, in Keras's order, and its name in the graph.
+        path: its path in a `.weights.h5`; "" if unknown.
+        arrays: (name in Keras, name in the graph) of every array, in Keras's order.
     """
 
     name: str
@@ -66,13 +46,13 @@ Pairs = list[tuple[StoredLayer | None, Place | None]]
 
 
 def snake_case(class_name: str) -> str:
-    """ "depthwise_conv2d" of "DepthwiseConv2D": the names of folders in a `.weights.h5`."""
+    """ "depthwise_conv2d" of "DepthwiseConv2D", as groups in a `.weights.h5` are named."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def places_of(graph: Graph) -> list[Place]:
-    """The places of a graph whose layers are Keras layers one to one."""
+    """Places of a graph in which every layer is one Keras layer."""
     return [
         Place(layer.name, snake_case(layer.type), "", tuple((array, f"{layer.name}/{array}") for array in arrays))
         for layer in graph.layers
@@ -81,13 +61,13 @@ def places_of(graph: Graph) -> list[Place]:
 
 
 def attempts(contents: Contents, places: Sequence[Place]) -> Iterator[tuple[str, Pairs]]:
-    """Every way to lay the layers of a file beside the places, the most certain first."""
+    """(Name of the way, pairs) for every way to match the layers of a file with places, the most certain first."""
     layers = contents.layers
     if any(layer.name for layer in layers):
-        yield TODAY, _pair_by_name(layers, places, lambda name: name)
+        yield CURRENT, _pair_by_name(layers, places, lambda name: name)
     if not contents.numbered:
-        for table, rules in PAST_NAMES.items():
-            yield f"{PAST}: {table}", _pair_by_name(layers, places, partial(_rename, rules=rules))
+        for table, rules in LEGACY_NAMES.items():
+            yield f"{LEGACY}: {table}", _pair_by_name(layers, places, partial(current_name, rules=rules))
     if contents.numbered and all(place.path for place in places):
         yield ORDER, _pair(layers, places, lambda layer: layer.path, lambda place: place.path)
     elif _is_ordered(contents):
@@ -95,28 +75,30 @@ def attempts(contents: Contents, places: Sequence[Place]) -> Iterator[tuple[str,
 
 
 def have_same_names(own: Graph, published: Graph) -> bool:
-    """Whether the layers with arrays are called as in a published graph, today or in the past."""
+    """Whether the layers with arrays have the names of a published graph, current or legacy."""
     names = {layer.name for layer in own.layers if own.param_shapes_of(layer)}
     wanted = {layer.name for layer in published.layers if published.param_shapes_of(layer)}
-    return any({_rename(name, rules) for name in names} == wanted for rules in ((), *PAST_NAMES.values()))
+    return any({current_name(name, rules) for name in names} == wanted for rules in ((), *LEGACY_NAMES.values()))
 
 
 def problems(pairs: Pairs, shapes: Mapping[str, Shape] | None) -> list[str]:
-    """What does not fit, one line an array; shapes are not looked at where none are given."""
+    """Mismatches, one line per array; shapes are compared only if they are given."""
     lines: list[str] = []
     for layer, place in pairs:
         if layer is None or place is None:
             lines += [f"missing: {name}{_shape(shapes, name)}" for _, name in (place.arrays if place else ())]
             lines += [f"unexpected: {_title(layer, i)} {a.shape}" for i, a in enumerate(layer.arrays if layer else ())]
         elif layer.kind and layer.kind != place.kind:
-            lines.append(f"wrong kind: {layer.name or layer.path} is a {layer.kind}, {place.name} a {place.kind}")
+            lines.append(
+                f"wrong class: {layer.name or layer.path}: expected {place.kind} for {place.name}, got {layer.kind}"
+            )
         else:
             lines += _array_problems(layer, place, shapes)
     return lines
 
 
 def assignment(pairs: Pairs) -> Iterator[tuple[str, StoredArray]]:
-    """Name in the graph and array of the file, for all that can be told apart; shapes are not looked at."""
+    """(Name in the graph, array in the file) for all arrays that are matched; shapes are not compared."""
     for layer, place in pairs:
         if layer is not None and place is not None:
             for name, index in _indices(layer, place):
@@ -131,17 +113,18 @@ def _array_problems(layer: StoredLayer, place: Place, shapes: Mapping[str, Shape
         elif name is None and index is not None:
             yield f"unexpected: {_title(layer, index)} {layer.arrays[index].shape}"
         elif name is not None and index is not None and shapes and layer.arrays[index].shape != shapes[name]:
-            yield f"wrong shape: {_title(layer, index)} is {layer.arrays[index].shape}, {name} needs {shapes[name]}"
+            actual = layer.arrays[index].shape
+            yield f"wrong shape: {_title(layer, index)}: expected {shapes[name]} for {name}, got {actual}"
 
 
 def _indices(layer: StoredLayer, place: Place) -> Iterator[tuple[str | None, int | None]]:
-    """Name in the graph and index in the file of every array of one layer, None where one side has none.
+    """(Name in the graph, index in the file) of every array of one layer; None if one side has no such array.
 
-    By the array's own name where the file tells it, else by Keras's order.
+    By the name of the array if the file stores it, otherwise by Keras's order.
     """
     free = list(range(len(layer.arrays)))
     for position, (leaf, name) in enumerate(place.arrays):
-        accepted = LEAVES.get(place.kind, {}).get(leaf, (leaf,))
+        accepted = ARRAY_NAMES.get(place.kind, {}).get(leaf, (leaf,))
         found = [i for i in free if layer.arrays[i].leaf in accepted or (not layer.arrays[i].leaf and i == position)]
         free = [i for i in free if i not in found[:1]]
         yield name, found[0] if found else None
@@ -150,7 +133,7 @@ def _indices(layer: StoredLayer, place: Place) -> Iterator[tuple[str | None, int
 
 
 def _pair_by_name(layers: Sequence[StoredLayer], places: Sequence[Place], rename: Callable[[str], str]) -> Pairs:
-    """Layers and places of one name, which some files do not have in full."""
+    """Pairs of the same name; some files abbreviate the names of nested layers."""
     known = {place.name for place in places}
     nested = [name for name in known if "/" in name]
 
@@ -158,7 +141,7 @@ def _pair_by_name(layers: Sequence[StoredLayer], places: Sequence[Place], rename
         full, group = rename(layer.name), rename(layer.group)
         if full in known or group in known:
             return full if full in known else group
-        # a model inside a model inside a model: Keras 2 leaves out the one in the middle
+        # three levels of nested models: Keras 2 omits the middle one
         inside = layer.name.removeprefix(f"{layer.group}/")
         ends = [name for name in nested if name.startswith(f"{layer.group}/") and name.endswith(f"/{inside}")]
         return min(ends, key=len, default=full)
@@ -178,7 +161,7 @@ def _pair(
 
 
 def _pair_by_order(contents: Contents, places: Sequence[Place]) -> Pairs:
-    """The n-th layer and the n-th place; where the file has layers by class, those of each class."""
+    """The n-th layer with the n-th place; per class if the file stores layers by class."""
     layers = [layer for layer in contents.layers if layer.arrays]
     if not contents.numbered:
         return list(zip_longest(layers, places))
@@ -189,22 +172,15 @@ def _pair_by_order(contents: Contents, places: Sequence[Place]) -> Pairs:
 
 
 def _is_ordered(contents: Contents) -> bool:
-    """Whether the order of the file says anything.
+    """Whether the order of the layers in the file is that of the model.
 
-    Nested models write what is trained before what is not, and numbered layers of one class in two models have no
-    order among each other.
+    Nested models store trainable weights before the others, and numbered layers of one class in two models have no
+    common order.
     """
     if not contents.numbered:
         return not contents.is_nested
     homes = {(layer.kind, layer.path.rpartition("/")[0]) for layer in contents.layers}
     return len(homes) == len({kind for kind, _ in homes})
-
-
-def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:
-    for pattern, replacement in rules:
-        if match := re.fullmatch(pattern, name):
-            return match.expand(replacement)
-    return name
 
 
 def _title(layer: StoredLayer | None, index: int) -> str:

@@ -1,7 +1,7 @@
-"""The published network that a file of weights belongs to, recognized from its arrays alone.
+"""Recognition of the published network that a weights file belongs to, from its arrays alone.
 
-There is no table of file layouts: `architectures` builds the candidates, and the one that fits is the answer. The
-arrays specify everything but the input size, which the published files have in their names.
+There is no table of file layouts: `architectures` builds the candidates, and the one that fits is the network. The
+arrays determine everything but the input size, which the published files have in their names.
 """
 
 import re
@@ -51,17 +51,17 @@ class RecognizedNetwork:
 
     Args:
         arch: name of the architecture.
-        arguments: what builds it, without resolution.
+        arguments: its arguments, without the resolution.
         matched_by: how names were matched, see `name_matching`.
         pairs: the file's layers and the graph's.
-        complaints: what does not fit; empty if the network is certain.
+        mismatches: what does not fit; empty if the network is certain.
     """
 
     arch: str
     arguments: Mapping[str, Any]
     matched_by: str
     pairs: Pairs
-    complaints: tuple[str, ...]
+    mismatches: tuple[str, ...]
 
     def graph(self, **arguments: Any) -> Graph:
         """The network, with further arguments."""
@@ -78,10 +78,10 @@ class RecognizedNetwork:
 
 
 def recognize(contents: Contents) -> RecognizedNetwork | None:
-    """The published network that the arrays of a file are for.
+    """The published network that the arrays of a file belong to.
 
     Returns:
-        The one without complaints, else the one with the fewest; None if less than half of the arrays fit any.
+        The network without mismatches, otherwise that with the fewest; None if less than half of the arrays fit any.
     """
     stored = sum(len(layer.arrays) for layer in contents.layers)
     best: tuple[int, str, dict[str, Any], str, Pairs] | None = None
@@ -138,10 +138,10 @@ def _alpha(arch: str, arguments: Mapping[str, Any], full: Graph, pairs: Pairs) -
     tried: dict[float, tuple[int, Mapping[str, Shape]]] = {}
     for alpha in _likely_alphas(full, stored):
         shapes = _shapes(arch, {**arguments, "alpha": alpha})
-        misfits = sum(shape != shapes.get(name) for name, shape in stored.items())
-        if misfits == 0:
+        mismatches = sum(shape != shapes.get(name) for name, shape in stored.items())
+        if mismatches == 0:
             return alpha, shapes
-        tried[alpha] = misfits, shapes
+        tried[alpha] = mismatches, shapes
     best = min(tried, key=lambda alpha: (tried[alpha][0], ALPHAS.index(alpha)))
     return best, tried[best][1]
 

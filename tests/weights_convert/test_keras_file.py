@@ -1,4 +1,4 @@
-"""Broken and hostile files: always a WeightsError that names the file, never a traceback, nothing half-written."""
+"""Corrupt and hostile files: always a WeightsError that names the file, and nothing is written."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from npmobilenet.models.model import Model
 from tests.helpers.keras_files import Twin, application, twin
 from tests.helpers.real_files import real_file
 
-FLIPS = 50  # of one byte, and as many cuts, in each of four formats
+FLIPS = 50  # of one byte, in each of four formats
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def refused(path: Path, match: str) -> None:
 
 
 def read_or_refused(path: Path) -> Model | None:
-    """The model, or None where it was refused by name; any other error goes through."""
+    """The model, or None if it was refused by name; any other error propagates."""
     try:
         return read_model(path)
     except WeightsError as error:
@@ -79,8 +79,8 @@ except WeightsError as error:
 @pytest.mark.parametrize(
     ("begin", "hole"),
     [
-        (8, bytes(8)),  # the free space says that it has no room
-        (-256, bytes(512)),  # half a download
+        (8, bytes(8)),  # free space of size zero
+        (-256, bytes(512)),  # a truncated download
         (0, (1).to_bytes(8, "little") + (2**64 - 16).to_bytes(8, "little")),  # a size that leads back to the object
     ],
 )
@@ -92,16 +92,16 @@ def test_a_global_heap_that_does_not_end_is_refused_at_once(tmp_path: Path, begi
 
     done = subprocess.run([sys.executable, "-c", HANGS, path], capture_output=True, text=True, timeout=60)
 
-    assert "hole.h5: damaged: the global heap at byte" in done.stdout
+    assert "hole.h5: corrupt: the global heap at byte" in done.stdout
 
 
 def test_the_file_that_made_hdf5_hang_is_refused(tmp_path: Path) -> None:
     path = real_file("cases", "hostile", "hang_global_heap.h5")
     done = subprocess.run([sys.executable, "-c", HANGS, path], capture_output=True, text=True, timeout=60)
-    assert "hang_global_heap.h5: damaged: the global heap at byte 12568 does not end" in done.stdout
+    assert "hang_global_heap.h5: corrupt: the global heap at byte 12568 does not end" in done.stdout
 
 
-def test_a_damaged_member_packed_by_lzma_is_refused(tmp_path: Path) -> None:
+def test_a_corrupt_member_packed_by_lzma_is_refused(tmp_path: Path) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
         for name in ("metadata.json", "config.json", "model.weights.h5"):
@@ -111,14 +111,14 @@ def test_a_damaged_member_packed_by_lzma_is_refused(tmp_path: Path) -> None:
     data[begin + 9 : begin + 20] = bytes([255] * 11)
     path = tmp_path / "member.keras"
     path.write_bytes(data)
-    refused(path, "damaged")
+    refused(path, "corrupt")
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5", "_weights.h5"])
-def test_a_flipped_byte_gives_an_answer_or_our_error(saved: dict[str, bytes], tmp_path: Path, suffix: str) -> None:
-    """A flip in the values of an array cannot be seen; everywhere else it must not end in anything but our error."""
+def test_a_flipped_byte_gives_a_model_or_a_weights_error(saved: dict[str, bytes], tmp_path: Path, suffix: str) -> None:
+    """A flip in the values of an array is not detectable; elsewhere it may only raise WeightsError."""
     data, rng = saved[suffix], np.random.default_rng(0)
-    ends = rng.integers(0, 4096, FLIPS // 2)  # structure lies densest at the beginning
+    ends = rng.integers(0, 4096, FLIPS // 2)  # most of the structure is at the beginning
     places = np.concatenate([ends, rng.integers(0, len(data), FLIPS - FLIPS // 2)])
     refusals = 0
     for place in places:
@@ -133,15 +133,15 @@ def test_a_flipped_byte_gives_an_answer_or_our_error(saved: dict[str, bytes], tm
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5", "_weights.h5"])
-def test_a_file_that_was_cut_off_is_refused(saved: dict[str, bytes], tmp_path: Path, suffix: str) -> None:
+def test_a_truncated_file_is_refused(saved: dict[str, bytes], tmp_path: Path, suffix: str) -> None:
     data, rng = saved[suffix], np.random.default_rng(1)
     for length in [1, 7, 8, 100, len(data) - 1, *rng.integers(1, len(data), FLIPS // 4)]:
         path = tmp_path / f"cut{suffix}"
         path.write_bytes(data[:length])
-        refused(path, "damaged|not HDF5|not a \\.keras")
+        refused(path, "corrupt|not HDF5|not a \\.keras")
 
 
-def test_what_is_not_a_model_is_told_by_its_contents(saved: dict[str, bytes], tmp_path: Path) -> None:
+def test_other_formats_are_named_by_their_contents(saved: dict[str, bytes], tmp_path: Path) -> None:
     cases = {
         "empty.h5": (b"", "is empty"),
         "text.h5": (b"hello, this is text", "not HDF5 and not a zip"),
@@ -157,7 +157,7 @@ def test_what_is_not_a_model_is_told_by_its_contents(saved: dict[str, bytes], tm
         refused(folder / name, reason)
 
 
-def test_a_folder_and_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
+def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="a folder, not a file"):
         read_model(tmp_path)
     (tmp_path / "saved_model.pb").write_bytes(b"")
@@ -191,31 +191,31 @@ def test_a_zip_bomb_is_refused_before_it_is_inflated(
 ) -> None:
     path = archive(tmp_path / "bomb.keras", saved[".keras"], config_json=bytes(40 << 20))
     assert path.stat().st_size < len(saved[".keras"])
-    refused(path, r"config\.json in the archive would be 41,943,040 bytes")
+    refused(path, r"config\.json in the archive declares 41,943,040 bytes")
     path = archive(path, saved[".keras"], model_weights_h5=bytes(2 << 20))
     monkeypatch.setattr(keras_file, "MAX_BYTES", 1 << 20)
-    refused(path, r"model\.weights\.h5 in the archive would be 2,097,152 bytes")
+    refused(path, r"model\.weights\.h5 in the archive declares 2,097,152 bytes")
 
 
-def test_a_zip_that_says_less_than_it_holds_is_refused(saved: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_zip_that_declares_less_than_it_contains_is_refused(saved: dict[str, bytes], tmp_path: Path) -> None:
     path = archive(tmp_path / "liar.keras", saved[".keras"], config_json=bytes(1 << 20))
     data = bytearray(path.read_bytes())
     truth, lie = (1 << 20).to_bytes(4, "little"), (100).to_bytes(4, "little")
     assert data.count(truth) >= 2
     path.write_bytes(data.replace(truth, lie))
-    refused(path, "damaged")
+    refused(path, "corrupt")
 
 
 def test_archives_without_their_parts_are_refused(saved: dict[str, bytes], tmp_path: Path) -> None:
     for members, reason in (
         ({"config_json": None}, r"no config\.json"),
         ({"model_weights_h5": None}, r"no model\.weights\.h5"),
-        ({"config_json": b"[" * 100_000}, "damaged"),
+        ({"config_json": b"[" * 100_000}, "corrupt"),
         ({"config_json": b"[]"}, "not a JSON object"),
         ({"config_json": b"{}"}, "describes no model"),
         ({"config_json": b'{"class_name": "Functional", "config": {}}'}, "functional or sequential"),
         ({"config_json": b'{"class_name": "MyModel", "config": {"layers": 3}}'}, "MyModel"),
-        ({"model_weights_h5": b"not a weights file"}, "damaged"),
+        ({"model_weights_h5": b"not a weights file"}, "corrupt"),
     ):
         refused(archive(tmp_path / "parts.keras", saved[".keras"], **members), reason)
 
@@ -235,7 +235,14 @@ def test_links_out_of_the_file_are_not_followed(saved: dict[str, bytes], tmp_pat
         with edited(path, saved["_weights.h5"]) as file:
             del file[name]
             file[name] = link
-        refused(path, "a link to elsewhere")
+        refused(path, "a soft or external link")
+
+
+def test_an_array_that_the_file_lists_but_does_not_contain_is_named(saved: dict[str, bytes], tmp_path: Path) -> None:
+    path = tmp_path / "missing.h5"
+    with edited(path, saved["_weights.h5"]) as file:
+        del file["conv1/conv1/kernel:0"]
+    refused(path, r"kernel:0 is missing in /conv1/conv1")
 
 
 def test_values_in_another_file_are_not_read(saved: dict[str, bytes], tmp_path: Path) -> None:
@@ -265,14 +272,14 @@ def test_shapes_that_are_declared_huge_are_refused_before_they_are_read(
     with edited(path, saved["_weights.h5"]) as file:
         del file[name]
         file.create_dataset(name, (3, 3, 3, 8), np.float32, chunks=(1, 1, 1, 8))
-    refused(path, "holds no values")
+    refused(path, "contains no values")
 
 
 def test_weights_of_other_kinds_are_refused(saved: dict[str, bytes], tmp_path: Path) -> None:
     path, name = tmp_path / "kinds.h5", "conv1/conv1/kernel:0"
     for value, reason in (
-        (np.zeros((3, 3, 3, 8), np.int8), "floating-point weights are needed"),
-        (np.zeros((3, 3, 3, 8), np.complex64), "floating-point weights are needed"),
+        (np.zeros((3, 3, 3, 8), np.int8), "expected floating-point weights"),
+        (np.zeros((3, 3, 3, 8), np.complex64), "expected floating-point weights"),
         ("text", "wrong shape"),
     ):
         with edited(path, saved["_weights.h5"]) as file:
@@ -286,10 +293,10 @@ def test_an_hdf5_file_without_weights_is_refused(tmp_path: Path) -> None:
 
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["measurements"] = np.zeros(3)
-    refused(tmp_path / "other.h5", "no weights of Keras")
+    refused(tmp_path / "other.h5", "no Keras weights")
 
 
-def test_arrays_that_changed_places_are_refused_where_it_shows(saved: dict[str, bytes], tmp_path: Path) -> None:
+def test_swapped_arrays_are_refused_if_their_shapes_differ(saved: dict[str, bytes], tmp_path: Path) -> None:
     path = tmp_path / "swapped.h5"
     with edited(path, saved["_weights.h5"]) as file:
         for a, b in (("conv_pw_1", "conv_pw_9"),):
@@ -307,22 +314,23 @@ def test_a_group_that_contains_itself_is_refused(saved: dict[str, bytes], tmp_pa
     refused(path, "nested deeper")
 
 
-def test_code_in_a_model_is_never_run(saved: dict[str, bytes], tmp_path: Path) -> None:
+def test_code_in_a_model_is_never_executed(saved: dict[str, bytes], tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(saved[".keras"])) as source:
         config = json.loads(source.read("config.json"))
     layer = next(layer for layer in config["config"]["layers"] if layer["name"] == "conv1_relu")
     layer["class_name"] = "Lambda"
     layer["config"] = {"name": "conv1_relu", "function": {"class_name": "__lambda__", "config": {"code": "4wEAAA=="}}}
     path = archive(tmp_path / "code.keras", saved[".keras"], config_json=json.dumps(config).encode())
-    refused(path, r"conv1_relu \(Lambda\): holds code, which is never run")
+    refused(path, r"conv1_relu \(Lambda\): contains code, which is never executed")
 
 
-def test_a_config_of_nonsense_is_refused(saved: dict[str, bytes], tmp_path: Path) -> None:
+def test_an_invalid_config_is_refused(saved: dict[str, bytes], tmp_path: Path) -> None:
     """Every kind of value in every place of one layer's entry."""
     with zipfile.ZipFile(io.BytesIO(saved[".keras"])) as source:
         text = source.read("config.json")
     index = [layer["name"] for layer in json.loads(text)["config"]["layers"]].index("conv_dw_2")
-    for nonsense in (None, -1, 10**30, "x", [[]]):
+    nonsenses: tuple[Any, ...] = (None, -1, 10**30, "x", [[]])
+    for nonsense in nonsenses:
         for key in ("kernel_size", "strides", "padding", "depth_multiplier", "dilation_rate"):
             config = json.loads(text)
             config["config"]["layers"][index]["config"][key] = nonsense

@@ -1,4 +1,4 @@
-"""Every format that Keras writes, read back: arrays bit for bit, answers as Keras's."""
+"""Every format that Keras writes: bit-exact arrays, and outputs equal to Keras's up to rounding."""
 
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,10 @@ from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import RAW, SYMMETRIC, UNIT, Scaling
 from tests.helpers.keras_files import FORMATS_2, FORMATS_3, PIXELS, Twin, application, fine_tuned, twin
 from tests.helpers.real_files import real_file
+from tests.helpers.tolerances import rounding
 
 APPLICATIONS = ("v1", "v2", "v3", "v3_minimalistic")
 FINE_TUNED = ("sequential", "functional", "preprocessed", "flat", "nested_twice")
-
-
-def rounding(layers: int) -> float:
-    """What float32 may change, as a share of the largest value: 2 x eps for each of the layers, all in one direction.
-
-    A sum of n random products is off by about sqrt(n) u, and n is below 16 on the way through a depthwise kernel and a
-    few hundred through a pointwise one, so a layer adds a few u = eps / 2. A wrong epsilon (1e-5 for 1e-3) adds 5e-4 a
-    layer, a swapped array some tenths.
-    """
-    return layers * 2 * float(np.finfo(np.float32).eps)
 
 
 def check_equal(model: Model, theirs: Twin) -> None:
@@ -54,33 +45,33 @@ def made(library: Any, name: str) -> Twin:
 
 @pytest.mark.parametrize("suffix", FORMATS_3)
 @pytest.mark.parametrize("name", APPLICATIONS)
-def test_networks_saved_by_keras_3_answer_as_in_keras(keras: Any, tmp_path: Path, name: str, suffix: str) -> None:
+def test_networks_saved_by_keras_3_equal_keras(keras: Any, tmp_path: Path, name: str, suffix: str) -> None:
     theirs = made(keras, name)
     model = read_model(theirs.save(tmp_path, suffix))
     if suffix != ".weights.h5":
         assert model.graph.input_shape == (32, 32, 3)
     check_equal(model, theirs)
-    assert model.source["matched_by"] == "today's names"
+    assert model.source["matched_by"] == "current Keras names"
     assert model.scaling == (RAW if name in PIXELS else SYMMETRIC)
 
 
 @pytest.mark.parametrize("suffix", FORMATS_2)
 @pytest.mark.parametrize("name", APPLICATIONS)
-def test_networks_saved_by_keras_2_answer_as_in_keras(tf_keras: Any, tmp_path: Path, name: str, suffix: str) -> None:
+def test_networks_saved_by_keras_2_equal_keras(tf_keras: Any, tmp_path: Path, name: str, suffix: str) -> None:
     theirs = made(tf_keras, name)
     model = read_model(theirs.save(tmp_path, suffix))
     check_equal(model, theirs)
     if suffix in (".keras", ".weights.h5"):
-        assert model.source["matched_by"] == "layer order"  # that format has no names
+        assert model.source["matched_by"] == "layer order"  # the format stores no names
     elif name.startswith("v3"):
-        assert model.source["matched_by"] == "names of the past: MobileNetV3 of 2020"
+        assert model.source["matched_by"] == "legacy Keras names: MobileNetV3 of 2020"
     else:
-        assert model.source["matched_by"] == "today's names"
+        assert model.source["matched_by"] == "current Keras names"
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.parametrize("name", FINE_TUNED)
-def test_fine_tuned_networks_of_keras_3_answer_as_in_keras(keras: Any, tmp_path: Path, name: str, suffix: str) -> None:
+def test_fine_tuned_networks_of_keras_3_equal_keras(keras: Any, tmp_path: Path, name: str, suffix: str) -> None:
     theirs = made(keras, name)
     model = read_model(theirs.save(tmp_path, suffix))
     check_equal(model, theirs)
@@ -90,9 +81,7 @@ def test_fine_tuned_networks_of_keras_3_answer_as_in_keras(keras: Any, tmp_path:
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.parametrize("name", FINE_TUNED)
-def test_fine_tuned_networks_of_keras_2_answer_as_in_keras(
-    tf_keras: Any, tmp_path: Path, name: str, suffix: str
-) -> None:
+def test_fine_tuned_networks_of_keras_2_equal_keras(tf_keras: Any, tmp_path: Path, name: str, suffix: str) -> None:
     theirs = made(tf_keras, name)
     model = read_model(theirs.save(tmp_path, suffix))
     check_equal(model, theirs)
@@ -121,7 +110,7 @@ def test_weights_of_a_fine_tuned_network_in_the_published_layout_need_its_graph(
     check_equal(read_model(weights, graph=graph), theirs)
 
 
-def test_layers_of_a_nested_model_are_called_outer_inner(keras: Any, tmp_path: Path) -> None:
+def test_layers_of_a_nested_model_are_named_outer_inner(keras: Any, tmp_path: Path) -> None:
     model = read_model(made(keras, "nested_twice").save(tmp_path, ".keras"))
     assert "body/mobilenet_0.25_32/conv1/kernel" in model.params
 
@@ -137,7 +126,7 @@ def test_optimizer_state_is_ignored(keras: Any, tmp_path: Path) -> None:
         check_equal(read_model(theirs.save(tmp_path, suffix), graph=model.graph), theirs)
 
 
-def test_a_converted_file_holds_the_same_model(keras: Any, tmp_path: Path) -> None:
+def test_a_converted_file_contains_the_same_model(keras: Any, tmp_path: Path) -> None:
     source = made(keras, "v1").save(tmp_path, ".keras")
     model = convert_file(source, tmp_path / "out" / "network.safetensors")
     again = read_model(tmp_path / "out" / "network.safetensors")
@@ -159,7 +148,7 @@ def test_scaling_and_labels_can_be_given(keras: Any, tmp_path: Path) -> None:
         read_model(path, labels=["only one"])
 
 
-def test_a_model_for_any_size_is_read_at_224_and_says_so(keras: Any, tmp_path: Path) -> None:
+def test_a_model_for_any_input_size_is_read_at_224_with_a_note(keras: Any, tmp_path: Path) -> None:
     network = application(keras, "v1", include_top=False, input_shape=(None, None, 3))
     network.save(tmp_path / "any.keras")
     network.save(tmp_path / "mobilenet_2_5_160_tf_no_top.keras")
@@ -172,12 +161,12 @@ def test_a_model_for_any_size_is_read_at_224_and_says_so(keras: Any, tmp_path: P
 @pytest.mark.parametrize(
     ("file", "matched_by"),
     [
-        ("mobilenet_v1_0.25_224_imagenet.h5", "today's names"),
-        ("mobilenet_v2_1.0_224_imagenet.h5", "names of the past: MobileNetV2 of 2018"),
-        ("mobilenet_v3_small_1.0_224_imagenet.h5", "names of the past: MobileNetV3 of 2020"),
+        ("mobilenet_v1_0.25_224_imagenet.h5", "current Keras names"),
+        ("mobilenet_v2_1.0_224_imagenet.h5", "legacy Keras names: MobileNetV2 of 2018"),
+        ("mobilenet_v3_small_1.0_224_imagenet.h5", "legacy Keras names: MobileNetV3 of 2020"),
     ],
 )
-def test_published_files_are_recognised_by_their_arrays(file: str, matched_by: str) -> None:
+def test_published_files_are_recognized_by_their_arrays(file: str, matched_by: str) -> None:
     model = read_model(real_file("weights", file))
     assert model.source["matched_by"] == matched_by
     assert model.graph.input_shape == (224, 224, 3)
@@ -213,7 +202,7 @@ def rename(path: Path, rules: Any) -> None:
         root.attrs["layer_names"] = names
 
 
-def test_weights_with_other_names_go_by_layer_order(keras: Any, tf_keras: Any, tmp_path: Path) -> None:
+def test_weights_with_other_names_are_matched_by_layer_order(keras: Any, tf_keras: Any, tmp_path: Path) -> None:
     theirs = made(tf_keras, "v2")
     path = theirs.save(tmp_path, "_weights.h5")
     rename(path, lambda name: f"layer-{name}")
@@ -222,7 +211,7 @@ def test_weights_with_other_names_go_by_layer_order(keras: Any, tf_keras: Any, t
     assert model.source["matched_by"] == "layer order"
 
 
-def test_a_published_network_computes_with_its_own_epsilon_whatever_the_config_says(keras: Any, tmp_path: Path) -> None:
+def test_a_published_network_has_its_own_epsilon_despite_the_config(keras: Any, tmp_path: Path) -> None:
     import h5py
 
     theirs = twin(application(keras, "v2", include_top=False), pixels=False)
@@ -234,7 +223,7 @@ def test_a_published_network_computes_with_its_own_epsilon_whatever_the_config_s
     assert "epsilon 1e-05 was replaced by 0.001" in model.source["notes"]
 
 
-def test_a_network_with_a_head_of_its_own_keeps_the_epsilon_of_its_config(keras: Any, tmp_path: Path) -> None:
+def test_a_network_with_a_custom_head_keeps_the_epsilon_of_its_config(keras: Any, tmp_path: Path) -> None:
     network = application(keras, "v2")
     config = network.get_config()
     for layer in config["layers"]:
@@ -244,10 +233,10 @@ def test_a_network_with_a_head_of_its_own_keeps_the_epsilon_of_its_config(keras:
     check_equal(read_model(theirs.save(tmp_path, ".keras")), theirs)
 
 
-def test_a_background_class_is_refused_unless_it_is_asked_for(keras: Any, tmp_path: Path) -> None:
+def test_a_background_class_is_refused_unless_requested(keras: Any, tmp_path: Path) -> None:
     theirs = twin(application(keras, "v1", classes=1001), pixels=False)
     path = theirs.save(tmp_path, ".weights.h5")
-    with pytest.raises(WeightsError, match="background class: 1001 outputs"):
+    with pytest.raises(WeightsError, match="background class: expected 1000 outputs, got 1001"):
         read_model(path)
     with pytest.raises(WeightsError, match="background class"):
         read_model(path, graph=architectures.mobilenet_v1(0.25))
@@ -264,7 +253,7 @@ def test_a_background_class_is_refused_unless_it_is_asked_for(keras: Any, tmp_pa
         ({"alpha": 0.25, "include_top": False}, "mobilenet_v1, alpha 0.25, 10 outputs"),
     ],
 )
-def test_weights_of_another_network_are_told_apart(
+def test_weights_of_another_network_are_recognized_in_the_error(
     keras: Any, tmp_path: Path, arguments: dict[str, Any], reason: str
 ) -> None:
     path = made(keras, "v1").save(tmp_path, ".weights.h5")
@@ -272,7 +261,7 @@ def test_weights_of_another_network_are_told_apart(
         read_model(path, graph=architectures.mobilenet_v1(**arguments))
 
 
-def test_everything_that_does_not_fit_is_in_one_message(tf_keras: Any, tmp_path: Path) -> None:
+def test_all_mismatches_are_in_one_message(tf_keras: Any, tmp_path: Path) -> None:
     import h5py
 
     path = made(tf_keras, "v1").save(tmp_path, "_weights.h5")
@@ -289,11 +278,11 @@ def test_everything_that_does_not_fit_is_in_one_message(tf_keras: Any, tmp_path:
     assert "network_weights.h5" in message
     assert "missing: conv_dw_3/kernel (3, 3, 32, 1)" in message
     assert "unexpected: conv_pw_5/surprise (3,)" in message
-    assert "wrong shape: conv1/kernel is (3, 3, 3, 9), conv1/kernel needs (3, 3, 3, 8)" in message
+    assert "wrong shape: conv1/kernel: expected (3, 3, 3, 8) for conv1/kernel, got (3, 3, 3, 9)" in message
     assert "alpha 0.25" in message
 
 
-def test_values_that_are_no_numbers_are_all_named(tf_keras: Any, tmp_path: Path) -> None:
+def test_all_arrays_with_invalid_values_are_named(tf_keras: Any, tmp_path: Path) -> None:
     import h5py
 
     path = made(tf_keras, "v1").save(tmp_path, "_weights.h5")
@@ -305,7 +294,7 @@ def test_values_that_are_no_numbers_are_all_named(tf_keras: Any, tmp_path: Path)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
-def test_other_precisions_are_cast_and_said(tf_keras: Any, tmp_path: Path, dtype: type) -> None:
+def test_other_precisions_are_cast_with_a_note(tf_keras: Any, tmp_path: Path, dtype: type) -> None:
     import h5py
 
     path = made(tf_keras, "v1").save(tmp_path, "_weights.h5")
@@ -316,3 +305,21 @@ def test_other_precisions_are_cast_and_said(tf_keras: Any, tmp_path: Path, dtype
     model = read_model(path)
     assert f"{np.dtype(dtype)} weights were cast to float32" in model.source["notes"]
     np.testing.assert_array_equal(model.params["conv1/kernel"], kernel.astype(dtype).astype(np.float32))
+
+
+def test_arrays_are_read_once_though_a_published_network_is_matched_twice(
+    tf_keras: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import h5py
+
+    reads: list[str] = []
+    read = h5py.Dataset.__getitem__
+
+    def recorded(dataset: Any, key: Any, **options: Any) -> Any:
+        reads.append(dataset.name)
+        return read(dataset, key, **options)
+
+    path = made(tf_keras, "v1").save(tmp_path, ".h5")
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", recorded)
+    model = read_model(path)
+    assert len(reads) == len(set(reads)) == len(model.params)

@@ -1,0 +1,156 @@
+"""Wiring of a Keras config, in the dialects of Keras 2 and Keras 3: names, inputs, shapes, places of the weights."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from npmobilenet.errors import WeightsError
+from npmobilenet_weights_convert.name_matching import snake_case
+
+Operand = str | float  # name of a layer, or a number of an arithmetic operation
+
+
+def operands_of(entry: dict[str, Any]) -> list[Operand]:
+    """Inputs of a layer, in order.
+
+    Args:
+        entry: the layer in the config.
+
+    Raises:
+        WeightsError: an input is not the first output of its layer.
+    """
+    operands: list[Operand] = []
+    for node in (entry.get("inbound_nodes") or [])[:1]:
+        if isinstance(node, dict):  # Keras 3
+            keywords = [value for key, value in node["kwargs"].items() if key in ("x", "x1", "x2", "inputs")]
+            _collect_3([node["args"], keywords], operands)
+        elif node and isinstance(node[0], str):  # Keras 2, a TensorFlow function
+            _collect_2([node], operands)
+        else:  # Keras 2
+            _collect_2(node, operands)
+    return operands
+
+
+def _collect_3(value: Any, operands: list[Operand]) -> None:
+    if isinstance(value, list):
+        for item in value:
+            _collect_3(item, operands)
+    elif isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
+        operands.append(_tensor(value["config"]["keras_history"]))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        operands.append(float(value))
+
+
+def _collect_2(tensors: Iterable[Any], operands: list[Operand]) -> None:
+    for tensor in tensors:
+        kwargs = tensor[3] if len(tensor) > 3 else {}
+        operands.append(_tensor_or_constant(tensor))
+        for key in ("x", "y"):
+            value = kwargs.get(key)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                operands.append(float(value))
+            elif isinstance(value, list) and len(value) >= 3 and isinstance(value[0], str):
+                operands.append(_tensor_or_constant(value))
+
+
+def _tensor_or_constant(value: list[Any]) -> Operand:
+    return float(value[2]) if value[0] == "_CONSTANT_VALUE" else _tensor(value)
+
+
+def _tensor(history: list[Any]) -> str:
+    """Name of the layer that computes a tensor, from (name, node, output)."""
+    if history[2] != 0:
+        raise WeightsError(f"{history[0]}: multiple outputs are not supported")
+    return str(history[0])
+
+
+def has_constant(operands: Sequence[Operand]) -> bool:
+    """Whether a number is among the operands."""
+    return any(not isinstance(operand, str) for operand in operands)
+
+
+def ancestors(name: str, operands: Mapping[str, Sequence[Operand]]) -> set[str]:
+    """A layer and all layers that it depends on, directly or indirectly."""
+    found, stack = set(), [name]
+    while stack:
+        current = stack.pop()
+        if current not in found:
+            found.add(current)
+            stack += [operand for operand in operands.get(current, []) if isinstance(operand, str)]
+    return found
+
+
+def called_in_training(entry: dict[str, Any]) -> bool:
+    """Whether a call has training=True, which Keras 2 obeys at inference, unlike Keras 3."""
+    return any(
+        isinstance(tensor, list) and len(tensor) > 3 and tensor[3].get("training") is True
+        for node in entry.get("inbound_nodes") or []
+        if isinstance(node, list)
+        for tensor in node
+    )
+
+
+def operation_name(kind: str, config: dict[str, Any]) -> str:
+    """Plain name, such as "multiply", of TensorFlow's `math.multiply` or of Keras 3's class `Multiply`."""
+    if kind == "TFOpLambda":
+        return str(config["function"]).rpartition(".")[2]
+    return snake_case(kind)
+
+
+def name_of(entry: dict[str, Any]) -> str:
+    """Name of a layer.
+
+    Raises:
+        WeightsError: it has none.
+    """
+    name = entry.get("name") or entry["config"].get("name")
+    if not isinstance(name, str) or not name:
+        raise WeightsError(f"a {entry['class_name']} in the config has no name")
+    return name
+
+
+def weight_paths(layers: Sequence[Any], path: str) -> list[str]:
+    """Path of each layer in a `.weights.h5`: its class, numbered in the order of the model."""
+    seen: Counter[str] = Counter()
+    paths = []
+    for layer in layers:
+        kind = snake_case(str(layer["class_name"]))
+        paths.append(f"{path}{'/' if path else ''}layers/{kind}{f'_{seen[kind]}' if seen[kind] else ''}")
+        seen[kind] += 1
+    return paths
+
+
+def only_tensor(layers: Any, what: str) -> str:
+    """Name of the only input or output of a model: ["name", 0, 0], alone, in a list or in a dictionary.
+
+    Raises:
+        WeightsError: there are several.
+    """
+    found = list(layers.values()) if isinstance(layers, dict) else layers
+    if isinstance(found[0], str):
+        found = [found]
+    if len(found) != 1:
+        raise WeightsError(f"the model has {len(found)} {what}s; only one is supported")
+    return _tensor(found[0])
+
+
+def batch_shape(config: dict[str, Any]) -> Any:
+    """(batch, H, W, C) in the config of a layer, or None."""
+    return config.get("batch_shape") or config.get("batch_input_shape")
+
+
+def sequential_shape(entry: dict[str, Any]) -> Any:
+    """(batch, H, W, C) of a sequential model: that of its first layer, or that for which it was built; or None."""
+    first = entry["config"]["layers"][0]
+    nested = first["config"].get("layers") if isinstance(first["config"].get("layers"), list) else None
+    return (
+        batch_shape(first["config"])
+        or entry["config"].get("build_input_shape")
+        or (entry.get("build_config") or {}).get("input_shape")
+        or (sequential_shape(first) if nested else None)
+    )
+
+
+def input_name(layers: Sequence[Any]) -> str:
+    """Name of the input of a sequential model."""
+    return name_of(layers[0]) if layers[0]["class_name"] == "InputLayer" else "input_layer"
