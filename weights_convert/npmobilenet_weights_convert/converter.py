@@ -1,13 +1,14 @@
 """Any Keras file of a MobileNet to a `Model`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
 from npmobilenet.analysis.engine_check import EngineCheck
 from npmobilenet.errors import NpMobileNetError
-from npmobilenet.models.labels import Label, imagenet_labels
+from npmobilenet.models.class_names import LabelsLike, with_labels
+from npmobilenet.models.labels import imagenet_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import PLAUSIBLE, SYMMETRIC, UNIT, Scaling, choose_scaling
 from npmobilenet.reference.graph import Graph
@@ -21,7 +22,7 @@ def read_model(
     *,
     graph: Graph | None = None,
     scaling: Scaling | None = None,
-    labels: Sequence[str | Label] | None = None,
+    labels: LabelsLike | None = None,
 ) -> Model:
     """Read a Keras file: weights in the layout of Keras Applications, or a model as `.h5`, `.weights.h5` or `.keras`.
 
@@ -32,8 +33,8 @@ def read_model(
         graph: the network of the weights. By default the file's own config, unless it is a keras.applications network,
             for which `architectures` takes precedence; for weights without a config, the network that fits them.
         scaling: from pixels in 0..255 to the network's input; by default, see `choose_scaling`.
-        labels: one per class, a name or a (wnid, name) pair; by default the ImageNet classes for a keras.applications
-            network with 1000 outputs.
+        labels: one per class, a name or a (wnid, name) pair, or a label file (`read_labels`); by default the ImageNet
+            classes for a keras.applications network with 1000 outputs.
 
     Returns:
         The model. `source["matched_by"]` is how names were matched, `source["notes"]` what to know about the model,
@@ -42,6 +43,7 @@ def read_model(
 
     Raises:
         WeightsError: the file cannot be read, or does not fit; the message lists every wrong array or layer.
+        LabelFileError, ShapeError: the labels do not fit.
     """
     path = Path(source)
     data = read_bytes(path)
@@ -49,11 +51,9 @@ def read_model(
         return Model.open(path)
     with open_contents(path, data) as contents:
         network = network_in_file(contents, graph)
-        background = False
-        if labels is None:
-            outputs = network.graph.output_shape[-1] if len(network.graph.output_shape) == 1 else 0
-            background = network.known and outputs == IMAGENET_CLASSES + 1
-            labels = imagenet_labels() if network.known and outputs - background == IMAGENET_CLASSES else ()
+        outputs = network.graph.output_shape[-1] if len(network.graph.output_shape) == 1 else 0
+        background = network.known and outputs == IMAGENET_CLASSES + 1
+        known_labels = imagenet_labels() if network.known and outputs - background == IMAGENET_CLASSES else ()
         notes = list(network.notes)
         if scaling is None:
             scaling = choose_scaling(network.graph)
@@ -72,7 +72,8 @@ def read_model(
         }
         sentences = {"notes": notes, "assumed": network.assumed, "given": filter(None, [network.given])}
         origin |= {name: text for name, lines in sentences.items() if (text := "; ".join(lines))}
-        return Model(network.graph, network.params, scaling, labels, background, origin)
+        model = Model(network.graph, network.params, scaling, known_labels, background, origin)
+        return model if labels is None else with_labels(model, labels)
 
 
 def convert_file(
@@ -81,7 +82,7 @@ def convert_file(
     *,
     graph: Graph | None = None,
     scaling: Scaling | None = None,
-    labels: Sequence[str | Label] | None = None,
+    labels: LabelsLike | None = None,
     engine_check: Callable[[Model], EngineCheck] | None = None,
 ) -> Model:
     """Convert a Keras file to a `.safetensors` file with a self-check, atomically.
