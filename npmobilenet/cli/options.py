@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
+from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -90,7 +91,7 @@ def run_command(command: Callable[..., None], program: str, arguments: Sequence[
     parameters = list(_parameters(command))
     parser = _parser(command, parameters, program)
     try:
-        options, left = parser.parse_known_intermixed_args(arguments)
+        options, left = parser.parse_known_intermixed_args(_with_paths(arguments, parser))
         if left:
             raise UsageError(_unknown(left[0], parser))
         command(**_keywords(command, parameters, vars(options)))
@@ -100,6 +101,15 @@ def run_command(command: Callable[..., None], program: str, arguments: Sequence[
     except Exit as end:
         return end.code
     return 0
+
+
+def _with_paths(arguments: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """Arguments in which a file whose name begins with a dash, as downloads may, is a path and not an option."""
+    known = {name for action in parser._actions for name in action.option_strings}
+    return [
+        f"./{word}" if word.startswith("-") and word != "-" and word not in known and Path(word).is_file() else word
+        for word in arguments
+    ]
 
 
 def print_usage_error(usage: str, program: str, message: str) -> None:

@@ -11,7 +11,6 @@ from npmobilenet.cli.shared import (
     ImageName,
     LayerPatterns,
     ModelName,
-    Resize,
     ResizeOption,
     load_with_notes,
     reported,
@@ -33,7 +32,7 @@ def trace(
     ] = "npz",
     layers: LayerPatterns = None,
     layout: Annotated[str, Option(help=f"Layout of feature maps and kernels: {' or '.join(LAYOUTS)}.")] = LAYOUTS[0],
-    resize: ResizeOption = Resize.crop,
+    resize: ResizeOption = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:

@@ -15,6 +15,11 @@ from npmobilenet.reference.graph import Graph
 from npmobilenet_weights_convert.keras_file import is_safetensors, open_contents, read_bytes
 from npmobilenet_weights_convert.network_in_file import network_in_file
 from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
+from npmobilenet_weights_convert.teachable_machine import (
+    TEACHABLE_MACHINE_NOTE,
+    TEACHABLE_MACHINE_RESIZE,
+    is_teachable_machine,
+)
 
 
 def read_model(
@@ -23,6 +28,7 @@ def read_model(
     graph: Graph | None = None,
     scaling: Scaling | None = None,
     labels: LabelsLike | None = None,
+    resize: str | None = None,
 ) -> Model:
     """Read a Keras file: weights in the layout of Keras Applications, or a model as `.h5`, `.weights.h5` or `.keras`.
 
@@ -35,6 +41,8 @@ def read_model(
         scaling: from pixels in 0..255 to the network's input; by default, see `choose_scaling`.
         labels: one per class, a name or a (wnid, name) pair, or a label file (`read_labels`); by default the ImageNet
             classes for a keras.applications network with 1000 outputs.
+        resize: how images are resized, a name in `resizing.RESIZES`; by default "crop" for a network with ImageNet's
+            classes, the rule of its sample script for a Teachable Machine export, and else None: not known.
 
     Returns:
         The model. `source["matched_by"]` is how names were matched, `source["notes"]` what to know about the model,
@@ -55,10 +63,14 @@ def read_model(
         background = network.known and outputs == IMAGENET_CLASSES + 1
         known_labels = imagenet_labels() if network.known and outputs - background == IMAGENET_CLASSES else ()
         notes = list(network.notes)
+        is_teachable = is_teachable_machine(contents.config)
+        if resize is None:
+            resize = TEACHABLE_MACHINE_RESIZE if is_teachable else "crop" if known_labels else None
+            notes += [TEACHABLE_MACHINE_NOTE] if is_teachable else []
         if scaling is None:
             scaling = choose_scaling(network.graph)
-            if scaling == SYMMETRIC and not network.known:
-                notes.append("the file does not specify how pixels are scaled; [-1, 1] is assumed")
+            if scaling == SYMMETRIC and not network.known and not is_teachable:
+                notes.append("the file does not specify how pixels are scaled; [-1, 1] is assumed (--range changes it)")
             elif scaling == UNIT:
                 notes.append(
                     f"the network's Rescaling would map pixels in 0..255 beyond [-{PLAUSIBLE:g}, {PLAUSIBLE:g}]; "
@@ -72,7 +84,7 @@ def read_model(
         }
         sentences = {"notes": notes, "assumed": network.assumed, "given": filter(None, [network.given])}
         origin |= {name: text for name, lines in sentences.items() if (text := "; ".join(lines))}
-        model = Model(network.graph, network.params, scaling, known_labels, background, origin)
+        model = Model(network.graph, network.params, scaling, known_labels, background, origin, resize=resize)
         return model if labels is None else with_labels(model, labels)
 
 
@@ -83,12 +95,13 @@ def convert_file(
     graph: Graph | None = None,
     scaling: Scaling | None = None,
     labels: LabelsLike | None = None,
+    resize: str | None = None,
     engine_check: Callable[[Model], EngineCheck] | None = None,
 ) -> Model:
     """Convert a Keras file to a `.safetensors` file with a self-check, atomically.
 
     Args:
-        source, graph, scaling, labels: as for `read_model`.
+        source, graph, scaling, labels, resize: as for `read_model`.
         destination: output path.
         engine_check: compares the compiled engine with the reference (`analysis.engine_check.check_engine`); its
             result is recorded as `source["engine"]`, and as a note if they differ.
@@ -97,7 +110,7 @@ def convert_file(
         WeightsError: the source cannot be read, or does not fit; nothing is written.
         OSError: the destination is not writable.
     """
-    model = read_model(source, graph=graph, scaling=scaling, labels=labels)
+    model = read_model(source, graph=graph, scaling=scaling, labels=labels, resize=resize)
     if engine_check is not None:
         model = replace(model, source=_with_engine_check(model, engine_check))
     model.save(destination)
