@@ -15,7 +15,6 @@ writes. Its size depends on the policy; each has a name in `POLICIES`, and allow
 Weights are not counted: they can stay in flash, or are read once.
 """
 
-from bisect import insort
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,6 +31,7 @@ from npmobilenet.analysis.memory_steps import (
     striped,
     take_over,
 )
+from npmobilenet.compiler.arena import allocate
 from npmobilenet.errors import ArgumentError
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.transforms import fold_padding
@@ -116,24 +116,18 @@ class MemoryPlan:
 
     @cached_property
     def buffers(self) -> tuple[Buffer, ...]:
-        """All buffers with their offsets: each at the lowest offset that is free during its lifetime.
-
-        The order of placement decides how well they fit; the best of three is taken: largest first, ties by earlier or
-        by later start, and by start.
-
-        Source: the greedy-by-size planner of Pisarchyk & Lee 2020 (arXiv:2001.03288), section 5.
-        """
-        orders = (
-            sorted(self.lifetimes, key=lambda buffer: (-buffer.bytes, buffer.first)),
-            sorted(self.lifetimes, key=lambda buffer: (-buffer.bytes, -buffer.first)),
-            sorted(self.lifetimes, key=lambda buffer: (buffer.first, -buffer.bytes)),
-        )
-        return min((_place(order, self.align) for order in orders), key=_end)
+        """All buffers with their offsets, assigned by `compiler.arena.allocate`, as the engine does."""
+        buffers = dict(enumerate(self.lifetimes))
+        sizes = {number: buffer.bytes for number, buffer in buffers.items()}
+        lives = {number: (buffer.first, buffer.last) for number, buffer in buffers.items()}
+        offsets, _ = allocate(sizes, lives, self.align)
+        placed = (replace(buffer, offset=offsets[number]) for number, buffer in buffers.items())
+        return tuple(sorted(placed, key=lambda buffer: (buffer.first, buffer.offset)))
 
     @property
     def arena_bytes(self) -> int:
         """Size of the arena."""
-        return _end(self.buffers)
+        return max(buffer.offset + buffer.bytes for buffer in self.buffers)
 
     @cached_property
     def offsets(self) -> dict[str, int]:
@@ -205,21 +199,3 @@ def plan(
 def memory_table(graph: Graph, *, itemsize: int = 4, parts: int = 4, stripes: int = 4) -> tuple[MemoryPlan, ...]:
     """The plan under every policy, in the order of `POLICIES`; arguments and errors as `plan`."""
     return tuple(plan(graph, policy, itemsize=itemsize, parts=parts, stripes=stripes) for policy in POLICIES)
-
-
-def _place(order: list[Buffer], align: int) -> tuple[Buffer, ...]:
-    """The buffers with offsets, assigned in the given order; sorted by start."""
-    placed: list[Buffer] = []  # by offset
-    for buffer in order:
-        offset = 0
-        for other in placed:
-            if other.meets(buffer):
-                if offset + buffer.bytes <= other.offset:
-                    break
-                offset = max(offset, -(-(other.offset + other.bytes) // align) * align)
-        insort(placed, replace(buffer, offset=offset), key=lambda other: other.offset)
-    return tuple(sorted(placed, key=lambda buffer: (buffer.first, buffer.offset)))
-
-
-def _end(buffers: tuple[Buffer, ...]) -> int:
-    return max(buffer.offset + buffer.bytes for buffer in buffers)

@@ -73,6 +73,7 @@ def convert(
             destination,
             engine_check=checked_engine,
             graph=graph,
+            hidden_activation=hidden_activation,
             scaling=None if pixels is None else SCALINGS[pixels],
             labels=labels,
             resize=resize,

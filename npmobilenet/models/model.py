@@ -30,6 +30,7 @@ from npmobilenet.models.resizing import check_resize
 from npmobilenet.models.self_check import changed_layers, layer_digests, synthetic_image
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.pooling import global_average_pool
+from npmobilenet.reference.transforms import subgraph_to
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
@@ -376,7 +377,6 @@ class Model:
         if name not in self._engines:
             try:
                 from npmobilenet.compiler.engine import Engine
-                from npmobilenet.reference.transforms import subgraph_to
 
                 self._engines[name] = Engine(subgraph_to(self.graph, name), self._params_as(np.dtype(np.float32)))
             except ImportError as error:

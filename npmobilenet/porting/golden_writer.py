@@ -77,8 +77,7 @@ def write_golden_data(
     _check_names(model.graph)
     _check_free(path, overwrite)
     chosen = chosen_layers(model.graph, layers)
-    resize = model.resize_rule(resize)
-    stages = _stages(model, image, resize)
+    stages = _stages(model, image, resize := model.resize_rule(resize))
     graph = _graph_for(model.graph, stages["scaled"])
     described = [
         *_described_stages(model, stages),

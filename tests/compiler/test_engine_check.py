@@ -1,6 +1,7 @@
 """The check of the engine: it passes on what is right, and names the step that is not."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def detector_head() -> Graph:
     )
 
 
-NETWORKS = {
+NETWORKS: dict[str, Callable[[], Graph]] = {
     "v1": lambda: architectures.mobilenet_v1(0.25, 64, classes=5),
     "v2": lambda: architectures.mobilenet_v2(0.35, 97, classes=5),
     "v3": lambda: architectures.mobilenet_v3_small(resolution=64, classes=5),

@@ -1,11 +1,11 @@
-"""No step of any published network touches memory that is not its own: every one runs between forbidden pages.
+"""No step of any published network touches memory that is not its own: every one runs between guard pages.
 
-    alone       every array of the step in a room of its own, which ends (in a second run: begins) where memory may not
-                be touched, and which is read-only unless the step writes it. Every distinct step, every vector width.
+    alone       every array of the step in a buffer of its own, which ends (in a second run: begins) at a guard page
+                and is read-only unless the step writes it. Every distinct step, every vector width.
     in place    the step as the plan has it, in the plan's arena: of all bytes there only those of its target and its
                 average may change, and nothing that a later step reads lies there. Every step of every plan.
 
-What a step may read and what it has to write: rooms hold NaN until they are filled; channels beyond the last, where
+What a step may read and what it has to write: buffers hold NaN until they are filled; channels beyond the last, where
 the last vector is not full, stay NaN; the results must hold none. A step that reads where it may but should not, or
 leaves out what it should write, shows there.
 
@@ -36,7 +36,7 @@ from npmobilenet.compiler.plan import Plan, compile_graph
 from npmobilenet.compiler.step_types import KernelStep, Step
 from npmobilenet.hub.published_models import KNOWN_MODELS
 from npmobilenet.types import Array
-from tests.helpers.forbidden import Room
+from tests.helpers.guard_pages import GuardedBuffer
 from tests.helpers.real_files import ROOT
 
 WIDTHS = sorted(host_targets())
@@ -78,7 +78,7 @@ def in_a_process_of_its_own(function: str, width: int) -> Any:
 
 
 def plans(width: int) -> Iterator[Plan]:
-    """The plan of every published network, its weights and workspaces between forbidden pages."""
+    """The plan of every published network, its weights and workspaces between guard pages."""
     arena.aligned_floats = guarded_floats
     for known in KNOWN_MODELS:
         graph = known.graph()
@@ -90,7 +90,7 @@ def plans(width: int) -> Iterator[Plan]:
 
 
 def guarded_floats(size: int) -> Array:
-    return Room(size).floats
+    return GuardedBuffer(size).floats
 
 
 def numbered_steps(plan: Plan) -> Iterator[tuple[int, Step]]:
@@ -133,7 +133,7 @@ def run_in_place(plan: Plan, number: int) -> None:
     """One step, all memory of the arena NaN but for what the step reads."""
     step, image = plan.steps[number], plan.ops[0].name
     workspace = plan.new_workspace()
-    x = filled(Room(4 * prod(plan.graph.input_shape)), numbers(prod(plan.graph.input_shape)))
+    x = filled(GuardedBuffer(4 * prod(plan.graph.input_shape)), numbers(prod(plan.graph.input_shape)))
     for name in step.reads - {image}:
         fill_value(workspace.blocks(name), plan.memory[name])
     needed = values_needed(plan, number)
@@ -168,9 +168,9 @@ def numbers(count: int) -> Array:
     return POOL[:count]
 
 
-def filled(room: Room, values: Array) -> Room:
-    room.floats[:] = values.ravel()
-    return room
+def filled(buffer: GuardedBuffer, values: Array) -> GuardedBuffer:
+    buffer.floats[:] = values.ravel()
+    return buffer
 
 
 def fill_value(blocks: Array, place: Place) -> None:
@@ -185,13 +185,13 @@ def assert_no_nan(blocks: Array, place: Place) -> None:
     assert not np.isnan(values).any(), f"{np.isnan(values).sum()} of {values.size} values are NaN"
 
 
-def blocks_of(room: Room, place: Place) -> Array:
-    """A room's floats as the blocks of a value."""
-    return room.floats.reshape(place.blocks, place.pixels, -1)
+def blocks_of(buffer: GuardedBuffer, place: Place) -> Array:
+    """A buffer's floats as the blocks of a value."""
+    return buffer.floats.reshape(place.blocks, place.pixels, -1)
 
 
 class Alone:
-    """One step, every array that it touches moved out of the plan into a room of its own.
+    """One step, every array that it touches moved out of the plan into a buffer of its own.
 
     Attributes:
         shape: what decides where it reads and writes; equal for steps that differ in their numbers alone.
@@ -235,29 +235,29 @@ class Alone:
         """Run it as the last and as the first of several threads, each of which finds the others late and does their
         units, too; the values that it made.
         """
-        image = filled(Room(4 * self._image, at_end), numbers(self._image))
-        rows = [Room(row.nbytes, at_end) for row in self._rows]
-        columns = [room.floats.view(np.int64) for room in rows]
+        image = filled(GuardedBuffer(4 * self._image, at_end), numbers(self._image))
+        rows = [GuardedBuffer(row.nbytes, at_end) for row in self._rows]
+        columns = [buffer.floats.view(np.int64) for buffer in rows]
         for copy, row in zip(columns, self._rows, strict=True):
             copy[:] = row
         columns[0][Field.INNER] = rows[-1].address
         read_only, made = [*rows, image], []
         for (which, field), array in self._weights.items():
-            read_only.append(filled(Room(array.nbytes, at_end), array))
+            read_only.append(filled(GuardedBuffer(array.nbytes, at_end), array))
             columns[which][field] = read_only[-1].address
         for (which, field), place in self._values.items():
-            room = Room(4 * place.blocks * place.pixels * self._width, at_end)
-            columns[which][field] = room.address  # an offset, in an arena that begins at address 0
+            buffer = GuardedBuffer(4 * place.blocks * place.pixels * self._width, at_end)
+            columns[which][field] = buffer.address  # an offset, in an arena that begins at address 0
             if (which, field) in self._results:
-                made.append((blocks_of(room, place), place))
+                made.append((blocks_of(buffer, place), place))
             else:
-                fill_value(blocks_of(room, place), place)
-                read_only.append(room)
-        for room in read_only:
-            room.forbid_writing()
+                fill_value(blocks_of(buffer, place), place)
+                read_only.append(buffer)
+        for buffer in read_only:
+            buffer.forbid_writing()
         units = int(self._rows[0][Field.UNITS])
         for member in sorted({members - 1, 0}, reverse=True):
-            scratch, job = Room(self._scratch, at_end), new_job(members)
+            scratch, job = GuardedBuffer(self._scratch, at_end), new_job(members)
             arrived = -members  # so that no thread waits for the others
             job[: Job.ARRIVED + 1] = (rows[0].address, 1, 0, scratch.address, 0, image.address, members, arrived)
             job[Job.CALLS] = 1  # one more than the member has seen

@@ -138,7 +138,7 @@ def lines_of_the_threads(every: int, seed: int) -> Counter[str]:
                 counts["raised here"] += 1
                 lives = True
             finally:
-                threading.settrace(None)  # type: ignore[arg-type]
+                threading.settrace(None)
             if tracer.hit is None:
                 tracer.hit = "never"
             else:

@@ -11,6 +11,7 @@ from npmobilenet_weights_convert import read_model
 from npmobilenet_weights_convert.assumptions import with_hidden_activation
 
 from npmobilenet import AssumptionWarning, ShapeError, WeightsError, architectures
+from npmobilenet.errors import ArgumentError
 from npmobilenet.hub.load import load
 from npmobilenet.models.preprocessing import RAW, SYMMETRIC, UNIT, Scaling
 from tests.helpers.command_line import run
@@ -95,6 +96,31 @@ def test_the_activation_can_be_specified(keras: Any, tmp_path: Path, activation:
     assert (
         np.abs(other.forward(theirs.x) - theirs.y).max() > 0.1 * np.abs(theirs.y).max()
     )  # the wrong activation is not equal
+
+
+@pytest.mark.parametrize("activation", [None, "relu6"])
+def test_a_hidden_activation_that_was_not_specified_is_reported(
+    keras: Any, tmp_path: Path, activation: str | None
+) -> None:
+    source, out = by_hand(keras, "relu").save(tmp_path, ".weights.h5"), tmp_path / "out.safetensors"
+    options = [*ARCH, "--classes", 5, "--activation", "softmax", "-o", out]
+    options += [] if activation is None else ["--hidden-activation", activation]
+    code, printed, _ = run("convert", source, *options)
+    assert code == 0
+    reported = "hidden activation was not specified: relu6, the default of mobilenet_0.25_32"
+    for text in (load(out).source["given"], " ".join(printed.split())):
+        assert (reported in text) == (activation is None)
+
+
+def test_the_hidden_activation_of_layers_with_published_names_is_not_reported(tf_keras: Any, tmp_path: Path) -> None:
+    source = twin(application(tf_keras, "v1", classes=5), pixels=False).save(tmp_path, "_weights.h5")
+    given = read_model(source, graph=architectures.mobilenet_v1(0.25, 32, classes=5)).source["given"]
+    assert "not specified" not in given
+
+
+def test_a_hidden_activation_requires_a_graph(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="requires graph"):
+        read_model(tmp_path / "x.h5", hidden_activation="relu")
 
 
 def test_layers_named_as_in_keras_applications_need_no_assumption(tf_keras: Any, tmp_path: Path) -> None:
@@ -211,7 +237,7 @@ def test_specified_facts_are_printed_and_stored(keras: Any, tmp_path: Path) -> N
     options = [*ARCH, "--classes", 5, "--activation", "softmax", "-o", out, "--json"]
     document = json.loads(run("convert", source, *options)[1])
     assert document["given"] == load(out).source["given"]
-    assert document["given"].endswith("epsilon 0.001, softmax after the classifier")
+    assert "epsilon 0.001, softmax after the classifier" in document["given"]
 
 
 # Scaling of pixels
@@ -292,3 +318,12 @@ def test_a_gray_image_three_times_equals_keras() -> None:
     oracle, kind = np.load(path.parent / "oracle.npz"), path.name.partition("_")[0]
     y = read_model(path).predict(oracle[f"px_{kind}"].astype(np.float32))
     np.testing.assert_allclose(y, oracle[kind], atol=PROBABILITIES)
+
+
+def test_a_policy_of_lower_precision_is_noted() -> None:
+    model = read_model(real_file("cases", "mixed_float16", "model.keras"))
+    assert "trained with policy mixed_float16; computed in float32" in model.source["notes"]
+    oracle = np.load(real_file("cases", "mixed_float16", "oracle.npz"))
+    y = model.forward(oracle["x"].astype(np.float32), backend="reference")
+    (name,) = set(oracle.files) - {"x"}
+    assert np.abs(y - oracle[name]).max() <= 1e-3  # the case's README: float16 has 11 bits

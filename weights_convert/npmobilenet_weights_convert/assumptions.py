@@ -5,10 +5,13 @@ classifier. If the layers have the names of keras.applications, its network is a
 network may be hand-written with other activations: the assumption is reported until the user confirms it.
 """
 
+import json
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
+from typing import Any
 
 from npmobilenet.errors import ShapeError, WeightsError
 from npmobilenet.reference.graph import Graph
@@ -19,8 +22,10 @@ from npmobilenet_weights_convert.name_matching import ORDER
 from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES, RecognizedNetwork
 
 HIDDEN_ACTIVATIONS = ("relu6", "relu")
+REPLACEABLE = ("mobilenet_", "mobilenetv2_")  # names of graphs whose hidden activations are all the same
 WITHOUT_OPTION = {"channels": 3, "depth_multiplier": 1, "shallow": False}  # arguments that convert has no option for
 IMAGENET_OUTPUTS = (IMAGENET_CLASSES, IMAGENET_CLASSES + 1)
+LOW_PRECISION = re.compile(r'"((?:mixed_)?b?float16)"')
 
 
 def assumed_of(contents: Contents, graph: Graph, found: RecognizedNetwork) -> list[str]:
@@ -103,6 +108,33 @@ def check_left_over(left_over: Sequence[str]) -> None:
         )
 
 
+def default_hidden_activation(graph: Graph, matched_by: str) -> tuple[str, ...]:
+    """The sentence on a ReLU6 that neither the caller specified nor the names of layers imply; empty if there is none.
+
+    Args:
+        graph: the network that the caller gives.
+        matched_by: how names were matched, see `name_matching`.
+    """
+    if matched_by != ORDER or not _has_hidden_relu6(graph):
+        return ()
+    return (
+        f"the hidden activation was not specified: relu6, the default of {graph.name}, which weights do not confirm; "
+        "specify it with --hidden-activation relu6 or --hidden-activation relu",
+    )
+
+
+def _has_hidden_relu6(graph: Graph) -> bool:
+    return graph.name.startswith(REPLACEABLE) and any(
+        isinstance(layer, Activation) and layer.activation == "relu6" for layer in graph.layers
+    )
+
+
+def precision_notes(config: Any) -> list[str]:
+    """A note on a config with a policy of lower precision, in which Keras computes; the arrays are float32."""
+    found = set(LOW_PRECISION.findall(json.dumps(config)))
+    return [f"trained with policy {policy}; computed in float32" for policy in sorted(found)]
+
+
 def with_hidden_activation(graph: Graph, activation: str) -> Graph:
     """A V1 or V2 with every ReLU6 replaced by another activation.
 
@@ -111,7 +143,7 @@ def with_hidden_activation(graph: Graph, activation: str) -> Graph:
     """
     if activation not in HIDDEN_ACTIVATIONS:
         raise ShapeError(f"hidden activation: expected one of {', '.join(HIDDEN_ACTIVATIONS)}, got {activation!r}")
-    if not graph.name.startswith(("mobilenet_", "mobilenetv2_")):
+    if not graph.name.startswith(REPLACEABLE):
         raise ShapeError(f"{graph.name}: only the activation of V1 and V2 can be replaced")
     layers = (
         replace(layer, activation=activation)

@@ -1,19 +1,20 @@
 """Any Keras file of a MobileNet to a `Model`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
 from npmobilenet.analysis.engine_check import EngineCheck
-from npmobilenet.errors import NpMobileNetError
+from npmobilenet.errors import ArgumentError, NpMobileNetError
 from npmobilenet.models.class_names import LabelsLike, with_labels
-from npmobilenet.models.labels import imagenet_labels
+from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import PLAUSIBLE, SYMMETRIC, UNIT, Scaling, choose_scaling
 from npmobilenet.reference.graph import Graph
+from npmobilenet_weights_convert.assumptions import precision_notes, with_hidden_activation
 from npmobilenet_weights_convert.keras_file import is_safetensors, open_contents, read_bytes
-from npmobilenet_weights_convert.network_in_file import network_in_file
+from npmobilenet_weights_convert.network_in_file import FileNetwork, network_in_file
 from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
 from npmobilenet_weights_convert.teachable_machine import (
     TEACHABLE_MACHINE_NOTE,
@@ -26,6 +27,7 @@ def read_model(
     source: str | PathLike[str],
     *,
     graph: Graph | None = None,
+    hidden_activation: str | None = None,
     scaling: Scaling | None = None,
     labels: LabelsLike | None = None,
     resize: str | None = None,
@@ -38,6 +40,7 @@ def read_model(
         source: the file; its format is determined by its first bytes, not by its name.
         graph: the network of the weights. By default the file's own config, unless it is a keras.applications network,
             for which `architectures` takes precedence; for weights without a config, the network that fits them.
+        hidden_activation: with a `graph` of V1 or V2, the activation in place of its ReLU6: "relu6" or "relu".
         scaling: from pixels in 0..255 to the network's input; by default, see `choose_scaling`.
         labels: one per class, a name or a (wnid, name) pair, or a label file (`read_labels`); by default the ImageNet
             classes for a keras.applications network with 1000 outputs.
@@ -51,41 +54,53 @@ def read_model(
 
     Raises:
         WeightsError: the file cannot be read, or does not fit; the message lists every wrong array or layer.
-        LabelFileError, ShapeError: the labels do not fit.
+        ArgumentError: `hidden_activation` without `graph`.
+        ShapeError: the graph has no hidden activation that can be replaced, or the labels do not fit.
+        LabelFileError: the label file cannot be read, or does not fit.
     """
+    if hidden_activation is not None:
+        if graph is None:
+            raise ArgumentError("hidden_activation requires graph")
+        graph = with_hidden_activation(graph, hidden_activation)
     path = Path(source)
     data = read_bytes(path)
     if is_safetensors(data):
         return Model.open(path)
     with open_contents(path, data) as contents:
-        network = network_in_file(contents, graph)
-        outputs = network.graph.output_shape[-1] if len(network.graph.output_shape) == 1 else 0
-        background = network.known and outputs == IMAGENET_CLASSES + 1
-        known_labels = imagenet_labels() if network.known and outputs - background == IMAGENET_CLASSES else ()
-        notes = list(network.notes)
-        is_teachable = is_teachable_machine(contents.config)
-        if resize is None:
-            resize = TEACHABLE_MACHINE_RESIZE if is_teachable else "crop" if known_labels else None
-            notes += [TEACHABLE_MACHINE_NOTE] if is_teachable else []
+        network = network_in_file(contents, graph, hidden_activation_given=hidden_activation is not None)
+        published, background = _published_labels(network)
+        notes = [*network.notes, *precision_notes(contents.config)]
+        if is_teachable := is_teachable_machine(contents.config):
+            notes += [] if resize else [TEACHABLE_MACHINE_NOTE]
+        resize = resize or (TEACHABLE_MACHINE_RESIZE if is_teachable else "crop" if published else None)
         if scaling is None:
             scaling = choose_scaling(network.graph)
-            if scaling == SYMMETRIC and not network.known and not is_teachable:
-                notes.append("the file does not specify how pixels are scaled; [-1, 1] is assumed (--range changes it)")
-            elif scaling == UNIT:
-                notes.append(
-                    f"the network's Rescaling would map pixels in 0..255 beyond [-{PLAUSIBLE:g}, {PLAUSIBLE:g}]; "
-                    "input in 0..1 is assumed"
-                )
-        origin = {
-            "file": path.name,
-            "sha256": contents.sha256,
-            "keras_version": contents.keras_version,
-            "matched_by": network.matched_by,
-        }
+            notes += _scaling_notes(scaling, network.known or is_teachable)
+        origin = {"file": path.name, "sha256": contents.sha256, "keras_version": contents.keras_version}
+        origin |= {"matched_by": network.matched_by}
         sentences = {"notes": notes, "assumed": network.assumed, "given": filter(None, [network.given])}
         origin |= {name: text for name, lines in sentences.items() if (text := "; ".join(lines))}
-        model = Model(network.graph, network.params, scaling, known_labels, background, origin, resize=resize)
+        model = Model(network.graph, network.params, scaling, published, background, origin, resize=resize)
         return model if labels is None else with_labels(model, labels)
+
+
+def _scaling_notes(scaling: Scaling, known: bool) -> list[str]:
+    """Notes on a scaling that the file does not specify."""
+    if scaling == SYMMETRIC and not known:
+        return ["the file does not specify how pixels are scaled; [-1, 1] is assumed (--range changes it)"]
+    if scaling == UNIT:
+        return [
+            f"the network's Rescaling would map pixels in 0..255 beyond [-{PLAUSIBLE:g}, {PLAUSIBLE:g}]; "
+            "input in 0..1 is assumed"
+        ]
+    return []
+
+
+def _published_labels(network: FileNetwork) -> tuple[Sequence[str | Label], bool]:
+    """(labels, whether output 0 is a background class) of a network without labels of its own."""
+    outputs = network.graph.output_shape[-1] if len(network.graph.output_shape) == 1 else 0
+    background = network.known and outputs == IMAGENET_CLASSES + 1
+    return (imagenet_labels() if network.known and outputs - background == IMAGENET_CLASSES else ()), background
 
 
 def convert_file(
@@ -93,6 +108,7 @@ def convert_file(
     destination: str | PathLike[str],
     *,
     graph: Graph | None = None,
+    hidden_activation: str | None = None,
     scaling: Scaling | None = None,
     labels: LabelsLike | None = None,
     resize: str | None = None,
@@ -101,7 +117,7 @@ def convert_file(
     """Convert a Keras file to a `.safetensors` file with a self-check, atomically.
 
     Args:
-        source, graph, scaling, labels, resize: as for `read_model`.
+        source, graph, hidden_activation, scaling, labels, resize: as for `read_model`.
         destination: output path.
         engine_check: compares the compiled engine with the reference (`analysis.engine_check.check_engine`); its
             result is recorded as `source["engine"]`, and as a note if they differ.
@@ -110,7 +126,9 @@ def convert_file(
         WeightsError: the source cannot be read, or does not fit; nothing is written.
         OSError: the destination is not writable.
     """
-    model = read_model(source, graph=graph, scaling=scaling, labels=labels, resize=resize)
+    model = read_model(
+        source, graph=graph, hidden_activation=hidden_activation, scaling=scaling, labels=labels, resize=resize
+    )
     if engine_check is not None:
         model = replace(model, source=_with_engine_check(model, engine_check))
     model.save(destination)

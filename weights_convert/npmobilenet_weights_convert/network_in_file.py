@@ -17,6 +17,7 @@ from npmobilenet_weights_convert.assumptions import (
     assumed_of,
     check_classifier,
     check_left_over,
+    default_hidden_activation,
     ends_in_certainty,
     facts,
 )
@@ -63,41 +64,46 @@ class FileNetwork:
     given: str = ""
 
 
-def network_in_file(contents: Contents, graph: Graph | None = None) -> FileNetwork:
+def network_in_file(
+    contents: Contents, graph: Graph | None = None, *, hidden_activation_given: bool = False
+) -> FileNetwork:
     """The network that a file contains, with its arrays.
 
     Args:
         contents: the open file.
         graph: the network of the weights, if given.
+        hidden_activation_given: whether the caller specified the hidden activation of that graph.
 
     Raises:
         WeightsError: the arrays fit no network, or not the one given; the message lists every mismatch.
     """
     if graph is not None:
-        return _from_graph(contents, graph)
+        return _from_graph(contents, graph, hidden_activation_given)
     if contents.config is None:
         return _from_arrays(contents)
     own = _from_config(contents, contents.config)
     return _from_architecture(contents, own) or own
 
 
-def _from_graph(contents: Contents, graph: Graph) -> FileNetwork:
+def _from_graph(contents: Contents, graph: Graph, hidden_activation_given: bool) -> FileNetwork:
     """The given network."""
     check_classifier(graph)
     matched_by, pairs = _fit(contents, graph, places_of(graph))
     check_left_over(contents.left_over)
     families = {build().name.partition("_")[0] for build in ARCHITECTURES.values()}
     filled = _filled(graph, pairs, matched_by, graph.name.partition("_")[0] in families)
+    default = () if hidden_activation_given else default_hidden_activation(graph, matched_by)
+    given = "; ".join((facts(graph), *default))
     if contents.config is None:
-        return replace(filled, given=facts(graph))
+        return replace(filled, given=given)
     try:
         own = _from_config(contents, contents.config)
     except WeightsError:
-        return replace(filled, given=facts(graph), notes=(*filled.notes, "the file's own config was ignored"))
+        return replace(filled, given=given, notes=(*filled.notes, "the file's own config was ignored"))
     if _same_function(own, filled):
         return filled
     note = f"the file's own config describes another network ({facts(own.graph)}) than the given one ({facts(graph)})"
-    return replace(filled, given=facts(graph), notes=(*filled.notes, note))
+    return replace(filled, given=given, notes=(*filled.notes, note))
 
 
 def _from_arrays(contents: Contents) -> FileNetwork:

@@ -1,4 +1,4 @@
-"""Memory that begins or ends where memory may not be touched: one byte too far, and the process dies."""
+"""Buffers between guard pages: one byte too far ends the process."""
 
 import ctypes
 import mmap
@@ -6,20 +6,20 @@ from functools import cache
 
 import numpy as np
 
-BESIDE = 4 * 2**20  # bytes on either side that may not be touched; more than any map of a published network
+BESIDE = 4 * 2**20  # bytes on either side that must not be accessed; more than any map of a published network
 NO_ACCESS, READ_ONLY = 0, 1  # PROT_NONE, PROT_READ
 PAGE = mmap.PAGESIZE
 
 
-class Room:
-    """`size` bytes, filled with NaN, between forbidden ones.
+class GuardedBuffer:
+    """`size` bytes, filled with NaN, between guard pages.
 
     Pages cannot be cut, so only one side is exact: beyond the other may lie a few bytes, less than a page, that are
     free.
 
     Args:
         size: in bytes, a multiple of 4.
-        at_end: the forbidden bytes begin exactly after the room; else they end exactly before it.
+        at_end: the guard page begins exactly after the buffer; else they end exactly before it.
     """
 
     def __init__(self, size: int, at_end: bool = True) -> None:
@@ -34,7 +34,7 @@ class Room:
         _protect(self._pages[0] + whole, BESIDE, NO_ACCESS)
 
     def forbid_writing(self) -> None:
-        """From now on whoever writes here dies too."""
+        """From now on a write to the buffer ends the process too."""
         _protect(*self._pages, READ_ONLY)
 
 
