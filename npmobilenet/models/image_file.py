@@ -21,7 +21,7 @@ from npmobilenet.errors import ImageError
 if TYPE_CHECKING:
     from PIL import Image
 
-Source: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image"
+Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image"
 
 # Formats that are decoded. Pillow reads more, but not all of it safely: an EPS file is a program that Ghostscript runs.
 FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
@@ -171,7 +171,7 @@ def _pillow_warnings_ignored() -> Iterator[None]:
 
 
 @contextmanager
-def _binary_file(source: "str | os.PathLike[str] | bytes | IO[bytes]") -> Iterator[tuple[str, IO[bytes]]]:
+def _binary_file(source: "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]") -> Iterator[tuple[str, IO[bytes]]]:
     """Open a source as a seekable binary file, and name it for messages."""
     if isinstance(source, bytes | bytearray | memoryview):
         yield f"image of {len(source):,} bytes", BytesIO(source)

@@ -281,7 +281,7 @@ def test_heic_is_decoded_if_pillow_heif_is_installed(tmp_path: Path) -> None:
 def test_bytes_come_in_any_container() -> None:
     file = saved_pixels(random_pixels(3, 4), "PNG")
     for container in (bytearray(file), memoryview(file)):
-        np.testing.assert_array_equal(decode(container), decode(file))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(decode(container), decode(file))
 
 
 def test_an_unknown_color_is_refused() -> None:
