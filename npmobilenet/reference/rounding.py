@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from warnings import warn
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from npmobilenet.reference.activations import ACTIVATIONS, hard_sigmoid, relu6, sigmoid, softmax
 from npmobilenet.reference.convolution import conv2d, dense, depthwise_conv2d, pointwise_conv2d
@@ -149,11 +149,11 @@ def batch_norm_bound(
 
 
 def rescale_bound(
-    x: Array, scale: float, offset: float, error: Array | None = None, *, dtype: DTypeLike = np.float32
+    x: Array, scale: ArrayLike, offset: ArrayLike, error: Array | None = None, *, dtype: DTypeLike = np.float32
 ) -> Array:
-    """Bound for `rescale`: the constants, the product and the sum are rounded, three in a row."""
-    terms, constant = _terms(3, x, error, np.float64(offset), dtype)
-    return np.asarray(terms * abs(scale) + constant + _underflow(3, dtype))
+    """Bound for `rescale`, also by channel: the constants, the product and the sum are rounded, three in a row."""
+    terms, constant = _terms(3, x, error, np.asarray(offset, np.float64), dtype)
+    return np.asarray(terms * np.abs(scale) + constant + _underflow(3, dtype))
 
 
 def average_pool_bound(

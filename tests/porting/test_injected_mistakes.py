@@ -11,7 +11,8 @@ from PIL import Image
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_small
 from npmobilenet.models.model import Model
-from npmobilenet.models.preprocessing import RAW, RESIZES, SYMMETRIC, decode
+from npmobilenet.models.preprocessing import RAW, SYMMETRIC, decode
+from npmobilenet.models.resizing import RESIZES
 from npmobilenet.porting.diagnose import Diagnosis, Finding, InputImage, diagnose
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import BatchNormalization, ZeroPadding2D

@@ -187,7 +187,7 @@ def _scaling_error(x: Array, image: InputImage) -> Array:
     scale, offset = image.scaling.scale, image.scaling.offset
     if (scale, offset) == (1.0, 0.0):
         return np.zeros(x.shape)
-    return gamma(3) * (np.abs(x - offset) + abs(offset))
+    return gamma(3) * (np.abs(x - offset) + np.abs(offset))
 
 
 def _joined(*notes: str) -> str:
