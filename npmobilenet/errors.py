@@ -6,6 +6,7 @@ NpMobileNetError
 ├── WeightsError (ValueError)            a weight or model file that cannot be read or does not fit its network
 ├── DumpError (ValueError)               arrays of another implementation that cannot be read or matched with ours
 ├── ImageError (ValueError)              an image that cannot be decoded or does not fit the network
+├── LabelFileError (ValueError)          a file of class names that cannot be read or does not fit the network
 ├── KernelError (RuntimeError)           kernels that cannot be compiled
 ├── ModelNotFoundError (LookupError)     an unknown model name
 └── DownloadError (OSError)              a file that could not be downloaded
@@ -39,6 +40,10 @@ class DumpError(NpMobileNetError, ValueError):
 
 class ImageError(NpMobileNetError, ValueError):
     """An image that cannot be decoded, or pixels that do not fit the network."""
+
+
+class LabelFileError(NpMobileNetError, ValueError):
+    """A file of class names that cannot be read, or does not fit the network."""
 
 
 class KernelError(NpMobileNetError, RuntimeError):

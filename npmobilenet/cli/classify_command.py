@@ -19,8 +19,11 @@ from npmobilenet.cli.shared import (
     load_with_notes,
     reported,
 )
-from npmobilenet.errors import ImageError, KernelError, NpMobileNetError
+from npmobilenet.errors import ImageError, KernelError, LabelFileError, NpMobileNetError
+from npmobilenet.hub.load import DIGITS, names_a_file
+from npmobilenet.models.class_names import with_labels
 from npmobilenet.models.image_file import file_suffixes
+from npmobilenet.models.label_file import find_labels
 from npmobilenet.models.model import Model
 from npmobilenet.output import json_text, print_json_list, print_note, print_table, progress_bar, waiting
 from npmobilenet.types import Array
@@ -34,6 +37,10 @@ def classify(
     ],
     model: ModelName = DEFAULT_MODEL,
     top: Annotated[int, Option(min=1, help="Number of classes per image.")] = 5,
+    labels: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Class names (default: labels.txt or metadata.json next to the model file)."),
+    ] = None,
     resize: ResizeOption = Resize.crop,
     draft: Annotated[
         bool, Option("--draft", help="Scale large JPEG files down while decoding: faster, not bit-exact.")
@@ -47,7 +54,7 @@ def classify(
     """Classify images."""
     with reported(as_json):
         sources = list(_image_files(images))
-        network = load_with_notes(model)
+        network = _with_class_names(load_with_notes(model), model, labels)
         found = _classified(network, sources, top, resize, draft, backend, threads)
         texts = []  # with --json, the parts of one document
         failed = False
@@ -62,6 +69,25 @@ def classify(
         _finish_compilation()
     if failed:
         raise Exit(1)
+
+
+def _with_class_names(network: Model, model: str, labels: Path | None) -> Model:
+    """The network with the names of a label file: the given one, or for a network without names one next to its file.
+
+    Raises:
+        LabelFileError: the given file cannot be read or does not fit; one that was found is reported and ignored.
+    """
+    if labels is not None:
+        return with_labels(network, labels)
+    if network.labels or model == DIGITS or not names_a_file(model) or (found := find_labels(model)) is None:
+        return network
+    try:
+        renamed = with_labels(network, found)
+    except LabelFileError as error:
+        print_note(f"npmobilenet: {error}; ignored")
+        return network
+    print_note(f"npmobilenet: class names from {found}")
+    return renamed
 
 
 def _image_files(names: list[str]) -> Iterator[str]:

@@ -57,7 +57,7 @@ def convert(
         HiddenActivation | None, Option(help="With --arch: activation of every other layer of V1 and V2.")
     ] = None,
     pixels: Annotated[Range | None, Option("--range", help="Input range, if the file does not specify it.")] = None,
-    labels: Annotated[Path | None, Option(help="Text file with one class name per line.")] = None,
+    labels: Annotated[Path | None, Option(metavar="FILE", help="Class names: one per line, or JSON.")] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -76,7 +76,7 @@ def convert(
             graph=graph,
             hidden_activation=hidden_activation,
             scaling=None if pixels is None else SCALINGS[pixels],
-            labels=None if labels is None else labels.read_text(encoding="utf-8").splitlines(),
+            labels=labels,
         )
         print_notes(str(source), model)
         document = {

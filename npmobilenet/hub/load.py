@@ -8,13 +8,14 @@ from pathlib import Path
 from npmobilenet.errors import AssumptionWarning, ModelNotFoundError
 from npmobilenet.hub.cache import locate
 from npmobilenet.models.backends import check_backend
+from npmobilenet.models.class_names import LabelsLike, with_labels
 from npmobilenet.models.model import Model
 
 DIGITS = "digits"
 MODEL_SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras")
 
 
-def load(model: str | PathLike[str], *, backend: str = "auto") -> Model:
+def load(model: str | PathLike[str], *, backend: str = "auto", labels: LabelsLike | None = None) -> Model:
     """Load a model.
 
     Args:
@@ -22,6 +23,7 @@ def load(model: str | PathLike[str], *, backend: str = "auto") -> Model:
             (`.h5`, `.weights.h5`, `.keras`), converted in memory; or the name of a published model, which is downloaded
             from Keras's server once, converted and cached.
         backend: default backend: "auto", "compiled" or "reference"; see `Model.predict`.
+        labels: class names in place of the model's own: one per class, or a label file, such as labels.txt.
 
     Warns:
         AssumptionWarning: the file does not specify its network completely; `source["assumed"]` lists the assumptions.
@@ -31,9 +33,12 @@ def load(model: str | PathLike[str], *, backend: str = "auto") -> Model:
         WeightsError: the file cannot be read, or does not fit its network.
         DownloadError: the download of a published model failed.
         NpMobileNetError: the backend is unknown.
+        LabelFileError, ShapeError: the labels do not fit.
     """
     check_backend(backend)
     loaded = _load(model)
+    if labels is not None:
+        loaded = with_labels(loaded, labels)
     return loaded if loaded.backend == backend else replace(loaded, backend=backend)
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from npmobilenet.errors import KernelError, NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.models.backends import check_backend, check_threads
-from npmobilenet.models.labels import Label, label_pairs, top_classes
+from npmobilenet.models.class_names import fits, named
+from npmobilenet.models.labels import Label, label_pairs
 from npmobilenet.models.model_file import ModelFile, corruption_reported
 from npmobilenet.models.preprocessing import SYMMETRIC, ImageLike, ImagesLike, Scaling, network_pixels
 from npmobilenet.models.self_check import changed_layers, layer_digests, synthetic_image
@@ -34,7 +35,7 @@ class Model:
         graph: the network.
         params: float32 arrays by `layer/array`, exactly those of `graph.param_shapes`.
         scaling: from pixels in 0..255 to the network's input.
-        labels: (wnid, label) of every class, or empty.
+        labels: (wnid, label) of every class, or empty; two for one sigmoid output.
         background: output 0 stands for none of the labels.
         source: what the weights were converted from.
         stored_check: the self-check stored in the file, if the model came from one.
@@ -60,8 +61,8 @@ class Model:
         check_backend(self.backend)
         check_params(self.graph, self.params)
         object.__setattr__(self, "labels", label_pairs(self.labels))
-        classes = self.graph.output_shape[-1] - self.background
-        if self.labels and len(self.labels) != classes:
+        if self.labels and not fits(self.graph, self.labels, self.background):
+            classes = self.graph.output_shape[-1] - self.background
             raise ShapeError(f"{self.graph.name}: expected {classes} labels, one per class, got {len(self.labels)}")
 
     def __repr__(self) -> str:
@@ -171,9 +172,11 @@ class Model:
         return self.decode(self.predict(images, resize=resize, backend=backend, threads=threads), top)
 
     def decode(self, probabilities: Array, top: int = 5) -> list[list[tuple[str, str, float]]]:
-        """Name the `top` classes of every row (N, classes), by this model's labels, or by number if it has none."""
-        labels = cast("Sequence[Label]", self.labels) or _numbers(self.graph.output_shape[-1] - self.background)
-        return top_classes(probabilities, top, labels, background=self.background)
+        """Name the `top` classes of every row (N, classes), by this model's labels, or by number if it has none.
+
+        One sigmoid output p is the probability of class 1: with two labels, 1 - p is that of the first.
+        """
+        return named(self.graph, probabilities, top, cast("Sequence[Label]", self.labels), self.background)
 
     def forward(self, x: Array, *, backend: str | None = None, threads: int | None = None) -> Array:
         """Output of the network for input that is already scaled.
@@ -380,12 +383,6 @@ def check_params(graph: Graph, params: Mapping[str, Array]) -> None:
     ]
     if problems:
         raise WeightsError(f"{graph.name}: the weights do not fit ({len(problems)} arrays)\n  " + "\n  ".join(problems))
-
-
-@cache
-def _numbers(count: int) -> tuple[Label, ...]:
-    """Labels of classes without names."""
-    return tuple(("", str(number)) for number in range(count))
 
 
 @cache

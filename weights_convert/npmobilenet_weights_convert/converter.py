@@ -7,6 +7,7 @@ from pathlib import Path
 
 from npmobilenet.analysis.engine_check import EngineCheck
 from npmobilenet.errors import ArgumentError, NpMobileNetError
+from npmobilenet.models.class_names import LabelsLike, with_labels
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import PLAUSIBLE, SYMMETRIC, UNIT, Scaling, choose_scaling
@@ -23,7 +24,7 @@ def read_model(
     graph: Graph | None = None,
     hidden_activation: str | None = None,
     scaling: Scaling | None = None,
-    labels: Sequence[str | Label] | None = None,
+    labels: LabelsLike | None = None,
 ) -> Model:
     """Read a Keras file: weights in the layout of Keras Applications, or a model as `.h5`, `.weights.h5` or `.keras`.
 
@@ -35,8 +36,8 @@ def read_model(
             for which `architectures` takes precedence; for weights without a config, the network that fits them.
         hidden_activation: with a `graph` of V1 or V2, the activation in place of its ReLU6: "relu6" or "relu".
         scaling: from pixels in 0..255 to the network's input; by default, see `choose_scaling`.
-        labels: one per class, a name or a (wnid, name) pair; by default the ImageNet classes for a keras.applications
-            network with 1000 outputs.
+        labels: one per class, a name or a (wnid, name) pair, or a label file (`read_labels`); by default the ImageNet
+            classes for a keras.applications network with 1000 outputs.
 
     Returns:
         The model. `source["matched_by"]` is how names were matched, `source["notes"]` what to know about the model,
@@ -47,6 +48,7 @@ def read_model(
         WeightsError: the file cannot be read, or does not fit; the message lists every wrong array or layer.
         ArgumentError: `hidden_activation` without `graph`.
         ShapeError: the graph has no hidden activation that can be replaced.
+        LabelFileError, ShapeError: the labels do not fit.
     """
     if hidden_activation is not None:
         if graph is None:
@@ -58,7 +60,7 @@ def read_model(
         return Model.open(path)
     with open_contents(path, data) as contents:
         network = network_in_file(contents, graph, hidden_activation_given=hidden_activation is not None)
-        labels, background = _published_labels(network) if labels is None else (labels, False)
+        known_labels, background = _published_labels(network)
         notes = list(network.notes)
         if scaling is None:
             scaling = choose_scaling(network.graph)
@@ -71,7 +73,8 @@ def read_model(
         }
         sentences = {"notes": notes, "assumed": network.assumed, "given": filter(None, [network.given])}
         origin |= {name: text for name, lines in sentences.items() if (text := "; ".join(lines))}
-        return Model(network.graph, network.params, scaling, labels, background, origin)
+        model = Model(network.graph, network.params, scaling, known_labels, background, origin)
+        return model if labels is None else with_labels(model, labels)
 
 
 def _scaling_notes(scaling: Scaling, known: bool) -> list[str]:
@@ -100,7 +103,7 @@ def convert_file(
     graph: Graph | None = None,
     hidden_activation: str | None = None,
     scaling: Scaling | None = None,
-    labels: Sequence[str | Label] | None = None,
+    labels: LabelsLike | None = None,
     engine_check: Callable[[Model], EngineCheck] | None = None,
 ) -> Model:
     """Convert a Keras file to a `.safetensors` file with a self-check, atomically.
