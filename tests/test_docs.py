@@ -13,6 +13,7 @@ import contextlib
 import io
 import re
 import shlex
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +74,15 @@ def write_teachable_machine(folder: Path) -> None:
     Image.radial_gradient("L").resize((64, 48)).convert("RGB").save(folder / "photo.jpg")
 
 
-FILES = {"teachable-machine.md": write_teachable_machine}
+def write_photos(folder: Path) -> None:
+    """Sort the digits into one folder per class."""
+    for path in sorted((ROOT / "examples" / "digits").glob("*.png")):
+        target = folder / "photos" / ("odd" if int(path.stem) % 2 else "even")
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+
+
+FILES = {"features.md": write_photos, "teachable-machine.md": write_teachable_machine}
 """What a page's reader has already, by its name."""
 
 
