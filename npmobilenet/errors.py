@@ -14,6 +14,8 @@ NpMobileNetError
 Every message names the place, what was expected, what it got and, if there is one, the next step.
 """
 
+from collections.abc import Sequence
+
 
 class NpMobileNetError(Exception):
     """Base class of all errors of this package."""
@@ -31,7 +33,16 @@ class ArgumentError(ShapeError):
 
 
 class WeightsError(NpMobileNetError, ValueError):
-    """A weight or model file that cannot be read, or does not fit its network."""
+    """A weight or model file that cannot be read, or does not fit its network.
+
+    Args:
+        message: with at most ten lines of what does not fit.
+        details: all lines, if there are more.
+    """
+
+    def __init__(self, message: str, details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.details = tuple(details)
 
 
 class DumpError(NpMobileNetError, ValueError):

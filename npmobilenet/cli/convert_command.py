@@ -40,7 +40,12 @@ class HiddenActivation(StrEnum):
 
 
 def convert(
-    source: Annotated[Path, Argument(metavar="SOURCE", help="Keras file: .h5, .weights.h5 or .keras.")],
+    source: Annotated[
+        Path,
+        Argument(
+            metavar="SOURCE", help="Keras file (.h5, .weights.h5, .keras), Teachable Machine or TensorFlow.js export."
+        ),
+    ],
     network: NetworkOptions = NetworkOptions(),  # noqa: B008  frozen
     output: Annotated[
         Path | None,
@@ -58,11 +63,14 @@ def convert(
     resize: ResizeOption = None,
     labels: Annotated[Path | None, Option(metavar="FILE", help="Class names: one per line, or JSON.")] = None,
     force: Force = False,
+    verbose: Annotated[
+        bool, Option("--verbose", help="List every array that does not fit, not only the first.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Convert a Keras file to a self-describing .safetensors file."""
     graph = _described_network(arch, network, classes, activation, hidden_activation)
-    with reported(as_json):
+    with reported(as_json, verbose=verbose):
         from npmobilenet_weights_convert import convert_file
 
         destination = output or Path(source.name.removesuffix(source.suffix).removesuffix(".weights") + ".safetensors")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
-from npmobilenet.errors import AssumptionWarning, NpMobileNetError
+from npmobilenet.errors import AssumptionWarning, NpMobileNetError, WeightsError
 from npmobilenet.hub.load import DIGITS, load, names_a_file
 from npmobilenet.hub.published_models import find_model
 from npmobilenet.models.model import Model
@@ -123,8 +123,8 @@ class NetworkOptions:
 
 
 @contextmanager
-def reported(as_json: bool, exit_code: int = 1) -> Iterator[None]:
-    """Report a failure as one line on standard error (with --json, also as a document), and exit."""
+def reported(as_json: bool, exit_code: int = 1, *, verbose: bool = False) -> Iterator[None]:
+    """Report a failure on standard error (with --json, also as a document), and exit; `verbose` with all details."""
     try:
         yield
     except BrokenPipeError:
@@ -133,6 +133,8 @@ def reported(as_json: bool, exit_code: int = 1) -> Iterator[None]:
         if as_json:
             print_json({"error": str(error)})
         print_note(f"npmobilenet: {error}")
+        for line in error.details if verbose and isinstance(error, WeightsError) else ():
+            print_note(f"  {line}")
         raise Exit(exit_code) from None
 
 

@@ -19,9 +19,10 @@ def load(model: str | PathLike[str], *, backend: str = "auto", labels: LabelsLik
     """Load a model.
 
     Args:
-        model: "digits", the small network in this package; a file, `.safetensors` of this package or any of Keras's
-            (`.h5`, `.weights.h5`, `.keras`), converted in memory; or the name of a published model, which is downloaded
-            from Keras's server once, converted and cached.
+        model: "digits", the small network in this package; a file, `.safetensors` of this package or any other that
+            `read_model` reads (`.h5`, `.weights.h5`, `.keras`, exports of Teachable Machine and TensorFlow.js),
+            converted in memory; or the name of a published model, which is downloaded from Keras's server once,
+            converted and cached.
         backend: default backend: "auto", "compiled" or "reference"; see `Model.predict`.
         labels: class names in place of the model's own: one per class, or a label file, such as labels.txt.
 
@@ -51,8 +52,8 @@ def _load(model: str | PathLike[str]) -> Model:
             return Model.open(path)
     if not names_a_file(name):
         return Model.open(locate(name), intact=False)  # its hash has just been verified
-    if not Path(name).is_file():
-        raise ModelNotFoundError(f"{name}: {'is a folder, not a file' if Path(name).is_dir() else 'no such file'}")
+    if not Path(name).exists():
+        raise ModelNotFoundError(f"{name}: no such file")
     opened = _open_file(Path(name))
     if assumed := opened.source.get("assumed"):
         warnings.warn(f"{name}: {assumed}", AssumptionWarning, stacklevel=2)

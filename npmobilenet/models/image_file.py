@@ -171,7 +171,9 @@ def _pillow_warnings_ignored() -> Iterator[None]:
 
 
 @contextmanager
-def _binary_file(source: "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]") -> Iterator[tuple[str, IO[bytes]]]:
+def _binary_file(
+    source: "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]",
+) -> Iterator[tuple[str, IO[bytes]]]:
     """Open a source as a seekable binary file, and name it for messages."""
     if isinstance(source, bytes | bytearray | memoryview):
         yield f"image of {len(source):,} bytes", BytesIO(source)

@@ -36,6 +36,16 @@ def read_labels(path: str | PathLike[str]) -> list[str | Label]:
         raise LabelFileError(f"{where}: {error.strerror or error}") from error
     if len(data) > MAX_BYTES:
         raise LabelFileError(f"{where}: larger than {MAX_BYTES >> 20} MB; expected one class name per line, or JSON")
+    return parse_labels(where, data)
+
+
+def parse_labels(where: Path, data: bytes) -> list[str | Label]:
+    """Return the class names in the contents of a label file; see `read_labels`.
+
+    Args:
+        where: the file, for messages.
+        data: its contents.
+    """
     text = _decode(where, data)
     names = _from_json(where, text) if text.lstrip()[:1] in ("[", "{") else _from_lines(where, text)
     if not names:

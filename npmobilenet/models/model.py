@@ -170,7 +170,9 @@ class Model:
         Returns:
             (N, C) float32.
         """
-        return np.concatenate([self._embed(x, backend, threads) for x in self._input_batches(images, resize, threads)])
+        return np.concatenate(
+            [self.embed(x, backend=backend, threads=threads) for x in self._input_batches(images, resize, threads)]
+        )
 
     def classify(
         self,
@@ -214,6 +216,15 @@ class Model:
         x = np.asarray(x)
         check_input_range(x, self.scaling)
         return self._output(x, backend=backend, threads=threads)
+
+    def layer_output(self, name: str, x: Array, *, backend: str | None = None, threads: int | None = None) -> Array:
+        """Output of the layer `name` (N, ...); other arguments and errors as `forward`."""
+        return self._compute(name, np.asarray(x), backend, threads)
+
+    def embed(self, x: Array, *, backend: str | None = None, threads: int | None = None) -> Array:
+        """Pooled embedding (N, C) of input that is already scaled; arguments and errors as `forward`."""
+        y = self.layer_output(self.graph.embedding or self.graph.layers[-1].name, x, backend=backend, threads=threads)
+        return y.reshape(len(y), y.shape[-1]) if self.graph.embedding else global_average_pool(y)  # (N, C)
 
     def trace(self, x: Array) -> Iterator[tuple[str, Array]]:
         """Output of every layer by its Keras name, computed by the reference in the dtype of x.
@@ -323,15 +334,12 @@ class Model:
         """
         if len(self.graph.output_shape) != 1:
             raise ShapeError(
-                f"{self.graph.name} has no classifier, its output is {self.graph.output_shape}; use model.features"
+                f"{self.graph.name} has no classifier, its output is {self.graph.output_shape}; "
+                "use model.features, or npmobilenet features"
             )
 
     def _output(self, x: Array, *, backend: str | None, threads: int | None) -> Array:
         return self._compute(self.graph.layers[-1].name, x, backend, threads)
-
-    def _embed(self, x: Array, backend: str | None, threads: int | None) -> Array:
-        y = self._compute(self.graph.embedding or self.graph.layers[-1].name, x, backend, threads)
-        return y.reshape(len(y), y.shape[-1]) if self.graph.embedding else global_average_pool(y)  # (N, C)
 
     def _compute(self, name: str, x: Array, backend: str | None, threads: int | None) -> Array:
         """Output of the layer `name`, by the requested backend."""

@@ -13,7 +13,8 @@ from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import PLAUSIBLE, SYMMETRIC, UNIT, Scaling, choose_scaling
 from npmobilenet.reference.graph import Graph
 from npmobilenet_weights_convert.assumptions import precision_notes, with_hidden_activation
-from npmobilenet_weights_convert.keras_file import is_safetensors, open_contents, read_bytes
+from npmobilenet_weights_convert.keras_file import is_safetensors
+from npmobilenet_weights_convert.model_export import open_model
 from npmobilenet_weights_convert.network_in_file import FileNetwork, network_in_file
 from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
 from npmobilenet_weights_convert.teachable_machine import (
@@ -34,10 +35,11 @@ def read_model(
 ) -> Model:
     """Read a Keras file: weights in the layout of Keras Applications, or a model as `.h5`, `.weights.h5` or `.keras`.
 
-    A `.safetensors` of this package is opened as it is.
+    Also read are TensorFlow.js layers models (the folder, or its model.json), and the zip archives of Teachable Machine
+    with their class names. A `.safetensors` of this package is opened as it is.
 
     Args:
-        source: the file; its format is determined by its first bytes, not by its name.
+        source: the file or folder; its format is determined by its first bytes, not by its name.
         graph: the network of the weights. By default the file's own config, unless it is a keras.applications network,
             for which `architectures` takes precedence; for weights without a config, the network that fits them.
         hidden_activation: with a `graph` of V1 or V2, the activation in place of its ReLU6: "relu6" or "relu".
@@ -63,10 +65,10 @@ def read_model(
             raise ArgumentError("hidden_activation requires graph")
         graph = with_hidden_activation(graph, hidden_activation)
     path = Path(source)
-    data = read_bytes(path)
-    if is_safetensors(data):
+    if is_safetensors(path):
         return Model.open(path)
-    with open_contents(path, data) as contents:
+    with open_model(path) as (contents, own_labels):
+        labels = own_labels if labels is None else labels
         network = network_in_file(contents, graph, hidden_activation_given=hidden_activation is not None)
         published, background = _published_labels(network)
         notes = [*network.notes, *precision_notes(contents.config)]
