@@ -67,6 +67,7 @@ INPUT_MISTAKES = {
     "0..1": "input-range",
     "-1..1": "input-range",
     "0..255": "input-range",
+    "x / 127 - 1": "input-range",
     "ImageNet's mean and deviation": "input-range",
     "BGR": "channel-order",
     "BGR in 0..1": "input-range",
@@ -317,6 +318,8 @@ def wrong_input(kind: str, decoded: Array, correct: Array) -> Array:
             y = pixels / 127.5 - 1
         case "0..255":
             y = pixels
+        case "x / 127 - 1":
+            y = pixels / 127 - 1
         case "ImageNet's mean and deviation":
             y = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
         case "BGR":
@@ -351,7 +354,7 @@ def test_a_mistake_made_before_the_first_layer_is_named(fused: bool) -> None:
                 misses.append(f"{family} {kind}: {first and first.layer}: {best}")
             else:
                 assert first.layer == next(iter(dump))
-    assert cases == 24
+    assert cases == 27
     assert not misses, "\n".join(misses)
 
 
