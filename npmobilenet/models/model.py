@@ -19,6 +19,7 @@ from npmobilenet.models.self_check import changed_layers, layer_digests, synthet
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.normalization import rescale
 from npmobilenet.reference.pooling import global_average_pool
+from npmobilenet.reference.transforms import subgraph_to
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
@@ -346,7 +347,6 @@ class Model:
         if name not in self._engines:
             try:
                 from npmobilenet.compiler.engine import Engine
-                from npmobilenet.reference.transforms import subgraph_to
 
                 self._engines[name] = Engine(subgraph_to(self.graph, name), self._params_as(np.dtype(np.float32)))
             except ImportError as error:
