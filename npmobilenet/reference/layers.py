@@ -24,6 +24,7 @@ from npmobilenet.reference.extra_layers import PReLU as PReLU
 from npmobilenet.reference.extra_layers import Resizing as Resizing
 from npmobilenet.reference.extra_layers import UpSampling2D as UpSampling2D
 from npmobilenet.reference.kernel_layers import Conv2D as Conv2D
+from npmobilenet.reference.kernel_layers import Conv2DTranspose as Conv2DTranspose
 from npmobilenet.reference.kernel_layers import Dense as Dense
 from npmobilenet.reference.kernel_layers import DepthwiseConv2D as DepthwiseConv2D
 from npmobilenet.reference.layer import Layer, Window, check_activation, feature_map
@@ -281,7 +282,7 @@ LAYER_TYPES: dict[str, type[Layer]] = {
         Input, Rescaling, ZeroPadding2D, Conv2D, DepthwiseConv2D, BatchNormalization, Activation,
         GlobalAveragePooling2D, GlobalMaxPooling2D, AveragePooling2D, MaxPooling2D, Dense, Add, Multiply, Concatenate,
         Reshape, Flatten, Dropout, Average, Maximum, Minimum, Subtract, Broadcast, ChannelRescaling, LayerNormalization,
-        LeakyReLU, Normalization, PReLU, Resizing, UpSampling2D,
+        LeakyReLU, Normalization, PReLU, Resizing, UpSampling2D, Conv2DTranspose,
     )
 }  # fmt: skip
 """The layer types by name; file formats use these names."""

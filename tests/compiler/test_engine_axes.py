@@ -26,6 +26,7 @@ from npmobilenet.reference.layers import (
     ChannelRescaling,
     Concatenate,
     Conv2D,
+    Conv2DTranspose,
     Dense,
     DepthwiseConv2D,
     Dropout,
@@ -104,6 +105,7 @@ def of_maps(shape: tuple[int, ...], one: dict[str, Any]) -> Iterator[tuple[str, 
         yield f"convolution {name}", (Conv2D(filters=21, activation=name, **window),)
         yield f"pointwise {name}", (Conv2D(filters=21, activation=name, kernel_size=(1, 1), **one),)
         yield f"depthwise {name}", (DepthwiseConv2D(activation=name, **window),)
+    yield "transposed", (Conv2DTranspose(filters=21, stride=2, **window),)
     yield "depth multiplier", (DepthwiseConv2D(depth_multiplier=2, **window),)
     yield "average", (AveragePooling2D(**window),)
     yield "average of all", (AveragePooling2D(kernel_size=(shape[0], shape[1]), **one),)

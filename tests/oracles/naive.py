@@ -215,3 +215,15 @@ def layer_norm(x: Array, gamma: Array | None, beta: Array | None, epsilon: float
             y[(*place, c)] *= 1 if gamma is None else gamma[c]
             y[(*place, c)] += 0 if beta is None else beta[c]
     return y
+
+
+def transposed_conv2d(x: Array, w: Array, b: Array | None, stride: int, padding: str) -> Array:
+    N, H, W, _ = x.shape
+    K_h, K_w, c_out, _ = w.shape
+    whole = np.zeros((N, (H - 1) * stride + max(K_h, stride), (W - 1) * stride + max(K_w, stride), c_out))
+    for n, i, j, u, v, d in np.ndindex(N, H, W, K_h, K_w, c_out):
+        whole[n, i * stride + u, j * stride + v, d] += sum(x[n, i, j] * w[u, v, d])
+    if padding == "same":
+        top, left = (max(K - stride, 0) // 2 for K in (K_h, K_w))
+        whole = whole[:, top : top + H * stride, left : left + W * stride]
+    return whole if b is None else whole + b

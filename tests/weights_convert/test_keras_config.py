@@ -77,6 +77,8 @@ HEADS: dict[str, Build] = {
     "nearest resizing": lambda k, x: k.layers.Resizing(5, 11, interpolation="nearest")(x),
     "upsampling": lambda k, x: k.layers.UpSampling2D()(x),
     "bilinear upsampling": lambda k, x: k.layers.UpSampling2D((2, 3), interpolation="bilinear")(x),
+    "transposed": lambda k, x: k.layers.Conv2DTranspose(4, 3, strides=2, padding="same", activation="relu")(x),
+    "transposed valid": lambda k, x: k.layers.Conv2DTranspose(4, (2, 5), strides=3, use_bias=False)(x),
     "mean": lambda k, x: mean(k, x, [1, 2], False),
     "mean with its axes": lambda k, x: mean(k, x, [-2, -3], True),
     "average": lambda k, x: k.layers.Average()([x, k.layers.ReLU()(x), x]),
@@ -215,6 +217,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "crop": (
         lambda k, x: k.layers.Resizing(4, 4, crop_to_aspect_ratio=True, name="r")(x),
         r"r \(Resizing\): crop_to_aspect_ratio is not supported",
+    ),
+    "output padding": (
+        lambda k, x: k.layers.Conv2DTranspose(2, 3, strides=2, output_padding=1, name="t")(x),
+        r"t \(Conv2DTranspose\): output_padding=.* is not supported",
     ),
     "interpolation": (
         lambda k, x: k.layers.Resizing(4, 4, interpolation="bicubic", name="r")(x),

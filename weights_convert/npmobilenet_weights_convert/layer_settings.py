@@ -143,6 +143,12 @@ def _conv(config: dict[str, Any], shape: Shape) -> Fields:
     return _window(config) | {"filters": int(config["filters"]), "use_bias": bool(config.get("use_bias", True))}
 
 
+def _transposed_conv(config: dict[str, Any], shape: Shape) -> Fields:
+    if config.get("output_padding") is not None:
+        raise UnsupportedError(f"output_padding={config['output_padding']} is not supported (only none)")
+    return _conv(config, shape)
+
+
 def _depthwise(config: dict[str, Any], shape: Shape) -> Fields:
     multiplier, bias = int(config.get("depth_multiplier", 1)), bool(config.get("use_bias", True))
     return _window(config) | {"depth_multiplier": multiplier, "use_bias": bias}
@@ -292,6 +298,7 @@ SETTINGS: dict[str, Callable[[dict[str, Any], Shape], Fields]] = {
     "AveragePooling2D": _pooling,
     "BatchNormalization": _batch_norm,
     "Conv2D": _conv,
+    "Conv2DTranspose": _transposed_conv,
     "Dense": _dense,
     "DepthwiseConv2D": _depthwise,
     "Dropout": lambda config, shape: {"rate": float(config.get("rate", 0.0))},
