@@ -29,12 +29,15 @@ from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import (
     Activation,
     AveragePooling2D,
+    ChannelRescaling,
     Concatenate,
     Dropout,
     Flatten,
     MaxPooling2D,
+    Normalization,
     Rescaling,
     Reshape,
+    Resizing,
     ZeroPadding2D,
 )
 from npmobilenet.types import Array
@@ -46,7 +49,7 @@ ImagesLike: TypeAlias = "ImageLike | Iterable[ImageLike]"
 SLACK = 0.01  # of the range: x / 127 - 1, of Teachable Machine's first scripts, reaches 1.008
 PLAUSIBLE = 255.0  # largest magnitude of a network's rescaled pixels: 0..255 unchanged
 
-KEEPS_PIXELS = (AveragePooling2D, Concatenate, Dropout, Flatten, MaxPooling2D, Reshape, ZeroPadding2D)
+KEEPS_PIXELS = (AveragePooling2D, Concatenate, Dropout, Flatten, MaxPooling2D, Reshape, Resizing, ZeroPadding2D)
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,10 @@ TORCH = Scaling(
 def choose_scaling(graph: Graph) -> Scaling:
     """Scaling of a network's input where it is not specified.
 
-    `RAW` for a network that rescales its pixels before it computes anything with them, wherever the Rescaling layers
-    are: padding, pooling, concatenation and reshaping before them pass pixels on. `UNIT` if they would map pixels in
-    0..255 beyond `PLAUSIBLE`, as x * 2 - 1 does, which is for pixels in 0..1. Any other network is taken for a
-    MobileNet, whose input is `SYMMETRIC`.
+    `RAW` for a network that rescales its pixels, or normalizes them channel by channel, before it computes anything
+    with them, wherever these layers are: padding, pooling, resizing, concatenation and reshaping before them pass
+    pixels on. `UNIT` if Rescaling layers would map pixels in 0..255 beyond `PLAUSIBLE`, as x * 2 - 1 does, which is
+    for pixels in 0..1. Any other network is taken for a MobileNet, whose input is `SYMMETRIC`.
     """
     raw = {graph.layers[0].name}
     passed_on = {graph.layers[0].name: RAW}  # how pixels arrive at the layers that have only moved or rescaled them
@@ -116,6 +119,8 @@ def choose_scaling(graph: Graph) -> Scaling:
         sources = [passed_on[name] for name in layer.inputs if name in passed_on]
         if not sources:
             continue
+        if isinstance(layer, Normalization | ChannelRescaling):
+            return RAW
         if isinstance(layer, Rescaling):
             passed_on[layer.name] = _rescaled(sources[0], layer)
         elif isinstance(layer, KEEPS_PIXELS) or (isinstance(layer, Activation) and layer.activation == "linear"):

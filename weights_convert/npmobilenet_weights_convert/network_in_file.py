@@ -245,7 +245,7 @@ def _filled(graph: Graph, pairs: Pairs, matched_by: str, known: bool, notes: Seq
             wrong.append(
                 f"not finite: {name} has {np.count_nonzero(~np.isfinite(params[name]))} NaN or infinite values"
             )
-        elif name.endswith("/moving_variance") and (params[name] < 0).any():
+        elif name.endswith(("/moving_variance", "/variance")) and (params[name] < 0).any():
             wrong.append(f"negative: {name} has variances down to {params[name].min():g}")
     if wrong:
         raise _misfit(graph, wrong, "invalid values")
