@@ -9,18 +9,19 @@ from npmobilenet.errors import AssumptionWarning, ModelNotFoundError
 from npmobilenet.hub.cache import locate
 from npmobilenet.models.backends import check_backend
 from npmobilenet.models.model import Model
+from npmobilenet.models.model_file import is_foreign
 
 DIGITS = "digits"
-MODEL_SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras")
+MODEL_SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras", ".pth", ".pt")
 
 
 def load(model: str | PathLike[str], *, backend: str = "auto") -> Model:
     """Load a model.
 
     Args:
-        model: "digits", the small network in this package; a file, `.safetensors` of this package or any of Keras's
-            (`.h5`, `.weights.h5`, `.keras`), converted in memory; or the name of a published model, which is downloaded
-            from Keras's server once, converted and cached.
+        model: "digits", the small network in this package; a file, `.safetensors` of this package, or any of Keras's
+            (`.h5`, `.weights.h5`, `.keras`) or PyTorch's (`.safetensors`, `.pth`, `.pt`), converted in memory; or the
+            name of a published model, which is downloaded from Keras's server once, converted and cached.
         backend: default backend: "auto", "compiled" or "reference"; see `Model.predict`.
 
     Warns:
@@ -61,7 +62,7 @@ def names_a_file(model: str) -> bool:
 
 
 def _open_file(path: Path) -> Model:
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" and not is_foreign(path):
         return Model.open(path)
     from npmobilenet_weights_convert import read_model
 

@@ -17,7 +17,6 @@ from npmobilenet.models.model_file import ModelFile, corruption_reported
 from npmobilenet.models.preprocessing import SYMMETRIC, ImageLike, ImagesLike, Scaling, network_pixels
 from npmobilenet.models.self_check import changed_layers, layer_digests, synthetic_image
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.normalization import rescale
 from npmobilenet.reference.pooling import global_average_pool
 from npmobilenet.types import Array
 
@@ -209,7 +208,7 @@ class Model:
 
     def scale(self, pixels: Array) -> Array:
         """Pixels (N, H, W, C) in 0..255 mapped to the network's input range, float32."""
-        return rescale(pixels.astype(np.float32, copy=False), self.scaling.scale, self.scaling.offset)
+        return self.scaling(pixels.astype(np.float32, copy=False))
 
     def pixels(self, image: ImageLike, resize: str = "crop", draft: bool = False) -> Array:
         """One image as (H, W, C) pixels in 0..255, in the network's size; arguments and errors as `predict_each`."""
@@ -222,7 +221,7 @@ class Model:
             See `self_check.layer_digests`.
         """
         pixels = synthetic_image(self.graph.input_shape)[None].astype(np.float64)  # (1, H, W, C)
-        return layer_digests(self.trace(rescale(pixels, self.scaling.scale, self.scaling.offset)))
+        return layer_digests(self.trace(self.scaling(pixels)))
 
     def failed_checks(self) -> list[str]:
         """Names of the layers whose output differs from the self-check in the file, in order; empty if it passes.

@@ -7,11 +7,11 @@
 Networks here always take three channels: a gray image has the same value in all three.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from npmobilenet.reference.layers import (
     Reshape,
     ZeroPadding2D,
 )
+from npmobilenet.reference.normalization import rescale
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
@@ -47,10 +48,35 @@ KEEPS_PIXELS = (AveragePooling2D, Concatenate, Dropout, Flatten, MaxPooling2D, R
 
 @dataclass(frozen=True)
 class Scaling:
-    """Map from pixels in 0..255 to the network's input: x * scale + offset."""
+    """Map from pixels in 0..255 to the network's input: x * scale + offset, with numbers or one value per channel."""
 
-    scale: float = 1.0
-    offset: float = 0.0
+    scale: float | tuple[float, ...] = 1.0
+    offset: float | tuple[float, ...] = 0.0
+
+    @staticmethod
+    def normalizing(mean: Sequence[float], std: Sequence[float]) -> "Scaling":
+        """PyTorch's: pixels / 255, minus a mean and divided by a standard deviation per channel."""
+        if len({*mean}) == len({*std}) == 1:
+            return Scaling(1 / (255 * std[0]), -mean[0] / std[0])
+        return Scaling(tuple(1 / (255 * s) for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True)))
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether channels are scaled differently."""
+        return isinstance(self.scale, tuple) or isinstance(self.offset, tuple)
+
+    def __call__(self, pixels: Array) -> Array:
+        """Pixels (..., C) scaled, in their dtype."""
+        return rescale(pixels, self.scale, self.offset)
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> "Scaling":
+        """The scaling of a document {"scale", "offset"}.
+
+        Raises:
+            TypeError, ValueError: it is no such document.
+        """
+        return Scaling(**{name: tuple(map(float, v)) if isinstance(v, list) else v for name, v in document.items()})
 
 
 RAW = Scaling()
@@ -88,12 +114,13 @@ def choose_scaling(graph: Graph) -> Scaling:
 
 
 def _rescaled(before: Scaling, layer: Rescaling) -> Scaling:
-    return Scaling(before.scale * layer.scale, before.offset * layer.scale + layer.offset)
+    scale, offset = np.multiply(before.scale, layer.scale), np.multiply(before.offset, layer.scale) + layer.offset
+    return Scaling(float(scale), float(offset))
 
 
 def _is_implausible(scaling: Scaling) -> bool:
     """Whether it maps pixels in 0..255 to values that no network is trained on."""
-    return max(abs(scaling.offset), abs(255 * scaling.scale + scaling.offset)) > PLAUSIBLE
+    return bool(max(abs(scaling(np.array([0.0, 255.0])))) > PLAUSIBLE)
 
 
 def decode(source: Source) -> Pixels:

@@ -1,5 +1,10 @@
 """Batch normalization at inference, and rescaling by two constants."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
 from npmobilenet.errors import ShapeError
 from npmobilenet.reference.arithmetic import add_bias, constant, square_root
 from npmobilenet.types import Array
@@ -40,6 +45,16 @@ def batch_norm(
     return add_bias(y, beta)
 
 
-def rescale(x: Array, scale: float, offset: float) -> Array:
-    """x * scale + offset with two constants, for example from 0..255 to [-1, 1]; shape and dtype of x."""
-    return x * constant(scale, x) + constant(offset, x)
+def rescale(x: Array, scale: float | Sequence[float], offset: float | Sequence[float]) -> Array:
+    """x * scale + offset with two constants, for example from 0..255 to [-1, 1]; shape and dtype of x.
+
+    A constant may have one value per channel: x (..., C), scale (C,).
+    """
+    return x * _constants(scale, x) + _constants(offset, x)
+
+
+def _constants(values: float | Sequence[float], like: Array) -> Any:
+    """A constant or one per channel, in the arithmetic of `like`."""
+    if not isinstance(values, Sequence):
+        return constant(values, like)
+    return np.array([constant(value, like) for value in values], like.dtype)

@@ -149,11 +149,16 @@ def batch_norm_bound(
 
 
 def rescale_bound(
-    x: Array, scale: float, offset: float, error: Array | None = None, *, dtype: DTypeLike = np.float32
+    x: Array,
+    scale: float | Sequence[float],
+    offset: float | Sequence[float],
+    error: Array | None = None,
+    *,
+    dtype: DTypeLike = np.float32,
 ) -> Array:
     """Bound for `rescale`: the constants, the product and the sum are rounded, three in a row."""
-    terms, constant = _terms(3, x, error, np.float64(offset), dtype)
-    return np.asarray(terms * abs(scale) + constant + _underflow(3, dtype))
+    terms, constant = _terms(3, x, error, _f64(offset), dtype)
+    return np.asarray(terms * np.abs(_f64(scale)) + constant + _underflow(3, dtype))
 
 
 def average_pool_bound(

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 from npmobilenet.analysis.engine_check import EngineCheck
-from npmobilenet.errors import ArgumentError, NpMobileNetError
+from npmobilenet.errors import ArgumentError, NpMobileNetError, WeightsError
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import PLAUSIBLE, SYMMETRIC, UNIT, Scaling, choose_scaling
@@ -15,6 +15,8 @@ from npmobilenet_weights_convert.assumptions import with_hidden_activation
 from npmobilenet_weights_convert.keras_file import is_safetensors, open_contents, read_bytes
 from npmobilenet_weights_convert.network_in_file import FileNetwork, network_in_file
 from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
+from npmobilenet_weights_convert.torch_file import is_torch_file
+from npmobilenet_weights_convert.torch_model import read_torch_model
 
 
 def read_model(
@@ -27,7 +29,8 @@ def read_model(
 ) -> Model:
     """Read a Keras file: weights in the layout of Keras Applications, or a model as `.h5`, `.weights.h5` or `.keras`.
 
-    A `.safetensors` of this package is opened as it is.
+    Or a PyTorch state dict of torchvision's or timm's MobileNets; see `torch_model`. A `.safetensors` of this package
+    is opened as it is.
 
     Args:
         source: the file; its format is determined by its first bytes, not by its name.
@@ -54,6 +57,10 @@ def read_model(
         graph = with_hidden_activation(graph, hidden_activation)
     path = Path(source)
     data = read_bytes(path)
+    if is_torch_file(data):
+        if graph is not None:
+            raise WeightsError(f"{path}: a PyTorch file specifies its own network; leave out --arch and graph")
+        return read_torch_model(path, data, scaling=scaling, labels=labels)
     if is_safetensors(data):
         return Model.open(path)
     with open_contents(path, data) as contents:

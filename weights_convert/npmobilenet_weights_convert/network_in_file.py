@@ -11,7 +11,6 @@ from npmobilenet.errors import ShapeError, WeightsError
 from npmobilenet.models.preprocessing import RAW, choose_scaling
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import BatchNormalization, GlobalMaxPooling2D
-from npmobilenet.reference.normalization import rescale
 from npmobilenet.reference.transforms import with_epsilon
 from npmobilenet.types import Array
 from npmobilenet_weights_convert.assumptions import (
@@ -192,7 +191,7 @@ def _same_function(own: FileNetwork, other: FileNetwork) -> bool:
         return False
     scaling = choose_scaling(own.graph)
     pixels = np.random.default_rng(0).uniform(0, 255, (1, *own.graph.input_shape)).astype(np.float32)
-    x = rescale(pixels, scaling.scale, scaling.offset)
+    x = scaling(pixels)
     with np.errstate(all="ignore"):
         y, z = (network.graph.output(network.params, x) for network in (own, other))
         return bool(np.max(np.abs(y - z)) <= SAME_FUNCTION * np.max(np.abs(y)))
