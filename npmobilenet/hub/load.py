@@ -12,7 +12,7 @@ from npmobilenet.models.model import Model
 from npmobilenet.models.model_file import is_foreign
 
 DIGITS = "digits"
-MODEL_SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras", ".pth", ".pt")
+MODEL_SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras", ".pth", ".pt", ".onnx")
 
 
 def load(model: str | PathLike[str], *, backend: str = "auto") -> Model:
@@ -20,8 +20,8 @@ def load(model: str | PathLike[str], *, backend: str = "auto") -> Model:
 
     Args:
         model: "digits", the small network in this package; a file, `.safetensors` of this package, or any of Keras's
-            (`.h5`, `.weights.h5`, `.keras`) or PyTorch's (`.safetensors`, `.pth`, `.pt`), converted in memory; or the
-            name of a published model, which is downloaded from Keras's server once, converted and cached.
+            (`.h5`, `.weights.h5`, `.keras`), PyTorch's (`.safetensors`, `.pth`, `.pt`) or ONNX, converted in memory; or
+            the name of a published model, which is downloaded from Keras's server once, converted and cached.
         backend: default backend: "auto", "compiled" or "reference"; see `Model.predict`.
 
     Warns:

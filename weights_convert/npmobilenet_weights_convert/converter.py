@@ -14,6 +14,8 @@ from npmobilenet.reference.graph import Graph
 from npmobilenet_weights_convert.assumptions import with_hidden_activation
 from npmobilenet_weights_convert.keras_file import is_safetensors, open_contents, read_bytes
 from npmobilenet_weights_convert.network_in_file import FileNetwork, network_in_file
+from npmobilenet_weights_convert.onnx_file import is_onnx
+from npmobilenet_weights_convert.onnx_model import read_onnx_model
 from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
 from npmobilenet_weights_convert.torch_file import is_torch_file
 from npmobilenet_weights_convert.torch_model import read_torch_model
@@ -29,8 +31,8 @@ def read_model(
 ) -> Model:
     """Read a Keras file: weights in the layout of Keras Applications, or a model as `.h5`, `.weights.h5` or `.keras`.
 
-    Or a PyTorch state dict of torchvision's or timm's MobileNets; see `torch_model`. A `.safetensors` of this package
-    is opened as it is.
+    Or a PyTorch state dict of torchvision's or timm's MobileNets (`torch_model`), or an ONNX file (`onnx_model`). A
+    `.safetensors` of this package is opened as it is.
 
     Args:
         source: the file; its format is determined by its first bytes, not by its name.
@@ -61,6 +63,10 @@ def read_model(
         if graph is not None:
             raise WeightsError(f"{path}: a PyTorch file specifies its own network; leave out --arch and graph")
         return read_torch_model(path, data, scaling=scaling, labels=labels)
+    if is_onnx(data):
+        if graph is not None:
+            raise WeightsError(f"{path}: an ONNX file specifies its own network; leave out --arch and graph")
+        return read_onnx_model(path, data, scaling=scaling, labels=labels)
     if is_safetensors(data):
         return Model.open(path)
     with open_contents(path, data) as contents:
