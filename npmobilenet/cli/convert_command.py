@@ -42,7 +42,7 @@ class HiddenActivation(StrEnum):
 
 
 def convert(
-    source: Annotated[Path, Argument(metavar="SOURCE", help="Keras file: .h5, .weights.h5 or .keras.")],
+    source: Annotated[Path, Argument(metavar="SOURCE", help="Keras, PyTorch or ONNX file.")],
     network: NetworkOptions = NetworkOptions(),  # noqa: B008  frozen
     output: Annotated[
         Path | None,
@@ -61,7 +61,7 @@ def convert(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Convert a Keras file to a self-describing .safetensors file."""
+    """Convert a Keras, PyTorch or ONNX file to a self-describing .safetensors file."""
     graph = _described_network(arch, network, classes, activation, hidden_activation)
     with reported(as_json):
         from npmobilenet_weights_convert import convert_file

@@ -190,3 +190,21 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(WeightsError, match="corrupt or truncated ONNX file"):
         read_model(path)
+
+
+def test_constants_cannot_grow_beyond_the_file(tmp_path: Path) -> None:
+    def bomb(rng: Any, node: Callable[..., str]) -> str:
+        return node("Add", "x", node("ConstantOfShape", np.array([1 << 20, 1 << 20])))
+
+    path = written(tmp_path / "network.onnx", bomb, (1, 3, 8, 8))
+    with pytest.raises(WeightsError, match="ConstantOfShape of constants has more than"):
+        read_model(path)
+
+
+def test_keras_own_export(keras: Any, tmp_path: Path) -> None:
+    pytest.importorskip("tf2onnx", reason="requires tf2onnx, which Keras exports with: pip install tf2onnx")
+    network = keras.applications.MobileNetV2(weights=None, alpha=0.35, input_shape=(64, 64, 3), classes=5)
+    x = np.random.default_rng(0).normal(0, 1, (1, 64, 64, 3)).astype(np.float32)
+    network(x)
+    network.export(str(tmp_path / "network.onnx"), format="onnx", verbose=False)
+    check(tmp_path / "network.onnx", x, channels_first=False, tolerance=SMALL)

@@ -20,6 +20,8 @@ from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
 from npmobilenet_weights_convert.torch_file import is_torch_file
 from npmobilenet_weights_convert.torch_model import read_torch_model
 
+OTHER_FORMATS = ((is_torch_file, read_torch_model), (is_onnx, read_onnx_model))
+
 
 def read_model(
     source: str | PathLike[str],
@@ -59,14 +61,11 @@ def read_model(
         graph = with_hidden_activation(graph, hidden_activation)
     path = Path(source)
     data = read_bytes(path)
-    if is_torch_file(data):
-        if graph is not None:
-            raise WeightsError(f"{path}: a PyTorch file specifies its own network; leave out --arch and graph")
-        return read_torch_model(path, data, scaling=scaling, labels=labels)
-    if is_onnx(data):
-        if graph is not None:
-            raise WeightsError(f"{path}: an ONNX file specifies its own network; leave out --arch and graph")
-        return read_onnx_model(path, data, scaling=scaling, labels=labels)
+    for is_format, reader in OTHER_FORMATS:
+        if is_format(data):
+            if graph is not None:
+                raise WeightsError(f"{path}: the file specifies its own network; leave out --arch and graph")
+            return reader(path, data, scaling=scaling, labels=labels)
     if is_safetensors(data):
         return Model.open(path)
     with open_contents(path, data) as contents:

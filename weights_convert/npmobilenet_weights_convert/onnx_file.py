@@ -1,7 +1,8 @@
 """ONNX files: nodes in order, with every constant computed, in terms of the `onnx` package (extra `onnx`)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,43 @@ from npmobilenet.types import Array, Shape
 
 INSTALL = "reading ONNX requires the onnx package: pip install npmobilenet[onnx]"
 FIELDS = b"\x12\x1a\x22\x28\x32\x3a\x42"  # tags of the fields of a ModelProto that may follow its version
+ELEMENTWISE = frozenset(
+    {
+        "Abs",
+        "Add",
+        "Ceil",
+        "Div",
+        "Equal",
+        "Floor",
+        "Max",
+        "Min",
+        "Mod",
+        "Mul",
+        "Neg",
+        "Reciprocal",
+        "Sqrt",
+        "Sub",
+        "Where",
+    }
+)
+MOVES = frozenset(
+    {
+        "Cast",
+        "Concat",
+        "Constant",
+        "ConstantOfShape",
+        "Gather",
+        "Identity",
+        "Reshape",
+        "Shape",
+        "Slice",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+"""Operations that exporters leave between constants."""
+MOST_VALUES = 1 << 26  # of a computed constant: some ten times the largest MobileNet's parameters
 LAST_IR_VERSION = 31  # of the file format; 13 in 2026
 
 
@@ -102,6 +140,10 @@ def evaluated(file: OnnxFile, node: OnnxNode, constants: Mapping[str, Array]) ->
     from onnx.helper import make_graph, make_model
     from onnx.reference import ReferenceEvaluator
 
+    if node.op not in ELEMENTWISE | MOVES:
+        raise WeightsError(f"{node.name}: {node.op} of constants is not supported")
+    if _most_values(node.op, [constants[name] for name in node.inputs if name]) > MOST_VALUES:
+        raise WeightsError(f"{node.name}: {node.op} of constants has more than {MOST_VALUES:,} values")
     proto, opsets = file.protos[node.outputs[0]]
     feeds = {name: constants[name] for name in node.inputs if name}
     try:
@@ -122,3 +164,14 @@ def _value_info(name: str, values: Array) -> Any:
     from onnx.helper import make_tensor_value_info, np_dtype_to_tensor_dtype
 
     return make_tensor_value_info(name, np_dtype_to_tensor_dtype(values.dtype), values.shape)
+
+
+def _most_values(op: str, inputs: Sequence[Array]) -> int:
+    """Upper limit of the number of values of an operation on constants, without computing it."""
+    if op in ELEMENTWISE:
+        return prod(np.broadcast_shapes(*(values.shape for values in inputs)))
+    if op == "ConstantOfShape":
+        return prod(map(int, inputs[0].ravel()))
+    if op == "Gather":
+        return inputs[0].size * inputs[1].size
+    return sum(values.size for values in inputs)

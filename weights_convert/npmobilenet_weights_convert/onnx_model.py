@@ -44,8 +44,11 @@ def read_onnx_model(path: Path, data: bytes, *, scaling: Scaling | None, labels:
         if scaling == SYMMETRIC:
             what = "[-1, 1]"
             if axes == CHANNELS_FIRST and file.producer == "pytorch":
-                scaling, what = Scaling.normalizing(*IMAGENET), "ImageNet's mean and standard deviation, as in PyTorch,"
-            assumed = f"the file does not specify how pixels are scaled; {what} is assumed. convert --range confirms it"
+                scaling, what = Scaling.normalizing(*IMAGENET), "ImageNet's normalization, as in PyTorch,"
+            assumed = (
+                f"the file does not specify how pixels are scaled; {what} is assumed. convert --range or "
+                "read_model(scaling=...) confirms it"
+            )
     source = {
         "file": path.name,
         "sha256": sha256(data).hexdigest(),
