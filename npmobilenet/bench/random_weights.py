@@ -19,7 +19,7 @@ def random_model(graph: Graph, seed: int = 0) -> Model:
     Time does not depend on weights unless values vanish, explode or become denormal, which `random_params` prevents.
     """
     scaling = choose_scaling(graph)
-    x = scaling(_sample_pixels(graph, 2))
+    x = scaling.apply(_sample_pixels(graph, 2))
     return Model(graph, random_params(graph, seed, x), scaling)
 
 

@@ -208,7 +208,7 @@ class Model:
 
     def scale(self, pixels: Array) -> Array:
         """Pixels (N, H, W, C) in 0..255 mapped to the network's input range, float32."""
-        return self.scaling(pixels.astype(np.float32, copy=False))
+        return self.scaling.apply(pixels.astype(np.float32, copy=False))
 
     def pixels(self, image: ImageLike, resize: str = "crop", draft: bool = False) -> Array:
         """One image as (H, W, C) pixels in 0..255, in the network's size; arguments and errors as `predict_each`."""
@@ -221,7 +221,7 @@ class Model:
             See `self_check.layer_digests`.
         """
         pixels = synthetic_image(self.graph.input_shape)[None].astype(np.float64)  # (1, H, W, C)
-        return layer_digests(self.trace(self.scaling(pixels)))
+        return layer_digests(self.trace(self.scaling.apply(pixels)))
 
     def failed_checks(self) -> list[str]:
         """Names of the layers whose output differs from the self-check in the file, in order; empty if it passes.

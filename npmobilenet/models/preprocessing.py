@@ -65,7 +65,7 @@ class Scaling:
         """Whether channels are scaled differently."""
         return isinstance(self.scale, tuple) or isinstance(self.offset, tuple)
 
-    def __call__(self, pixels: Array) -> Array:
+    def apply(self, pixels: Array) -> Array:
         """Pixels (..., C) scaled, in their dtype."""
         return rescale(pixels, self.scale, self.offset)
 
@@ -120,7 +120,7 @@ def _rescaled(before: Scaling, layer: Rescaling) -> Scaling:
 
 def _is_implausible(scaling: Scaling) -> bool:
     """Whether it maps pixels in 0..255 to values that no network is trained on."""
-    return bool(max(abs(scaling(np.array([0.0, 255.0])))) > PLAUSIBLE)
+    return bool(max(abs(scaling.apply(np.array([0.0, 255.0])))) > PLAUSIBLE)
 
 
 def decode(source: Source) -> Pixels:

@@ -71,7 +71,7 @@ def test_a_network_with_its_own_config_equals_keras_in_every_layer(
 ) -> None:
     model, keras_model = person_detector
     pixels = prepare(real_file("images", "panda.jpg"), 96, 96)[None].astype(np.float32)
-    x = UNIT(pixels)
+    x = UNIT.apply(pixels)
     names = [layer.name for layer in keras_model.layers]
     outputs = tf_keras.Model(keras_model.input, [layer.output for layer in keras_model.layers]).predict(x, verbose=0)
     traced = dict(model.trace(x))

@@ -12,7 +12,7 @@ from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import PLAUSIBLE, SYMMETRIC, UNIT, Scaling, choose_scaling
 from npmobilenet.reference.graph import Graph
 from npmobilenet_weights_convert.assumptions import with_hidden_activation
-from npmobilenet_weights_convert.keras_file import is_safetensors, open_contents, read_bytes
+from npmobilenet_weights_convert.keras_file import Contents, is_safetensors, open_contents, read_bytes
 from npmobilenet_weights_convert.network_in_file import FileNetwork, network_in_file
 from npmobilenet_weights_convert.onnx_file import is_onnx
 from npmobilenet_weights_convert.onnx_model import read_onnx_model
@@ -61,11 +61,11 @@ def read_model(
         graph = with_hidden_activation(graph, hidden_activation)
     path = Path(source)
     data = read_bytes(path)
-    for is_format, reader in OTHER_FORMATS:
-        if is_format(data):
-            if graph is not None:
-                raise WeightsError(f"{path}: the file specifies its own network; leave out --arch and graph")
-            return reader(path, data, scaling=scaling, labels=labels)
+    reader = next((reader for is_format, reader in OTHER_FORMATS if is_format(data)), None)
+    if reader is not None:
+        if graph is not None:
+            raise WeightsError(f"{path}: the file specifies its own network; leave out --arch and graph")
+        return reader(path, data, scaling=scaling, labels=labels)
     if is_safetensors(data):
         return Model.open(path)
     with open_contents(path, data) as contents:
@@ -75,15 +75,19 @@ def read_model(
         if scaling is None:
             scaling = choose_scaling(network.graph)
             notes += _scaling_notes(scaling, network.known)
-        origin = {
-            "file": path.name,
-            "sha256": contents.sha256,
-            "keras_version": contents.keras_version,
-            "matched_by": network.matched_by,
-        }
-        sentences = {"notes": notes, "assumed": network.assumed, "given": filter(None, [network.given])}
-        origin |= {name: text for name, lines in sentences.items() if (text := "; ".join(lines))}
-        return Model(network.graph, network.params, scaling, labels, background, origin)
+        return Model(network.graph, network.params, scaling, labels, background, _origin(contents, network, notes))
+
+
+def _origin(contents: Contents, network: FileNetwork, notes: Sequence[str]) -> dict[str, str]:
+    """What `Model.source` says of a Keras file."""
+    origin = {
+        "file": Path(contents.file).name,
+        "sha256": contents.sha256,
+        "keras_version": contents.keras_version,
+        "matched_by": network.matched_by,
+    }
+    sentences = {"notes": notes, "assumed": network.assumed, "given": filter(None, [network.given])}
+    return origin | {name: text for name, lines in sentences.items() if (text := "; ".join(lines))}
 
 
 def _scaling_notes(scaling: Scaling, known: bool) -> list[str]:

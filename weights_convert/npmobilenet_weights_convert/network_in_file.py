@@ -191,7 +191,7 @@ def _same_function(own: FileNetwork, other: FileNetwork) -> bool:
         return False
     scaling = choose_scaling(own.graph)
     pixels = np.random.default_rng(0).uniform(0, 255, (1, *own.graph.input_shape)).astype(np.float32)
-    x = scaling(pixels)
+    x = scaling.apply(pixels)
     with np.errstate(all="ignore"):
         y, z = (network.graph.output(network.params, x) for network in (own, other))
         return bool(np.max(np.abs(y - z)) <= SAME_FUNCTION * np.max(np.abs(y)))

@@ -79,7 +79,7 @@ def _inputs(x: Array, pixels: Array, image: InputImage) -> Iterator[tuple[str, s
 def _ranges(scaling: Scaling, is_rgb: bool) -> Iterator[tuple[str, str, Move]]:
     """(cause, description, scaling of pixels): the network's own range first, then the others."""
     cause = "input-range"
-    yield "", "", scaling
+    yield "", "", scaling.apply
     yield cause, "pixels scaled to [0, 1]", lambda p: p / 255
     yield cause, "pixels scaled to [-1, 1]", lambda p: p / 127.5 - 1
     yield cause, "pixels left in 0..255", lambda p: p
@@ -92,7 +92,7 @@ def _ranges(scaling: Scaling, is_rgb: bool) -> Iterator[tuple[str, str, Move]]:
     yield cause, "pixels scaled by (p - 127) / 128", lambda p: (p - 127) / 128
     yield cause, "pixels scaled to [-0.5, 0.5]", lambda p: p / 255 - 0.5
     yield cause, "pixels scaled by 1 / 256", lambda p: p / 256
-    yield cause, "scaled twice", lambda p: scaling(scaling(p))
+    yield cause, "scaled twice", lambda p: scaling.apply(scaling.apply(p))
 
 
 def _turned(x: Array) -> Iterator[tuple[str, Array]]:
