@@ -13,8 +13,7 @@ from npmobilenet.types import Array, Shape
 INSTALL = "reading ONNX requires the onnx package: pip install npmobilenet[onnx]"
 FIELDS = b"\x12\x1a\x22\x28\x32\x3a\x42"  # tags of the fields of a ModelProto that may follow its version
 ELEMENTWISE = frozenset(
-    ["Abs", "Add", "Ceil", "Clip", "Div", "Equal", "Floor", "Max", "Min", "Mod", "Mul", "Neg", "Reciprocal", "Sqrt"]
-    + ["Sub", "Where"]
+    "Abs Add Ceil Clip Div Equal Floor Max Min Mod Mul Neg Reciprocal Sqrt Sub Where".split()  # noqa: SIM905
 )
 MOVES = frozenset(
     {
