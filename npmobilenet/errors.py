@@ -6,12 +6,15 @@ NpMobileNetError
 ├── WeightsError (ValueError)            a weight or model file that cannot be read or does not fit its network
 ├── DumpError (ValueError)               arrays of another implementation that cannot be read or matched with ours
 ├── ImageError (ValueError)              an image that cannot be decoded or does not fit the network
+├── LabelFileError (ValueError)          a file of class names that cannot be read or does not fit the network
 ├── KernelError (RuntimeError)           kernels that cannot be compiled
 ├── ModelNotFoundError (LookupError)     an unknown model name
 └── DownloadError (OSError)              a file that could not be downloaded
 
 Every message names the place, what was expected, what it got and, if there is one, the next step.
 """
+
+from collections.abc import Sequence
 
 
 class NpMobileNetError(Exception):
@@ -30,7 +33,16 @@ class ArgumentError(ShapeError):
 
 
 class WeightsError(NpMobileNetError, ValueError):
-    """A weight or model file that cannot be read, or does not fit its network."""
+    """A weight or model file that cannot be read, or does not fit its network.
+
+    Args:
+        message: with at most ten lines of what does not fit.
+        details: all lines, if there are more.
+    """
+
+    def __init__(self, message: str, details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.details = tuple(details)
 
 
 class DumpError(NpMobileNetError, ValueError):
@@ -39,6 +51,10 @@ class DumpError(NpMobileNetError, ValueError):
 
 class ImageError(NpMobileNetError, ValueError):
     """An image that cannot be decoded, or pixels that do not fit the network."""
+
+
+class LabelFileError(NpMobileNetError, ValueError):
+    """A file of class names that cannot be read, or does not fit the network."""
 
 
 class KernelError(NpMobileNetError, RuntimeError):

@@ -16,7 +16,7 @@ PRESENT: dict[str, tuple[str, ...]] = {
     "engine": ("compiler.engine", "compiler.plan", "compiler.thread_count"),
     "graph": ("reference.graph", "reference.layer", "reference.layers", "reference.activations"),
     "growth": ("analysis.rounding_growth",),
-    "images": ("models.preprocessing",),
+    "images": ("models.preprocessing", "models.resizing"),
     "labels": ("models.labels",),
     "loading": ("hub.load",),
     "memory": ("analysis.memory_plan", "analysis.memory_steps", "analysis.arena_run"),

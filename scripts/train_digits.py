@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from npmobilenet.models.preprocessing import RESIZES, SYMMETRIC
+from npmobilenet.models.preprocessing import SYMMETRIC
+from npmobilenet.models.resizing import RESIZES
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 32  # pixels, what the network takes

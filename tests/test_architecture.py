@@ -35,6 +35,7 @@ ROOMS = {
     "npmobilenet": "facade",
     "npmobilenet.__main__": "facade",
     "npmobilenet.former_modules": "facade",
+    "npmobilenet.sklearn": "facade",
 }
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60  # lines
 REASON = "longer than others"  # in the docstring of a longer file, which says why

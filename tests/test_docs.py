@@ -13,6 +13,8 @@ import contextlib
 import io
 import re
 import shlex
+import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,9 @@ from typing import Any
 import pytest
 
 from tests.helpers.command_line import run
+from tests.helpers.keras_files import twin
 from tests.helpers.real_files import ROOT
+from tests.helpers.teachable_machine import LABELS, teachable_machine
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(console|python|output)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -57,8 +61,35 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def write_teachable_machine(folder: Path) -> None:
+    """Write converted_keras.zip, as Teachable Machine exports it, and a photo."""
+    import tf_keras
+    from PIL import Image
+
+    model = twin(teachable_machine(tf_keras), pixels=False).save(folder, ".h5", "keras_model")
+    with zipfile.ZipFile(folder / "converted_keras.zip", "w") as archive:
+        archive.write(model, "keras_model.h5")
+        archive.writestr("labels.txt", "".join(f"{number} {name}\n" for number, name in enumerate(LABELS)))
+    model.unlink()
+    Image.radial_gradient("L").resize((64, 48)).convert("RGB").save(folder / "photo.jpg")
+
+
+def write_photos(folder: Path) -> None:
+    """Sort the digits into one folder per class."""
+    for path in sorted((ROOT / "examples" / "digits").glob("*.png")):
+        target = folder / "photos" / ("odd" if int(path.stem) % 2 else "even")
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+
+
+FILES = {"features.md": write_photos, "teachable-machine.md": write_teachable_machine}
+"""What a page's reader has already, by its name."""
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_prints_what_the_page_shows(page: Path, empty_folder: Path) -> None:
+    if page.name in FILES:
+        FILES[page.name](empty_folder)
     namespace: dict[str, Any] = {}
     printed: str | None = None
     for kind, text in blocks(page):

@@ -19,7 +19,7 @@ def random_model(graph: Graph, seed: int = 0) -> Model:
     Time does not depend on weights unless values vanish, explode or become denormal, which `random_params` prevents.
     """
     scaling = choose_scaling(graph)
-    x = scaling.apply(_sample_pixels(graph, 2))
+    x = scaling.apply(_sample_pixels(graph, 2).astype(np.float32))
     return Model(graph, random_params(graph, seed, x), scaling)
 
 
@@ -36,7 +36,7 @@ def random_params(graph: Graph, seed: int, x: Array, dtype: DTypeLike = np.float
             if array == "kernel":
                 fan_in = prod(shape[:2]) if isinstance(layer, DepthwiseConv2D) else prod(shape[:-1])
                 values = rng.normal(0, fan_in**-0.5, shape)
-            elif array == "gamma":
+            elif array in ("gamma", "variance"):
                 values = rng.uniform(0.5, 3, shape)
             else:
                 values = rng.normal(0, 0.5, shape)

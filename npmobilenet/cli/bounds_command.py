@@ -11,12 +11,10 @@ from npmobilenet.cli.shared import (
     ImageName,
     LayerPatterns,
     ModelName,
-    Resize,
     ResizeOption,
     load_with_notes,
     reported,
 )
-from npmobilenet.models.preprocessing import prepare
 from npmobilenet.output import print_json, print_table, progress_bar
 from npmobilenet.porting.golden_writer import chosen_layers
 
@@ -30,15 +28,14 @@ def bounds(
     figure: Annotated[
         Path | None, Option("--figure", "--picture", metavar="FILE", help="Plot to .png, .svg or .pdf.")
     ] = None,
-    resize: ResizeOption = Resize.crop,
+    resize: ResizeOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how rounding errors grow through a network: measured, and bounded."""
     with reported(as_json, NOTHING_DONE):
         network = load_with_notes(model)
         chosen = set(chosen_layers(network.graph, layers))
-        H, W, _ = network.graph.input_shape
-        x = network.scale(prepare(image, H, W, resize)[None])
+        x = network.scale(network.pixels(image, resize)[None])
         growth = error_growth(network.graph, network.params, x)
         watched = progress_bar(growth, len(network.graph.layers), "tracing")
         errors = [error for error in watched if error.name in chosen]

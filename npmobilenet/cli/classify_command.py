@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
+from npmobilenet.cli.image_sources import image_files
 from npmobilenet.cli.options import Argument, Exit, Option
 from npmobilenet.cli.shared import (
     COMPILING,
@@ -13,15 +14,21 @@ from npmobilenet.cli.shared import (
     AsJson,
     Backend,
     ModelName,
-    Resize,
+    RangeOption,
     ResizeOption,
     compile_with_notice,
     load_with_notes,
+    print_resize_note,
     reported,
+    with_range,
 )
-from npmobilenet.errors import ImageError, KernelError, NpMobileNetError
-from npmobilenet.models.image_file import file_suffixes
+from npmobilenet.errors import KernelError, LabelFileError, NpMobileNetError
+from npmobilenet.hub.load import DIGITS, names_a_file
+from npmobilenet.models.class_names import with_labels
+from npmobilenet.models.image_file import WHITE
+from npmobilenet.models.label_file import find_labels
 from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import Reading
 from npmobilenet.output import json_text, print_json_list, print_note, print_table, progress_bar, waiting
 from npmobilenet.types import Array
 
@@ -34,7 +41,17 @@ def classify(
     ],
     model: ModelName = DEFAULT_MODEL,
     top: Annotated[int, Option(min=1, help="Number of classes per image.")] = 5,
-    resize: ResizeOption = Resize.crop,
+    labels: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Class names (default: labels.txt or metadata.json next to the model file)."),
+    ] = None,
+    pixels: RangeOption = None,
+    resize: ResizeOption = None,
+    transparent_as: Annotated[
+        str,
+        Option("--background", metavar="COLOR", help="Color of transparent pixels; none: the color below, as Keras."),
+    ] = WHITE,
+    recursive: Annotated[bool, Option("--recursive", "-r", help="Include directories in directories.")] = False,
     draft: Annotated[
         bool, Option("--draft", help="Scale large JPEG files down while decoding: faster, not bit-exact.")
     ] = False,
@@ -46,9 +63,13 @@ def classify(
 ) -> None:
     """Classify images."""
     with reported(as_json):
-        sources = list(_image_files(images))
-        network = load_with_notes(model)
-        found = _classified(network, sources, top, resize, draft, backend, threads)
+        sources = list(image_files(images, recursive))
+        network = with_range(_with_class_names(load_with_notes(model), model, labels), pixels)
+        if resize is None:
+            print_resize_note(model, network)
+        color = None if transparent_as.lower() == "none" else transparent_as
+        reading = Reading(network.resize_rule(resize), draft, color)
+        found = _classified(network, sources, top, reading, backend, threads)
         texts = []  # with --json, the parts of one document
         failed = False
         for result in progress_bar(found, len(sources), "classifying", "images") if len(sources) > 1 else found:
@@ -64,20 +85,27 @@ def classify(
         raise Exit(1)
 
 
-def _image_files(names: list[str]) -> Iterator[str]:
-    """Files as given, and the image files in directories, sorted."""
-    for name in names:
-        if name == "-" or not Path(name).is_dir():
-            yield name
-            continue
-        inside = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in file_suffixes())
-        if not inside:
-            raise ImageError(f"{name}: no images in this directory ({', '.join(sorted(file_suffixes()))})")
-        yield from map(str, inside)
+def _with_class_names(network: Model, model: str, labels: Path | None) -> Model:
+    """The network with the names of a label file: the given one, or for a network without names one next to its file.
+
+    Raises:
+        LabelFileError: the given file cannot be read or does not fit; one that was found is reported and ignored.
+    """
+    if labels is not None:
+        return with_labels(network, labels)
+    if network.labels or model == DIGITS or not names_a_file(model) or (found := find_labels(model)) is None:
+        return network
+    try:
+        renamed = with_labels(network, found)
+    except LabelFileError as error:
+        print_note(f"npmobilenet: {error}; ignored")
+        return network
+    print_note(f"npmobilenet: class names from {found}")
+    return renamed
 
 
 def _classified(
-    network: Model, names: list[str], top: int, resize: Resize, draft: bool, backend: Backend, threads: int | None
+    network: Model, names: list[str], top: int, reading: Reading, backend: Backend, threads: int | None
 ) -> Iterator[dict[str, Any]]:
     """One document per image, in order; an image that cannot be read gets its error and does not stop the others."""
     from npmobilenet.models.streaming import predict_each
@@ -88,7 +116,7 @@ def _classified(
         return network.forward(x, backend=backend, threads=threads)
 
     sources: Iterator[Any] = (sys.stdin.buffer if name == "-" else name for name in names)
-    found = predict_each(network, sources, compute, resize=resize, draft=draft, threads=threads)
+    found = predict_each(network, sources, compute, reading, threads)
     for name, (_, result) in zip(names, found, strict=True):
         if isinstance(result, NpMobileNetError):
             yield {"image": name, "error": str(result)}

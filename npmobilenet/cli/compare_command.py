@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import numpy as np
 
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
-from npmobilenet.cli.shared import AsJson, Resize, ResizeOption, load_with_notes, reported
+from npmobilenet.cli.shared import AsJson, ResizeOption, load_with_notes, reported
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.models.model import Model
-from npmobilenet.models.preprocessing import RESIZES, decode
+from npmobilenet.models.preprocessing import Reading, decode, network_pixels
 from npmobilenet.models.self_check import synthetic_image
 from npmobilenet.output import print_json, print_table, progress_bar
 from npmobilenet.porting.diagnose import walk
@@ -31,7 +31,7 @@ def compare(
     ],
     model: Annotated[str | None, Option("--model", "-m", metavar="M", help="Instead of PACK: the network.")] = None,
     image: Annotated[str | None, Option("--image", "-i", metavar="IMAGE", help="Instead of PACK: the image.")] = None,
-    resize: ResizeOption = Resize.crop,
+    resize: ResizeOption = None,
     mapping: Annotated[
         Path | None, Option("--map", metavar="FILE", help="JSON or CSV that maps names to layers.")
     ] = None,
@@ -85,16 +85,15 @@ def _from_pack(folder: str) -> tuple[Model, Array, InputImage]:
     return pack.model(), pack.input("scaled"), InputImage(pack.scaling, decoded)
 
 
-def _from_image(name: str, image: str | None, resize: str, other: Path) -> tuple[Model, Array, InputImage]:
+def _from_image(name: str, image: str | None, resize: str | None, other: Path) -> tuple[Model, Array, InputImage]:
     """The network and its input; by default the synthetic image of the self-check, if OTHER is a model to run."""
     network = load_with_notes(name)
     if image is None:
         if other.suffix.lower() not in RUNNABLE:
             raise NpMobileNetError(f"{other} holds outputs: give the image that it was computed from, --image IMAGE")
         return network, network.scale(synthetic_image(network.graph.input_shape)[None]), InputImage(network.scaling)
-    H, W, _ = network.graph.input_shape
-    decoded = decode(image)
-    x = network.scale(RESIZES[resize](decoded, H, W)[None])
+    decoded = decode(image, channels=network.graph.input_shape[-1])
+    x = network.scale(network_pixels(decoded, network.graph, Reading(network.resize_rule(resize)))[None])
     return network, x, InputImage(network.scaling, decoded)
 
 

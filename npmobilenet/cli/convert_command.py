@@ -6,24 +6,22 @@ from typing import Annotated
 
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.cli.options import Argument, Option, UsageError
-from npmobilenet.cli.shared import AsJson, Force, NetworkOptions, checked_engine, print_notes, reported
+from npmobilenet.cli.shared import (
+    SCALINGS,
+    AsJson,
+    Force,
+    NetworkOptions,
+    RangeOption,
+    ResizeOption,
+    checked_engine,
+    print_notes,
+    reported,
+)
 from npmobilenet.errors import NpMobileNetError, ShapeError
-from npmobilenet.models.preprocessing import RAW, SYMMETRIC, UNIT
 from npmobilenet.output import print_json, print_table
 from npmobilenet.reference.graph import Graph
 
 PUBLISHED_CLASSES = (None, 1000, 1001)  # ImageNet's, also with a background class: a softmax follows
-
-
-class Range(StrEnum):
-    """Input range of a network for pixels in 0..255."""
-
-    symmetric = "-1..1"
-    unit = "0..1"
-    raw = "0..255"
-
-
-SCALINGS = {Range.symmetric: SYMMETRIC, Range.unit: UNIT, Range.raw: RAW}
 
 
 class ClassifierActivation(StrEnum):
@@ -42,7 +40,13 @@ class HiddenActivation(StrEnum):
 
 
 def convert(
-    source: Annotated[Path, Argument(metavar="SOURCE", help="Keras, PyTorch or ONNX file.")],
+    source: Annotated[
+        Path,
+        Argument(
+            metavar="SOURCE",
+            help="Keras, PyTorch or ONNX file; Teachable Machine or TensorFlow.js export.",
+        ),
+    ],
     network: NetworkOptions = NetworkOptions(),  # noqa: B008  frozen
     output: Annotated[
         Path | None,
@@ -56,14 +60,18 @@ def convert(
     hidden_activation: Annotated[
         HiddenActivation | None, Option(help="With --arch: activation of every other layer of V1 and V2.")
     ] = None,
-    pixels: Annotated[Range | None, Option("--range", help="Input range, if the file does not specify it.")] = None,
-    labels: Annotated[Path | None, Option(help="Text file with one class name per line.")] = None,
+    pixels: RangeOption = None,
+    resize: ResizeOption = None,
+    labels: Annotated[Path | None, Option(metavar="FILE", help="Class names: one per line, or JSON.")] = None,
     force: Force = False,
+    verbose: Annotated[
+        bool, Option("--verbose", help="List every array that does not fit, not only the first.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Convert a Keras, PyTorch or ONNX file to a self-describing .safetensors file."""
+    """Convert a Keras file to a self-describing .safetensors file."""
     graph = _described_network(arch, network, classes, activation, hidden_activation)
-    with reported(as_json):
+    with reported(as_json, verbose=verbose):
         from npmobilenet_weights_convert import convert_file
 
         destination = output or Path(source.name.removesuffix(source.suffix).removesuffix(".weights") + ".safetensors")
@@ -76,7 +84,8 @@ def convert(
             graph=graph,
             hidden_activation=hidden_activation,
             scaling=None if pixels is None else SCALINGS[pixels],
-            labels=None if labels is None else labels.read_text(encoding="utf-8").splitlines(),
+            labels=labels,
+            resize=resize,
         )
         print_notes(str(source), model)
         document = {

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
+from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -90,7 +91,7 @@ def run_command(command: Callable[..., None], program: str, arguments: Sequence[
     parameters = list(_parameters(command))
     parser = _parser(command, parameters, program)
     try:
-        options, left = parser.parse_known_intermixed_args(arguments)
+        options, left = parser.parse_known_intermixed_args(_unambiguous(arguments, parser))
         if left:
             raise UsageError(_unknown(left[0], parser))
         command(**_keywords(command, parameters, vars(options)))
@@ -100,6 +101,21 @@ def run_command(command: Callable[..., None], program: str, arguments: Sequence[
     except Exit as end:
         return end.code
     return 0
+
+
+def _unambiguous(arguments: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """Arguments in which a word with a leading dash is not taken for an option if it is a choice, or a file."""
+    options = {name: action for action in parser._actions for name in action.option_strings}
+    words: list[str] = []
+    for word in arguments:
+        before = options.get(words[-1]) if words else None
+        if before is not None and before.choices is not None and word.startswith("-") and word in before.choices:
+            words[-1] += f"={word}"  # --range -1..1
+        elif word.startswith("-") and word not in ("-", "--", *options) and Path(word).is_file():
+            words.append(f"./{word}")  # a download
+        else:
+            words.append(word)
+    return words
 
 
 def print_usage_error(usage: str, program: str, message: str) -> None:

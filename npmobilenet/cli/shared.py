@@ -3,16 +3,17 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
-from npmobilenet.errors import AssumptionWarning, NpMobileNetError
-from npmobilenet.hub.load import load, names_a_file
+from npmobilenet.errors import AssumptionWarning, NpMobileNetError, WeightsError
+from npmobilenet.hub.load import DIGITS, load, names_a_file
 from npmobilenet.hub.published_models import find_model
 from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import RAW, SYMMETRIC, TORCH, UNIT, choose_scaling
 from npmobilenet.output import print_json, print_note, waiting
 from npmobilenet.reference.graph import Graph
 
@@ -24,10 +25,30 @@ COMPILING = "compiling the kernels for this CPU"
 
 
 class Resize(StrEnum):
-    """Resizing of an image to the network's input size."""
+    """Resizing of an image to the network's input size: the names in `resizing.RESIZES`."""
 
     crop = "crop"
     keras = "keras"
+    keras_dataset = "keras-dataset"
+    teachable_machine = "teachable-machine"
+    stretch_nearest = "stretch-nearest"
+    stretch_box = "stretch-box"
+    stretch_bilinear = "stretch-bilinear"
+    stretch_hamming = "stretch-hamming"
+    stretch_bicubic = "stretch-bicubic"
+    stretch_lanczos = "stretch-lanczos"
+
+
+class Range(StrEnum):
+    """Input range of a network for pixels in 0..255."""
+
+    symmetric = "-1..1"
+    unit = "0..1"
+    raw = "0..255"
+    torch = "torch"
+
+
+SCALINGS = {Range.symmetric: SYMMETRIC, Range.unit: UNIT, Range.raw: RAW, Range.torch: TORCH}
 
 
 class Backend(StrEnum):
@@ -42,9 +63,17 @@ AsJson = Annotated[bool, Option("--json", help="Print a single JSON document.")]
 ModelName = Annotated[
     str, Option("--model", "-m", metavar="M", help="Known name, file (.safetensors, .h5, .keras) or digits.")
 ]
+RangeOption = Annotated[
+    Range | None, Option("--range", help="Input range of the network; torch: ImageNet's mean and standard deviation.")
+]
 ResizeOption = Annotated[
-    Resize,
-    Option("--resize", help="crop: keep the aspect ratio, center-crop (unless the size fits); keras: stretch."),
+    Resize | None,
+    Option(
+        "--resize",
+        help="crop: keep the aspect ratio, center-crop (unless the size fits); keras: stretch, as load_img; "
+        "keras-dataset: as image_dataset_from_directory; stretch-*: Pillow's filters. "
+        "Default: the model's own, or crop.",
+    ),
 ]
 NETWORK = Argument(metavar="ARCH|M", help="Architecture, known name, file or digits.")
 Itemsize = Annotated[int, Option(min=1, help="Bytes per value: 4 for float32, 2 for float16, 1 for int8.")]
@@ -94,8 +123,8 @@ class NetworkOptions:
 
 
 @contextmanager
-def reported(as_json: bool, exit_code: int = 1) -> Iterator[None]:
-    """Report a failure as one line on standard error (with --json, also as a document), and exit."""
+def reported(as_json: bool, exit_code: int = 1, *, verbose: bool = False) -> Iterator[None]:
+    """Report a failure on standard error (with --json, also as a document), and exit; `verbose` with all details."""
     try:
         yield
     except BrokenPipeError:
@@ -104,6 +133,8 @@ def reported(as_json: bool, exit_code: int = 1) -> Iterator[None]:
         if as_json:
             print_json({"error": str(error)})
         print_note(f"npmobilenet: {error}")
+        for line in error.details if verbose and isinstance(error, WeightsError) else ():
+            print_note(f"  {line}")
         raise Exit(exit_code) from None
 
 
@@ -121,6 +152,25 @@ def print_notes(name: str, network: Model) -> None:
     for key in ("assumed", "notes"):
         if text := network.source.get(key):
             print_note(f"npmobilenet: {name}: {text}")
+
+
+def with_range(network: Model, pixels: Range | None) -> Model:
+    """A model for another input range, if one is given; a note if its own layers rescale pixels as well."""
+    if pixels is None:
+        return network
+    if pixels is not Range.raw and choose_scaling(network.graph) == RAW:
+        print_note(f"npmobilenet: --range {pixels}: {network.graph.name} rescales its input itself; scaled twice")
+    return replace(network, scaling=SCALINGS[pixels])
+
+
+def print_resize_note(name: str, network: Model) -> None:
+    """Print which resize is assumed for a model file that does not specify it."""
+    if network.resize is None and name != DIGITS and names_a_file(name):
+        print_note(
+            f"npmobilenet: {name}: the file does not specify how images are resized; {network.resize_rule()} is "
+            f"assumed. --resize changes it: {Resize.keras_dataset} as image_dataset_from_directory, {Resize.keras} as "
+            "load_img, stretch-* as Pillow"
+        )
 
 
 def graph_of(model: str, options: NetworkOptions) -> Graph:

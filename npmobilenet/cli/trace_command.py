@@ -3,29 +3,31 @@
 from pathlib import Path
 from typing import Annotated
 
-from npmobilenet.cli.options import Option
+import numpy as np
+
+from npmobilenet.cli.options import Argument, Option
 from npmobilenet.cli.shared import (
     DEFAULT_MODEL,
     AsJson,
     Force,
-    ImageName,
     LayerPatterns,
     ModelName,
-    Resize,
     ResizeOption,
     load_with_notes,
     reported,
 )
+from npmobilenet.errors import ImageError
 from npmobilenet.output import print_json, print_table, progress_bar
 from npmobilenet.porting.golden_formats import FORMATS
 from npmobilenet.porting.golden_manifest import LAYOUTS
 from npmobilenet.porting.golden_writer import write_golden_data
+from npmobilenet.types import Array
 
 NOTHING_DONE = 2
 
 
 def trace(
-    image: ImageName,
+    image: Annotated[str, Argument(metavar="IMAGE", help="Image file, or array of pixels or scaled images (.npy).")],
     output: Annotated[Path, Option("--output", "-o", metavar="PACK", help="Directory to write.")],
     model: ModelName = DEFAULT_MODEL,
     formats: Annotated[
@@ -33,7 +35,7 @@ def trace(
     ] = "npz",
     layers: LayerPatterns = None,
     layout: Annotated[str, Option(help=f"Layout of feature maps and kernels: {' or '.join(LAYOUTS)}.")] = LAYOUTS[0],
-    resize: ResizeOption = Resize.crop,
+    resize: ResizeOption = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -41,7 +43,7 @@ def trace(
     with reported(as_json, NOTHING_DONE):
         pack = write_golden_data(
             load_with_notes(model),
-            image,
+            _image(image),
             output,
             formats=[name.strip() for name in formats.split(",")],
             layers=layers,
@@ -64,3 +66,13 @@ def trace(
         else:
             rows = document | {"formats": ", ".join(pack.manifest["formats"])}
             print_table(("", ""), list(rows.items()))
+
+
+def _image(name: str) -> str | Array:
+    """An image file, or the array in a file."""
+    if not name.lower().endswith(".npy"):
+        return name
+    try:
+        return np.asarray(np.load(name, allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name}: cannot be read as an array: {error}") from error

@@ -121,14 +121,25 @@ class PackedWeights:
     def add(self, values: ArrayLike) -> int:
         """Append the values; returns their offset in bytes."""
         array = np.asarray(values, np.float32)
-        begin, end = self._used, self._used + round_up(array.nbytes, ALIGNMENT) // FLOAT_BYTES
+        offset, floats = self._take(array.size)
+        floats[:] = array.ravel()
+        return offset
+
+    def add_matrix(self, kernel: Array, lanes: int, panel: int = 1) -> int:
+        """Append a (K, N) matrix, packed in place; returns its offset in bytes."""
+        offset, floats = self._take(packing.packed_size(kernel.shape, lanes))
+        packing.pack_matrix(kernel, lanes, panel, out=floats)
+        return offset
+
+    def _take(self, count: int) -> tuple[int, packing.Floats]:
+        """The next `count` floats, zeros: their offset in bytes, and the array."""
+        begin, end = self._used, self._used + round_up(count * FLOAT_BYTES, ALIGNMENT) // FLOAT_BYTES
         if end > self._floats.size:
             packed = self.packed
             self._floats = aligned_floats(2 * end * FLOAT_BYTES)
             self._floats[:begin] = packed
-        self._floats[begin : begin + array.size] = array.ravel()
         self._used = end
-        return begin * FLOAT_BYTES
+        return begin * FLOAT_BYTES, self._floats[begin : begin + count]
 
     @property
     def packed(self) -> packing.Floats:

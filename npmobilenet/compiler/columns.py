@@ -105,6 +105,11 @@ class Encoder:
         """Append values to the packed weights."""
         return Packed(self.weights.add(values), np.size(values))
 
+    def pack_matrix(self, kernel: Array, panel: int = 1) -> Packed:
+        """Append a (K, N) matrix to the packed weights, in panels of `panel` vectors."""
+        offset = self.weights.add_matrix(kernel, self.target.width, panel)
+        return Packed(offset, packing.packed_size(kernel.shape, self.target.width))
+
     def tile(self, operation: str) -> Tile:
         """The tile of an operation that has only one."""
         return Tile(simple_name(operation, self.target))
@@ -215,7 +220,7 @@ class Encoder:
             Product.ROWS: rows[0],
             Product.LAST_ROWS: last_rows,
             Product.BLOCKS: blocks,
-            Product.WEIGHTS: self.pack(packing.pack_matrix(matrix, target.width, target.panel)),
+            Product.WEIGHTS: self.pack_matrix(matrix, target.panel),
             Product.PANEL_BYTES: len(matrix) * target.panel * self.vector,
             Product.FETCHED: len(matrix) // target.width * target.width // target.unroll * LINE,
             Product.BIAS: self.pack(packing.pack_vector(op.bias, target.width)),

@@ -136,7 +136,7 @@ class DenseStep(OneOperationStep):
         product: Columns = {
             Product.BLOCKS: blocks,
             Product.LENGTH: len(matrix),
-            Product.WEIGHTS: e.pack(packing.pack_matrix(matrix, e.target.width)),
+            Product.WEIGHTS: e.pack_matrix(matrix),
             Product.BIAS: e.pack(packing.pack_vector(self.op.bias, e.target.width)),
             Product.ACTIVATION: activation(self.op),
         }

@@ -8,6 +8,7 @@ from pathlib import Path
 from npmobilenet.errors import AssumptionWarning, ModelNotFoundError
 from npmobilenet.hub.cache import locate
 from npmobilenet.models.backends import check_backend
+from npmobilenet.models.class_names import LabelsLike, with_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.model_file import is_foreign
 
@@ -15,14 +16,16 @@ DIGITS = "digits"
 MODEL_SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras", ".pth", ".pt", ".onnx")
 
 
-def load(model: str | PathLike[str], *, backend: str = "auto") -> Model:
+def load(model: str | PathLike[str], *, backend: str = "auto", labels: LabelsLike | None = None) -> Model:
     """Load a model.
 
     Args:
-        model: "digits", the small network in this package; a file, `.safetensors` of this package, or any of Keras's
-            (`.h5`, `.weights.h5`, `.keras`), PyTorch's (`.safetensors`, `.pth`, `.pt`) or ONNX, converted in memory; or
-            the name of a published model, which is downloaded from Keras's server once, converted and cached.
+        model: "digits", the small network in this package; a file, `.safetensors` of this package or any other that
+            `read_model` reads (`.h5`, `.weights.h5`, `.keras`, exports of Teachable Machine and TensorFlow.js,
+            PyTorch's `.safetensors`, `.pth`, `.pt`, and ONNX), converted in memory; or the name of a published model,
+            which is downloaded from Keras's server once, converted and cached.
         backend: default backend: "auto", "compiled" or "reference"; see `Model.predict`.
+        labels: class names in place of the model's own: one per class, or a label file, such as labels.txt.
 
     Warns:
         AssumptionWarning: the file does not specify its network completely; `source["assumed"]` lists the assumptions.
@@ -32,9 +35,12 @@ def load(model: str | PathLike[str], *, backend: str = "auto") -> Model:
         WeightsError: the file cannot be read, or does not fit its network.
         DownloadError: the download of a published model failed.
         NpMobileNetError: the backend is unknown.
+        LabelFileError, ShapeError: the labels do not fit.
     """
     check_backend(backend)
     loaded = _load(model)
+    if labels is not None:
+        loaded = with_labels(loaded, labels)
     return loaded if loaded.backend == backend else replace(loaded, backend=backend)
 
 
@@ -47,8 +53,8 @@ def _load(model: str | PathLike[str]) -> Model:
             return Model.open(path)
     if not names_a_file(name):
         return Model.open(locate(name), intact=False)  # its hash has just been verified
-    if not Path(name).is_file():
-        raise ModelNotFoundError(f"{name}: {'is a folder, not a file' if Path(name).is_dir() else 'no such file'}")
+    if not Path(name).exists():
+        raise ModelNotFoundError(f"{name}: no such file")
     opened = _open_file(Path(name))
     if assumed := opened.source.get("assumed"):
         warnings.warn(f"{name}: {assumed}", AssumptionWarning, stacklevel=2)
@@ -62,7 +68,7 @@ def names_a_file(model: str) -> bool:
 
 
 def _open_file(path: Path) -> Model:
-    if path.suffix == ".safetensors" and not is_foreign(path):
+    if path.suffix == ".safetensors" and path.is_file() and not is_foreign(path):
         return Model.open(path)
     from npmobilenet_weights_convert import read_model
 

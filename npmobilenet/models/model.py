@@ -12,12 +12,25 @@ import numpy as np
 
 from npmobilenet.errors import KernelError, NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.models.backends import check_backend, check_threads
-from npmobilenet.models.labels import Label, label_pairs, top_classes
+from npmobilenet.models.class_names import fits, named
+from npmobilenet.models.fitting_params import check_params
+from npmobilenet.models.image_file import WHITE
+from npmobilenet.models.labels import Label, label_pairs
 from npmobilenet.models.model_file import ModelFile, corruption_reported
-from npmobilenet.models.preprocessing import SYMMETRIC, ImageLike, ImagesLike, Scaling, network_pixels
+from npmobilenet.models.preprocessing import (
+    SYMMETRIC,
+    ImageLike,
+    ImagesLike,
+    Reading,
+    Scaling,
+    check_input_range,
+    network_pixels,
+)
+from npmobilenet.models.resizing import check_resize
 from npmobilenet.models.self_check import changed_layers, layer_digests, synthetic_image
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.pooling import global_average_pool
+from npmobilenet.reference.transforms import subgraph_to
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
@@ -32,16 +45,17 @@ class Model:
         graph: the network.
         params: float32 arrays by `layer/array`, exactly those of `graph.param_shapes`.
         scaling: from pixels in 0..255 to the network's input.
-        labels: (wnid, label) of every class, or empty.
+        labels: (wnid, label) of every class, or empty; two for one sigmoid output.
         background: output 0 stands for none of the labels.
         source: what the weights were converted from.
         stored_check: the self-check stored in the file, if the model came from one.
         backend: default backend; as for `predict`.
+        resize: how images are resized by default, a name in `resizing.RESIZES`; None if that is not known.
 
     Raises:
         WeightsError: parameters are missing, unexpected or of the wrong shape; the message lists them all.
         ShapeError: the number of labels is not the number of classes.
-        NpMobileNetError: the backend is unknown.
+        NpMobileNetError: the backend or the resize is unknown.
     """
 
     graph: Graph
@@ -52,14 +66,17 @@ class Model:
     source: Mapping[str, str] = field(default_factory=dict)
     stored_check: Mapping[str, Any] | None = None
     backend: str = "auto"
+    resize: str | None = None
     _engines: dict[str, "Engine"] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_backend(self.backend)
+        check_resize(self.resize_rule())
         check_params(self.graph, self.params)
+        self.scaling.check(self.graph)
         object.__setattr__(self, "labels", label_pairs(self.labels))
-        classes = self.graph.output_shape[-1] - self.background
-        if self.labels and len(self.labels) != classes:
+        if self.labels and not fits(self.graph, self.labels, self.background):
+            classes = self.graph.output_shape[-1] - self.background
             raise ShapeError(f"{self.graph.name}: expected {classes} labels, one per class, got {len(self.labels)}")
 
     def __repr__(self) -> str:
@@ -73,15 +90,15 @@ class Model:
         return self.__dict__ | {"_engines": {}}
 
     def predict(
-        self, images: ImagesLike, *, resize: str = "crop", backend: str | None = None, threads: int | None = None
+        self, images: ImagesLike, *, resize: str | None = None, backend: str | None = None, threads: int | None = None
     ) -> Array:
         """Class probabilities of images.
 
         Args:
             images: pixels (N, H, W, 3) or (H, W, 3), RGB, uint8 or float in 0..255; or a path, the bytes of a file, a
-                Pillow image; or a sequence of any of these. Images of another size than the network's are resized.
-            resize: "crop" (short side to the network's / 0.875, then a center crop) or "keras" (stretched to the
-                network's size). An image of the network's own size is used unchanged, whatever its source.
+                Pillow image; or an iterable of any of these. Images of another size than the network's are resized.
+            resize: a name in `resizing.RESIZES`; None for the model's own, or else "crop" (short side to 1/0.875 of the
+                network's, then a center crop). An image of the network's own size is used unchanged.
             backend: "compiled" (the engine), "reference" (NumPy), "auto" or None (the model's own). "auto" uses the
                 engine as soon as its kernels are ready or cached by an earlier process. Until then it uses the
                 reference; after its first result another process compiles the kernels. The two round differently, so
@@ -102,16 +119,17 @@ class Model:
         """
         self.check_classifier()
         batches = self._input_batches(images, resize, threads)
-        return np.concatenate([self.forward(x, backend=backend, threads=threads) for x in batches])  # (N, classes)
+        return np.concatenate([self._output(x, backend=backend, threads=threads) for x in batches])  # (N, classes)
 
     def predict_each(
         self,
         sources: Iterable[ImageLike],
         *,
-        resize: str = "crop",
+        resize: str | None = None,
         draft: bool = False,
         backend: str | None = None,
         threads: int | None = None,
+        transparent_as: str | None = WHITE,
     ) -> Iterator[tuple[ImageLike, Array | NpMobileNetError]]:
         """Class probabilities of any number of images in constant memory; a bad image does not affect the others.
 
@@ -125,6 +143,7 @@ class Model:
                 with `Image.draft`: many times as fast, but not bit-exact with "crop".
             backend: as `predict`.
             threads: maximum number of threads that compute, and that decode; otherwise as `predict`.
+            transparent_as: color of transparent pixels; None for the color below, as Keras's `load_img`.
 
         Yields:
             (source, result) in the order of the sources. The result is (classes,), the row that `predict` returns; or,
@@ -137,11 +156,12 @@ class Model:
         """
         from npmobilenet.models.streaming import predict_each
 
-        compute = partial(self.forward, backend=backend, threads=threads)
-        return predict_each(self, sources, compute, resize=resize, draft=draft, threads=threads)
+        compute = partial(self._output, backend=backend, threads=threads)
+        how = Reading(self.resize_rule(resize), draft, transparent_as)
+        return predict_each(self, sources, compute, how, threads)
 
     def features(
-        self, images: ImagesLike, *, resize: str = "crop", backend: str | None = None, threads: int | None = None
+        self, images: ImagesLike, *, resize: str | None = None, backend: str | None = None, threads: int | None = None
     ) -> Array:
         """Pooled embedding: one vector per image, from before the classifier.
 
@@ -150,14 +170,16 @@ class Model:
         Returns:
             (N, C) float32.
         """
-        return np.concatenate([self._embed(x, backend, threads) for x in self._input_batches(images, resize, threads)])
+        return np.concatenate(
+            [self.embed(x, backend=backend, threads=threads) for x in self._input_batches(images, resize, threads)]
+        )
 
     def classify(
         self,
         images: ImagesLike,
         *,
         top: int = 5,
-        resize: str = "crop",
+        resize: str | None = None,
         backend: str | None = None,
         threads: int | None = None,
     ) -> list[list[tuple[str, str, float]]]:
@@ -169,12 +191,14 @@ class Model:
         return self.decode(self.predict(images, resize=resize, backend=backend, threads=threads), top)
 
     def decode(self, probabilities: Array, top: int = 5) -> list[list[tuple[str, str, float]]]:
-        """Name the `top` classes of every row (N, classes), by this model's labels, or by number if it has none."""
-        labels = cast("Sequence[Label]", self.labels) or _numbers(self.graph.output_shape[-1] - self.background)
-        return top_classes(probabilities, top, labels, background=self.background)
+        """Name the `top` classes of every row (N, classes), by this model's labels, or by number if it has none.
+
+        One sigmoid output p is the probability of class 1: with two labels, 1 - p is that of the first.
+        """
+        return named(self.graph, probabilities, top, cast("Sequence[Label]", self.labels), self.background)
 
     def forward(self, x: Array, *, backend: str | None = None, threads: int | None = None) -> Array:
-        """Output of the network for input that is already scaled.
+        """Output of the network for input that is already scaled; `predict` takes pixels in 0..255.
 
         Args:
             x: (N, H, W, C) float; float16 and float64 are computed in that precision, by the reference.
@@ -186,9 +210,21 @@ class Model:
 
         Raises:
             ShapeError: x does not fit, or is not floating point.
+            ImageError: x is not in the range that `scaling` maps pixels to.
             NpMobileNetError, KernelError: as `predict`.
         """
-        return self._compute(self.graph.layers[-1].name, np.asarray(x), backend, threads)
+        x = np.asarray(x)
+        check_input_range(x, self.scaling)
+        return self._output(x, backend=backend, threads=threads)
+
+    def layer_output(self, name: str, x: Array, *, backend: str | None = None, threads: int | None = None) -> Array:
+        """Output of the layer `name` (N, ...); other arguments and errors as `forward`."""
+        return self._compute(name, np.asarray(x), backend, threads)
+
+    def embed(self, x: Array, *, backend: str | None = None, threads: int | None = None) -> Array:
+        """Pooled embedding (N, C) of input that is already scaled; arguments and errors as `forward`."""
+        y = self.layer_output(self.graph.embedding or self.graph.layers[-1].name, x, backend=backend, threads=threads)
+        return y.reshape(len(y), y.shape[-1]) if self.graph.embedding else global_average_pool(y)  # (N, C)
 
     def trace(self, x: Array) -> Iterator[tuple[str, Array]]:
         """Output of every layer by its Keras name, computed by the reference in the dtype of x.
@@ -210,15 +246,18 @@ class Model:
         """Pixels (N, H, W, C) in 0..255 mapped to the network's input range, float32."""
         return self.scaling.apply(pixels.astype(np.float32, copy=False))
 
-    def pixels(self, image: ImageLike, resize: str = "crop", draft: bool = False) -> Array:
-        """One image as (H, W, C) pixels in 0..255, in the network's size; arguments and errors as `predict_each`."""
-        return network_pixels(image, self.graph, resize, draft=draft)
+    def pixels(self, image: ImageLike, resize: str | None = None) -> Array:
+        """One image as (H, W, C) pixels in 0..255, in the network's size; arguments and errors as `predict`."""
+        return network_pixels(image, self.graph, Reading(self.resize_rule(resize)))
+
+    def resize_rule(self, resize: str | None = None) -> str:
+        """The resize: the requested one, or the model's own, or "crop"."""
+        return resize or self.resize or Reading().resize
 
     def self_check(self) -> dict[str, Any]:
         """Run a synthetic image in float64 and record a digest of every layer's output.
 
-        Returns:
-            See `self_check.layer_digests`.
+        Returns: see `self_check.layer_digests`.
         """
         pixels = synthetic_image(self.graph.input_shape)[None].astype(np.float64)  # (1, H, W, C)
         return layer_digests(self.trace(self.scaling.apply(pixels)))
@@ -243,6 +282,7 @@ class Model:
             "scaling": asdict(self.scaling),
             "labels": self.labels,
             "background": self.background,
+            "resize": self.resize,
             "source": dict(self.source),
             "self_check": self.self_check(),
         }
@@ -294,12 +334,12 @@ class Model:
         """
         if len(self.graph.output_shape) != 1:
             raise ShapeError(
-                f"{self.graph.name} has no classifier, its output is {self.graph.output_shape}; use model.features"
+                f"{self.graph.name} has no classifier, its output is {self.graph.output_shape}; "
+                "use model.features, or npmobilenet features"
             )
 
-    def _embed(self, x: Array, backend: str | None, threads: int | None) -> Array:
-        y = self._compute(self.graph.embedding or self.graph.layers[-1].name, x, backend, threads)
-        return y.reshape(len(y), y.shape[-1]) if self.graph.embedding else global_average_pool(y)  # (N, C)
+    def _output(self, x: Array, *, backend: str | None, threads: int | None) -> Array:
+        return self._compute(self.graph.layers[-1].name, x, backend, threads)
 
     def _compute(self, name: str, x: Array, backend: str | None, threads: int | None) -> Array:
         """Output of the layer `name`, by the requested backend."""
@@ -345,14 +385,13 @@ class Model:
         if name not in self._engines:
             try:
                 from npmobilenet.compiler.engine import Engine
-                from npmobilenet.reference.transforms import subgraph_to
 
                 self._engines[name] = Engine(subgraph_to(self.graph, name), self._params_as(np.dtype(np.float32)))
             except ImportError as error:
                 raise KernelError(f"no compiled kernels: {error}") from error
         return self._engines[name]
 
-    def _input_batches(self, images: ImagesLike, resize: str, threads: int | None) -> Iterator[Array]:
+    def _input_batches(self, images: ImagesLike, resize: str | None, threads: int | None) -> Iterator[Array]:
         """Scaled batches (N, H, W, C) of the images passed to `predict`."""
         from npmobilenet.models.streaming import each_image, or_raise, prepared_batches
 
@@ -360,31 +399,8 @@ class Model:
         single = each_image(images)
         if len(single) == 0:
             yield np.zeros((0, *self.graph.input_shape), np.float32)
-        for batch in prepared_batches(self, single, resize=resize, threads=threads):
+        for batch in prepared_batches(self, single, Reading(self.resize_rule(resize)), threads):
             yield self.scale(np.stack([or_raise(pixels) for _, pixels in batch], dtype=np.float32))
-
-
-def check_params(graph: Graph, params: Mapping[str, Array]) -> None:
-    """Check that `params` are exactly the arrays of the graph.
-
-    Raises:
-        WeightsError: they are not; one message lists every missing, unexpected and wrongly shaped array.
-    """
-    problems = [f"missing: {name} {shape}" for name, shape in graph.param_shapes.items() if name not in params]
-    problems += [f"unexpected: {name} {params[name].shape}" for name in params if name not in graph.param_shapes]
-    problems += [
-        f"wrong shape: {name}: expected {shape}, got {params[name].shape}"
-        for name, shape in graph.param_shapes.items()
-        if name in params and params[name].shape != shape
-    ]
-    if problems:
-        raise WeightsError(f"{graph.name}: the weights do not fit ({len(problems)} arrays)\n  " + "\n  ".join(problems))
-
-
-@cache
-def _numbers(count: int) -> tuple[Label, ...]:
-    """Labels of classes without names."""
-    return tuple(("", str(number)) for number in range(count))
 
 
 @cache

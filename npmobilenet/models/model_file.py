@@ -5,8 +5,9 @@ The header's metadata holds a JSON document under the key `npmobilenet`:
     format       1; 2 if the scaling has one value per channel
     version      of this package that wrote the file
     graph        Graph.to_json()
-    scaling      {"scale", "offset"} from pixels in 0..255 to the network's input, numbers or lists of one per channel
+    scaling      {"scale", "offset"} from pixels in 0..255 to the network's input: numbers, or lists of one per channel
     labels       [[wnid, label], ...], one per class, or []
+    resize       how images are resized, a name in resizing.RESIZES, or null
     background   true if output 0 stands for none of the labels, so that they start at output 1
     source       {"file", "sha256", "keras_version", "matched_by"} of the converted file
     self_check   digests of every layer's output (`self_check`)
@@ -121,9 +122,10 @@ class ModelFile:
         return {
             "graph": Graph.from_json(document["graph"]),
             "params": self.tensors,
-            "scaling": Scaling.from_json(document["scaling"]),
+            "scaling": Scaling(**document["scaling"]),
             "labels": [(wnid, label) for wnid, label in document["labels"]],
             "background": document["background"],
+            "resize": document.get("resize"),  # absent from files of version 0.1
             "source": document["source"],
             "stored_check": document["self_check"],
         }

@@ -9,13 +9,13 @@ batch of resized ones plus AHEAD per thread are in flight.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.models.backends import check_threads
-from npmobilenet.models.preprocessing import ImageLike, ImagesLike, check_resize
+from npmobilenet.models.preprocessing import ImageLike, ImagesLike, Reading, network_pixels
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
@@ -36,35 +36,33 @@ def predict_each(
     model: "Model",
     sources: Iterable[ImageLike],
     compute: Callable[[Array], Array],
-    *,
-    resize: str,
-    draft: bool,
+    how: Reading,
     threads: int | None,
 ) -> "Iterator[Prepared]":
     """Check the arguments, then yield (source, (classes,) result or error) in order.
 
     Args:
         compute: from scaled images (N, H, W, C) to results (N, classes); called if at least one image can be read.
-        model, sources, resize, draft, threads: as `Model.predict_each`.
+        how: how images are read.
+        model, sources, threads: as `Model.predict_each`.
 
     Raises:
         as `Model.predict_each`, before a source is read.
     """
     model.check_classifier()
-    check_resize(resize, draft)
+    how.check()
     check_threads(threads)
-    return _predict_each(model, sources, compute, resize, draft, threads)
+    return _predict_each(model, sources, compute, how, threads)
 
 
 def _predict_each(
     model: "Model",
     sources: Iterable[ImageLike],
     compute: Callable[[Array], Array],
-    resize: str,
-    draft: bool,
+    how: Reading,
     threads: int | None,
 ) -> "Iterator[Prepared]":
-    for batch in prepared_batches(model, sources, resize=resize, draft=draft, threads=threads):
+    for batch in prepared_batches(model, sources, how, threads):
         pixels = [found for _, found in batch if not isinstance(found, NpMobileNetError)]
         results = iter(compute(model.scale(np.stack(pixels, dtype=np.float32))) if pixels else ())
         for source, found in batch:
@@ -72,13 +70,13 @@ def _predict_each(
 
 
 def prepared_batches(
-    model: "Model", sources: Iterable[ImageLike], *, resize: str, threads: int | None, draft: bool = False
+    model: "Model", sources: Iterable[ImageLike], how: Reading, threads: int | None
 ) -> "Iterator[list[Prepared]]":
     """Yield lists of (source, (H, W, C) pixels in 0..255 or error), in order, of at least `BATCH` images."""
 
     def prepare(source: ImageLike) -> Array | NpMobileNetError:
         try:
-            return model.pixels(source, resize, draft)
+            return network_pixels(source, model.graph, how)
         except NpMobileNetError as error:
             return error
 
@@ -125,12 +123,13 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int
 
 
 def each_image(images: ImagesLike) -> Sequence[ImageLike] | Array:
-    """Sequence of single images; a batch (N, H, W, C) is returned unchanged."""
-    if isinstance(images, np.ndarray):
+    """Sequence of single images; a batch (N, H, W, C) is returned unchanged, any other iterable as a list."""
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "OU":  # those hold paths, or other sources
         return images if images.ndim == 4 else [images]
-    if isinstance(images, Sequence) and not isinstance(images, str | bytes):
-        return images
-    return [images]
+    is_single = isinstance(images, str | bytes | bytearray | memoryview) or hasattr(images, "read")
+    if is_single or not isinstance(images, Iterable):
+        return [cast("ImageLike", images)]
+    return cast("Sequence[ImageLike]", images if isinstance(images, Sequence) else list(images))
 
 
 def or_raise(found: Array | NpMobileNetError) -> Array:

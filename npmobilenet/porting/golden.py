@@ -125,7 +125,7 @@ class GoldenData:
     @property
     def scaling(self) -> Scaling:
         """From pixels in 0..255 to the network's input."""
-        return Scaling.from_json(self.manifest["model"]["scaling"])
+        return Scaling(**self.manifest["model"]["scaling"])
 
     def model(self) -> Model:
         """The network with its weights, ready to compute.

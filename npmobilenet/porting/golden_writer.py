@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npmobilenet.analysis.rounding_growth import TracedLayer, traced_layers
-from npmobilenet.errors import ImageError, NpMobileNetError, ShapeError
+from npmobilenet.errors import NpMobileNetError, ShapeError
 from npmobilenet.files import folder_written_atomically
 from npmobilenet.models.model import Model
 from npmobilenet.porting.channels_first import AXES, to_channels_first
@@ -47,7 +47,7 @@ def write_golden_data(
     formats: Sequence[str] = ("npz",),
     layers: Sequence[str] | None = None,
     layout: str = "NHWC",
-    resize: str = "crop",
+    resize: str | None = None,
     overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> GoldenData:
@@ -55,14 +55,14 @@ def write_golden_data(
 
     Args:
         model: the network.
-        image: a path, the bytes of a file, a Pillow image, or pixels (H, W, 3) uint8; or scaled images (N, H, W, C)
+        image: a path, the bytes of a file, a Pillow image, or pixels (H, W, C) uint8; or scaled images (N, H, W, C)
             of any float dtype, converted to float32.
         folder: output directory; it appears once it is complete.
         formats: names in `golden_formats.FORMATS`.
         layers: names, or patterns with * and ?, of the layers to include; None for all. The layers that they read are
             included too, so that each can be computed from the data alone; weights are those of the chosen layers.
         layout: "NHWC", or "NCHW" for maps and kernels channels first.
-        resize: a name in `preprocessing.RESIZES`.
+        resize: a name in `resizing.RESIZES`; None for the model's own.
         overwrite: replace existing golden data.
         progress: reports the progress of tracing and writing, such as `output.progress_bar`.
 
@@ -77,7 +77,7 @@ def write_golden_data(
     _check_names(model.graph)
     _check_free(path, overwrite)
     chosen = chosen_layers(model.graph, layers)
-    stages = _stages(model, image, resize)
+    stages = _stages(model, image, resize := model.resize_rule(resize))
     graph = _graph_for(model.graph, stages["scaled"])
     described = [
         *_described_stages(model, stages),
@@ -147,22 +147,22 @@ def _check_free(path: Path, overwrite: bool) -> None:
 
 def _stages(model: Model, image: "Array | Source", resize: str) -> dict[str, Array]:
     """The image at each stage: "decoded", "resized" and "scaled", or only the last if it was scaled already."""
-    from npmobilenet.models.preprocessing import RESIZES, decode
+    from npmobilenet.models.preprocessing import Reading, decode, network_pixels
 
     H, W, C = model.graph.input_shape
     if isinstance(image, np.ndarray) and image.dtype != np.uint8:
         if image.ndim != 4 or image.dtype.kind != "f" or len(image) == 0:
             raise ShapeError(
-                f"{model.graph.name}: expected pixels (H, W, 3) uint8, or scaled images (N, {H}, {W}, {C}) float; "
+                f"{model.graph.name}: expected pixels (H, W, {C}) uint8, or scaled images (N, {H}, {W}, {C}) float; "
                 f"got {image.shape} {image.dtype}"
             )
         return {"scaled": np.ascontiguousarray(image, np.float32)}
-    if C != 3:
-        raise ShapeError(f"{model.graph.name} takes {C} channels, an image file has 3; pass scaled arrays")
-    if resize not in RESIZES:
-        raise ImageError(f"unknown resize {resize!r}; choose {' or '.join(RESIZES)}")
-    decoded = image if isinstance(image, np.ndarray) else decode(image)
-    resized = decoded if decoded.shape == (H, W, C) else RESIZES[resize](decoded, H, W)
+    how = Reading(resize)
+    how.check()
+    if C not in (1, 3) and not isinstance(image, np.ndarray):
+        raise ShapeError(f"{model.graph.name} takes {C} channels, an image file has 3; pass arrays")
+    decoded = image if isinstance(image, np.ndarray) else decode(image, channels=C)
+    resized = network_pixels(decoded, model.graph, how)
     return {"decoded": decoded, "resized": resized, "scaled": model.scale(resized[None])}
 
 

@@ -1,7 +1,7 @@
 """What every layer computes, in NumPy and integers.
 
     shapes           padding, output sizes, channel counts
-    convolution, normalization, activations, pooling, squeeze_excite
+    convolution, normalization, activations, pooling, resizing, squeeze_excite
                      every operation as one plain function on arrays
     rounding         a forward error bound for every operation
     layers           one class per layer type, with everything that is known about it

@@ -4,11 +4,14 @@ Each returns the shape and dtype of its input.
 """
 
 from collections.abc import Callable
+from math import erfc, sqrt
 
 import numpy as np
 
 from npmobilenet.reference.arithmetic import constant
 from npmobilenet.types import Array
+
+SQRT_2 = sqrt(2)
 
 
 def relu(x: Array) -> Array:
@@ -65,6 +68,55 @@ def softmax(x: Array) -> Array:
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
+def tanh(x: Array) -> Array:
+    """(exp(x) - exp(-x)) / (exp(x) + exp(-x))."""
+    return np.asarray(np.tanh(x))
+
+
+def elu(x: Array) -> Array:
+    """x where it is positive, else exp(x) - 1.
+
+    Source: Clevert et al. 2016 (arXiv:1511.07289), eq. 15, with alpha 1.
+    """
+    return np.where(x > 0, x, np.expm1(np.minimum(x, constant(0, x))))
+
+
+def silu(x: Array) -> Array:
+    """x * sigmoid(x), also called swish; NaN for -inf, which is multiplied by 0.
+
+    Source: Ramachandran et al. 2017 (arXiv:1710.05941), with beta 1.
+    """
+    with np.errstate(invalid="ignore"):
+        return x * sigmoid(x)
+
+
+def gelu(x: Array) -> Array:
+    """x * Phi(x) by the error function, not by its approximation with tanh; NaN for -inf, which is multiplied by 0.
+
+    Source: Hendrycks & Gimpel 2016 (arXiv:1606.08415), section 2.
+    """
+    with np.errstate(invalid="ignore"):
+        return x * normal_cdf(x)
+
+
+def normal_cdf(x: Array) -> Array:
+    """Phi(x) = (1 + erf(x / sqrt(2))) / 2; NumPy has no erf, so it is computed value by value in float64."""
+    values = (erfc(-float(value) / SQRT_2) / 2 for value in x.ravel())
+    return np.fromiter(values, np.float64, x.size).reshape(x.shape).astype(x.dtype)
+
+
+def leaky_relu(x: Array, slope: float | Array) -> Array:
+    """x where it is not negative, else slope * x.
+
+    Args:
+        x: any shape.
+        slope: a number, or an array that broadcasts to x: PReLU's learned slopes.
+
+    Source: Maas et al. 2013, section 2; He et al. 2015 (arXiv:1502.01852), eq. 1, for learned slopes.
+    """
+    return np.where(x < 0, x * (slope if isinstance(slope, np.ndarray) else constant(slope, x)), x)
+
+
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "linear": lambda x: x,
     "relu": relu,
@@ -73,6 +125,10 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "hard_sigmoid": hard_sigmoid,
     "hard_swish": hard_swish,
     "softmax": softmax,
+    "tanh": tanh,
+    "elu": elu,
+    "silu": silu,
+    "gelu": gelu,
 }
 """Activation functions by the names that layers use."""
 
@@ -84,5 +140,9 @@ FLOPS_PER_VALUE = {
     "hard_sigmoid": 4,  # add, max, min, divide
     "hard_swish": 5,  # those, and multiply
     "softmax": 5,  # maximum, subtract, exp, sum, divide
+    "tanh": 5,  # exp, its inverse, subtract, add, divide
+    "elu": 3,  # compare, exp, subtract
+    "silu": 5,  # sigmoid, and multiply
+    "gelu": 5,  # divide, erf, add, halve, multiply
 }
 """Floating-point operations per value; a comparison, an exponential and a division count as one each."""

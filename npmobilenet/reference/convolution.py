@@ -119,6 +119,50 @@ def depthwise_conv2d(
     return add_bias(y.reshape(*y.shape[:3], w.shape[2] * w.shape[3]), b)  # (N, H_out, W_out, C * M)
 
 
+def transposed_conv2d(x: Array, w: Array, b: Array | None = None, *, stride: int = 1, padding: str = "valid") -> Array:
+    """Transposed convolution: every pixel of the input adds its multiple of the kernel to the output.
+
+        y[n, i*stride + u - top, j*stride + v - left, d] = b[d] + sum_{i, j, u, v, c} x[n, i, j, c] * w[u, v, d, c]
+
+    Computed as the convolution of `spread_pixels` with the kernel turned by 180 degrees.
+
+    Args:
+        x: (N, H, W, c_in) input.
+        w: (K_h, K_w, c_out, c_in) kernel.
+        b: (c_out,) bias, or None.
+        stride: distance of the kernel's copies, in pixels, the same on both axes.
+        padding: "valid" (H_out = H * stride + max(K_h - stride, 0)) or "same" (H_out = H * stride, cut at both ends).
+
+    Returns:
+        (N, H_out, W_out, c_out), dtype of x.
+
+    Source: Dumoulin & Visin 2016 (arXiv:1603.07285), section 4.6; layouts and sizes as Keras's Conv2DTranspose.
+    """
+    turned = w[::-1, ::-1].swapaxes(2, 3)  # (K_h, K_w, c_in, c_out)
+    return conv2d(spread_pixels(x, w.shape[:2], stride, padding), turned, b, padding="valid")
+
+
+def spread_pixels(x: Array, kernel: tuple[int, ...], stride: int, padding: str) -> Array:
+    """The pixels of x at every `stride`-th place among zeros, and zeros around them, for `transposed_conv2d`.
+
+    Returns:
+        (N, H_out + K_h - 1, W_out + K_w - 1, c_in).
+    """
+    check_feature_map("transposed_conv2d", x)
+    N, H, W, C = x.shape
+    cut = [max(K - stride, 0) // 2 if padding == "same" else 0 for K in kernel]
+    top, left = (K - 1 - before for K, before in zip(kernel, cut, strict=True))
+    H_out, W_out = (transposed_size(side, K, stride, padding) for side, K in zip((H, W), kernel, strict=True))
+    y = np.zeros((N, H_out + kernel[0] - 1, W_out + kernel[1] - 1, C), x.dtype)
+    y[:, top : top + H * stride : stride, left : left + W * stride : stride][:, :H, :W] = x
+    return y
+
+
+def transposed_size(size: int, K: int, stride: int, padding: str) -> int:
+    """Length of one axis after a transposed convolution: `size` pixels, a kernel of K."""
+    return size * stride + (max(K - stride, 0) if padding == "valid" else 0)
+
+
 def pointwise_conv2d(x: Array, w: Array, b: Array | None = None) -> Array:
     """Pointwise (1x1) convolution: mixes the channels of each pixel; no pixel sees a neighbor.
 

@@ -245,4 +245,4 @@ def _check_sides(graph: Graph) -> None:
 
 
 def _arity(layer: Layer) -> str:
-    return {None: "two or more inputs", 0: "no input", 1: "one input"}[layer.arity]
+    return {None: "two or more inputs", 0: "no input", 1: "one input", 2: "two inputs"}[layer.arity]

@@ -1,14 +1,23 @@
-"""The layer types with a kernel: Conv2D, DepthwiseConv2D, Dense."""
+"""The layer types with a kernel: Conv2D, DepthwiseConv2D, Conv2DTranspose, Dense."""
 
 from dataclasses import dataclass
 from math import prod
 
 from numpy.typing import DTypeLike
 
+from npmobilenet.errors import ArgumentError
 from npmobilenet.reference import rounding
-from npmobilenet.reference.convolution import conv2d, dense, depthwise_conv2d, pointwise_conv2d
+from npmobilenet.reference.convolution import (
+    conv2d,
+    dense,
+    depthwise_conv2d,
+    pointwise_conv2d,
+    spread_pixels,
+    transposed_conv2d,
+    transposed_size,
+)
 from npmobilenet.reference.layer import KernelLayer, Window, feature_map
-from npmobilenet.types import Array, Params, Shape
+from npmobilenet.types import Array, Pair, Params, Shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +88,57 @@ class DepthwiseConv2D(Window, KernelLayer):
         return rounding.depthwise_conv2d_bound(
             x, params["kernel"], params.get("bias"), error, stride=self.stride, padding=self.padding, dtype=dtype
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv2DTranspose(KernelLayer):
+    """Transposed convolution, kernel (K_h, K_w, c_out, c_in): the upsampling of U-Nets."""
+
+    filters: int
+    kernel_size: Pair
+    stride: int = 1
+    padding: str = "valid"
+    use_bias: bool = True
+    activation: str = "linear"
+
+    def check(self) -> None:
+        super().check()
+        if min(self.stride, *self.kernel_size) < 1 or self.padding not in ("same", "valid"):
+            raise ArgumentError(
+                f'{self.name}: expected kernel size and stride of at least 1 and padding "same" or "valid", got {self}'
+            )
+
+    def kind(self, *inputs: Shape) -> str:
+        return f"Transposed conv {self.kernel_size[0]}x{self.kernel_size[1]}"
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        H, W, _ = feature_map(self, inputs[0])
+        rows, cols = self.kernel_size
+        return (
+            transposed_size(H, rows, self.stride, self.padding),
+            transposed_size(W, cols, self.stride, self.padding),
+            self.filters,
+        )
+
+    def param_shapes(self, *inputs: Shape) -> dict[str, Shape]:
+        c_in = feature_map(self, inputs[0])[2]
+        return {"kernel": (*self.kernel_size, self.filters, c_in)} | _bias(self.use_bias, self.filters)
+
+    def macs(self, *inputs: Shape) -> int:
+        """Every weight meets every pixel of its input channel once: H * W * K_h * K_w * c_in * c_out."""
+        return prod(inputs[0][:2]) * prod(self.param_shapes(*inputs)["kernel"])
+
+    def terms(self, params: Params, x: Array) -> int:
+        """Only every `stride`-th tap along each axis falls on a pixel."""
+        return prod(max(K // self.stride, 1) for K in self.kernel_size) * params["kernel"].shape[3]
+
+    def linear(self, params: Params, x: Array) -> Array:
+        return transposed_conv2d(x, params["kernel"], params.get("bias"), stride=self.stride, padding=self.padding)
+
+    def linear_bound(self, params: Params, x: Array, error: Array, dtype: DTypeLike) -> Array:
+        spread, spread_error = (spread_pixels(a, self.kernel_size, self.stride, self.padding) for a in (x, error))
+        turned = params["kernel"][::-1, ::-1].swapaxes(2, 3)
+        return rounding.conv2d_bound(spread, turned, params.get("bias"), spread_error, padding="valid", dtype=dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

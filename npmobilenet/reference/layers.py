@@ -1,12 +1,11 @@
-"""The layer types, one class each, with Keras's names and fields; those with a kernel are in `kernel_layers`.
+"""The layer types, one class each, with Keras's names and fields; those with a kernel are in `kernel_layers`,
+those with several inputs in `merge_layers`, those of other networks than the papers' in `extra_layers`.
 
 A new type is a class here, a row in `LAYER_TYPES`, and its tests; see `layer` for what a class may define.
 """
 
 from dataclasses import dataclass
-from functools import reduce
 from math import prod
-from operator import add, mul
 from typing import ClassVar
 
 import numpy as np
@@ -16,10 +15,26 @@ from npmobilenet.errors import ShapeError
 from npmobilenet.reference import rounding
 from npmobilenet.reference.activations import ACTIVATIONS, FLOPS_PER_VALUE
 from npmobilenet.reference.convolution import zero_pad
+from npmobilenet.reference.extra_layers import Broadcast as Broadcast
+from npmobilenet.reference.extra_layers import ChannelRescaling as ChannelRescaling
+from npmobilenet.reference.extra_layers import LayerNormalization as LayerNormalization
+from npmobilenet.reference.extra_layers import LeakyReLU as LeakyReLU
+from npmobilenet.reference.extra_layers import Normalization as Normalization
+from npmobilenet.reference.extra_layers import PReLU as PReLU
+from npmobilenet.reference.extra_layers import Resizing as Resizing
+from npmobilenet.reference.extra_layers import UpSampling2D as UpSampling2D
 from npmobilenet.reference.kernel_layers import Conv2D as Conv2D
+from npmobilenet.reference.kernel_layers import Conv2DTranspose as Conv2DTranspose
 from npmobilenet.reference.kernel_layers import Dense as Dense
 from npmobilenet.reference.kernel_layers import DepthwiseConv2D as DepthwiseConv2D
 from npmobilenet.reference.layer import Layer, Window, check_activation, feature_map
+from npmobilenet.reference.merge_layers import Add as Add
+from npmobilenet.reference.merge_layers import Average as Average
+from npmobilenet.reference.merge_layers import Concatenate as Concatenate
+from npmobilenet.reference.merge_layers import Maximum as Maximum
+from npmobilenet.reference.merge_layers import Minimum as Minimum
+from npmobilenet.reference.merge_layers import Multiply as Multiply
+from npmobilenet.reference.merge_layers import Subtract as Subtract
 from npmobilenet.reference.normalization import batch_norm, rescale
 from npmobilenet.reference.pooling import average_pool, global_average_pool, global_max_pool, max_pool
 from npmobilenet.types import Array, Pair, Params, Shape
@@ -208,78 +223,6 @@ class MaxPooling2D(Window):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Add(Layer):
-    """Sum of its inputs, all of one shape: the residual connection."""
-
-    arity: ClassVar[int | None] = None
-    elementwise: ClassVar[bool] = True
-    rowwise: ClassVar[bool] = True
-
-    def output_shape(self, *inputs: Shape) -> Shape:
-        if len(set(inputs)) > 1:
-            raise ShapeError(f"{self.name}: expected inputs of one shape, got {', '.join(map(str, inputs))}")
-        return inputs[0]
-
-    def flops(self, *inputs: Shape) -> int:
-        return prod(inputs[0]) * (len(inputs) - 1)
-
-    def apply(self, params: Params, *inputs: Array) -> Array:
-        return reduce(add, inputs)
-
-    def carried_bound(self, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
-        return rounding.sum_bound(xs, errors, dtype=dtype)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Multiply(Layer):
-    """Product of its inputs; a map of 1 x 1 pixel scales whole channels, as squeeze-and-excitation does."""
-
-    arity: ClassVar[int | None] = None
-    elementwise: ClassVar[bool] = True
-
-    def output_shape(self, *inputs: Shape) -> Shape:
-        shape = inputs[0]
-        for other in inputs[1:]:
-            sides = list(zip(shape, other, strict=False))
-            if len(shape) != len(other) or any(a != b and 1 not in (a, b) for a, b in sides):
-                raise ShapeError(f"{self.name}: shapes {shape} and {other} cannot be multiplied")
-            shape = tuple(max(pair) for pair in sides)
-        return shape
-
-    def flops(self, *inputs: Shape) -> int:
-        return prod(self.output_shape(*inputs)) * (len(inputs) - 1)
-
-    def apply(self, params: Params, *inputs: Array) -> Array:
-        return reduce(mul, inputs)
-
-    def carried_bound(self, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
-        return rounding.product_bound(xs, errors, dtype=dtype)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Concatenate(Layer):
-    """Concatenation along one axis, counted as in Keras: 0 is the batch, -1 the channels."""
-
-    axis: int = -1
-
-    arity: ClassVar[int | None] = None
-    moves_only: ClassVar[bool] = True
-
-    def output_shape(self, *inputs: Shape) -> Shape:
-        rank = len(inputs[0]) + 1
-        axis = self.axis - 1 if self.axis > 0 else self.axis + rank - 1  # without the batch
-        rest = {shape[:axis] + shape[axis + 1 :] for shape in inputs}
-        if self.axis == 0 or not 0 <= axis < rank - 1 or len(rest) > 1 or len({len(shape) for shape in inputs}) > 1:
-            raise ShapeError(
-                f"{self.name}: {', '.join(map(str, inputs))} cannot be concatenated along axis {self.axis}"
-            )
-        return *inputs[0][:axis], sum(shape[axis] for shape in inputs), *inputs[0][axis + 1 :]
-
-    def apply(self, params: Params, *inputs: Array) -> Array:
-        return np.concatenate(inputs, axis=self.axis)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Reshape(Layer):
     """Same values in another shape; one side may be -1."""
 
@@ -338,7 +281,8 @@ LAYER_TYPES: dict[str, type[Layer]] = {
     for cls in (
         Input, Rescaling, ZeroPadding2D, Conv2D, DepthwiseConv2D, BatchNormalization, Activation,
         GlobalAveragePooling2D, GlobalMaxPooling2D, AveragePooling2D, MaxPooling2D, Dense, Add, Multiply, Concatenate,
-        Reshape, Flatten, Dropout,
+        Reshape, Flatten, Dropout, Average, Maximum, Minimum, Subtract, Broadcast, ChannelRescaling, LayerNormalization,
+        LeakyReLU, Normalization, PReLU, Resizing, UpSampling2D, Conv2DTranspose,
     )
 }  # fmt: skip
 """The layer types by name; file formats use these names."""

@@ -1,13 +1,13 @@
-"""Batch normalization at inference, and rescaling by two constants."""
-
-from collections.abc import Sequence
-from typing import Any
+"""Batch and layer normalization at inference, normalization by given statistics, and rescaling by constants."""
 
 import numpy as np
 
 from npmobilenet.errors import ShapeError
 from npmobilenet.reference.arithmetic import add_bias, constant, square_root
 from npmobilenet.types import Array
+
+SMALLEST_DEVIATION = 1e-7
+"""What `normalize` divides by at least, as Keras does."""
 
 
 def batch_norm(
@@ -45,16 +45,41 @@ def batch_norm(
     return add_bias(y, beta)
 
 
-def rescale(x: Array, scale: float | Sequence[float], offset: float | Sequence[float]) -> Array:
-    """x * scale + offset with two constants, for example from 0..255 to [-1, 1]; shape and dtype of x.
+def layer_norm(x: Array, gamma: Array | None, beta: Array | None, *, epsilon: float = 1e-3) -> Array:
+    """Layer normalization of the last axis.
 
-    A constant may have one value per channel: x (..., C), scale (C,).
+        y = gamma * (x - mean) / sqrt(var + epsilon) + beta,   mean and var of x[..., :]
+
+    Args:
+        x: (..., C) input.
+        gamma, beta: (C,) learned scale and shift, or None for 1 and 0.
+        epsilon: keeps the root away from 0.
+
+    Returns:
+        Shape and dtype of x.
+
+    Source: Ba et al. 2016 (arXiv:1607.06450), eq. 3; the axis is Keras's default.
     """
-    return x * _constants(scale, x) + _constants(offset, x)
+    y = x - x.mean(axis=-1, keepdims=True)
+    var = (y * y).mean(axis=-1, keepdims=True)  # (..., 1)
+    y /= square_root(var + constant(epsilon, x))
+    return add_bias(y if gamma is None else y * gamma, beta)
 
 
-def _constants(values: float | Sequence[float], like: Array) -> Any:
-    """A constant or one per channel, in the arithmetic of `like`."""
-    if not isinstance(values, Sequence):
-        return constant(values, like)
-    return np.array([constant(value, like) for value in values], like.dtype)
+def normalize(x: Array, mean: Array, variance: Array) -> Array:
+    """(x - mean) / max(sqrt(variance), 1e-7) with (C,) statistics of the training set; shape and dtype of x.
+
+    Source: Keras's Normalization.
+    """
+    return (x - mean) / np.maximum(square_root(variance), constant(SMALLEST_DEVIATION, x))
+
+
+def rescale(x: Array, scale: float | Array, offset: float | Array) -> Array:
+    """x * scale + offset with constants, for example from 0..255 to [-1, 1]; shape and dtype of x.
+
+    Args:
+        x: (..., C) input.
+        scale, offset: numbers, or (C,) arrays of the dtype of x.
+    """
+    scale, offset = (value if isinstance(value, np.ndarray) else constant(value, x) for value in (scale, offset))
+    return np.asarray(x * scale + offset)

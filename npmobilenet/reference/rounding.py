@@ -19,38 +19,28 @@ Source: Higham 2002, Accuracy and Stability of Numerical Algorithms, 2nd edition
 (gamma_n), section 3.1 (inner products), section 3.3 (running error analysis).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
-from npmobilenet.reference.activations import ACTIVATIONS, hard_sigmoid, relu6, sigmoid, softmax
+from npmobilenet.reference.activation_bounds import activation_bound as activation_bound
+from npmobilenet.reference.activations import ACTIVATIONS
 from npmobilenet.reference.convolution import conv2d, dense, depthwise_conv2d, pointwise_conv2d
+from npmobilenet.reference.normalization import SMALLEST_DEVIATION
 from npmobilenet.reference.pooling import average_pool, global_average_pool
+from npmobilenet.reference.resizing import resize
+from npmobilenet.reference.roundoff import EXP_ROUNDINGS as EXP_ROUNDINGS
+from npmobilenet.reference.roundoff import RSQRT_ROUNDINGS as RSQRT_ROUNDINGS
+from npmobilenet.reference.roundoff import error_or_zero, float64, underflow
+from npmobilenet.reference.roundoff import gamma as gamma
+from npmobilenet.reference.roundoff import product_bound as product_bound
 from npmobilenet.types import Array, Padding, Pair, Params
 
 if TYPE_CHECKING:
     from npmobilenet.reference.layer import Layer
-
-EXP_ROUNDINGS = 8
-"""exp and log count as this many roundings, 4 units in the last place: vector libraries promise 1 to 4."""
-RSQRT_ROUNDINGS = 4
-"""1 / sqrt(x): two correctly rounded operations, or an estimate and a Newton step, within 2 units in the last place."""
-
-
-def gamma(n: int, dtype: DTypeLike = np.float32) -> float:
-    """n u / (1 - n u): the relative error that n roundings can make; infinite where n u reaches 1.
-
-    Args:
-        n: number of roundings in a row.
-        dtype: float16, float32 or float64; u is half the distance from 1 to the next number.
-
-    Source: Higham 2002, lemma 3.1.
-    """
-    nu = n * float(np.finfo(dtype).eps) / 2
-    return nu / (1 - nu) if nu < 1 else float("inf")
 
 
 def conv2d_bound(
@@ -79,7 +69,7 @@ def conv2d_bound(
     """
     n = w.shape[0] * w.shape[1] * w.shape[2] + 1
     terms, bias = _terms(n, x, error, b, dtype)
-    return conv2d(terms, np.abs(_f64(w)), bias, stride=stride, padding=padding) + _underflow(n, dtype)
+    return conv2d(terms, np.abs(float64(w)), bias, stride=stride, padding=padding) + underflow(n, dtype)
 
 
 def depthwise_conv2d_bound(
@@ -95,7 +85,7 @@ def depthwise_conv2d_bound(
     """Bound for `depthwise_conv2d`, as `conv2d_bound` with n = K_h * K_w + 1."""
     n = w.shape[0] * w.shape[1] + 1
     terms, bias = _terms(n, x, error, b, dtype)
-    return depthwise_conv2d(terms, np.abs(_f64(w)), bias, stride=stride, padding=padding) + _underflow(n, dtype)
+    return depthwise_conv2d(terms, np.abs(float64(w)), bias, stride=stride, padding=padding) + underflow(n, dtype)
 
 
 def dense_bound(
@@ -104,7 +94,7 @@ def dense_bound(
     """Bound for `dense` on (..., c_in), as `conv2d_bound` with n = c_in + 1."""
     n = w.shape[0] + 1
     terms, bias = _terms(n, x, error, b, dtype)
-    return dense(terms, np.abs(_f64(w)), bias) + _underflow(n, dtype)
+    return dense(terms, np.abs(float64(w)), bias) + underflow(n, dtype)
 
 
 def pointwise_conv2d_bound(
@@ -142,23 +132,79 @@ def batch_norm_bound(
         Shape of x.
     """
     n = 1 + RSQRT_ROUNDINGS + 1 + 1 + 2
-    scale = np.abs(_f64(gamma_) if gamma_ is not None else 1.0) / np.sqrt(_f64(var) + epsilon)
-    offset = np.abs(_f64(mean)) * scale + (np.abs(_f64(beta)) if beta is not None else 0.0)
+    scale = np.abs(float64(gamma_) if gamma_ is not None else 1.0) / np.sqrt(float64(var) + epsilon)
+    offset = np.abs(float64(mean)) * scale + (np.abs(float64(beta)) if beta is not None else 0.0)
     terms, offset = _terms(n, x, error, offset, dtype)
-    return np.asarray(terms * scale + offset + _underflow(n, dtype))
+    return np.asarray(terms * scale + offset + underflow(n, dtype))
 
 
 def rescale_bound(
     x: Array,
-    scale: float | Sequence[float],
-    offset: float | Sequence[float],
+    scale: ArrayLike,
+    offset: ArrayLike,
     error: Array | None = None,
     *,
     dtype: DTypeLike = np.float32,
 ) -> Array:
-    """Bound for `rescale`: the constants, the product and the sum are rounded, three in a row."""
-    terms, constant = _terms(3, x, error, _f64(offset), dtype)
-    return np.asarray(terms * np.abs(_f64(scale)) + constant + _underflow(3, dtype))
+    """Bound for `rescale`, also by channel: the constants, the product and the sum are rounded, three in a row."""
+    terms, constant = _terms(3, x, error, np.asarray(offset, np.float64), dtype)
+    return np.asarray(terms * np.abs(scale) + constant + underflow(3, dtype))
+
+
+def normalize_bound(
+    x: Array, mean: Array, variance: Array, error: Array | None = None, *, dtype: DTypeLike = np.float32
+) -> Array:
+    """Bound for `normalize`, written (x - mean) / s or x / s - mean / s: a root, a quotient and a difference."""
+    terms, offset = _terms(4, x, error, mean, dtype)
+    deviation = np.maximum(np.sqrt(float64(variance)), SMALLEST_DEVIATION)
+    return np.asarray((terms + offset) / deviation + underflow(4, dtype))
+
+
+def layer_norm_bound(
+    x: Array,
+    gamma_: Array | None,
+    beta: Array | None,
+    error: Array | None = None,
+    *,
+    epsilon: float = 1e-3,
+    dtype: DTypeLike = np.float32,
+) -> Array:
+    """Bound for `layer_norm`, with the variance as mean((x - mean)**2) or as mean(x**2) - mean**2.
+
+        |m - mean|  <= mean(error) + gamma_(C+1) mean(|x| + error)
+        |v - var|   <= mean(2 |d| d_e + d_e**2) + gamma_(2C+6) (mean((|x| + error)**2) + mean((|d| + d_e)**2))
+        |s - scale| <= 1 / sqrt(max(var - |v - var|, 0) + epsilon) - scale, and `RSQRT_ROUNDINGS` + 2
+
+    where d = x - mean, with the error d_e, and scale = 1 / sqrt(var + epsilon). Arguments as `batch_norm_bound`.
+    """
+    x, e = float64(x), error_or_zero(x, error)
+    C = x.shape[-1]
+    mean = x.mean(axis=-1, keepdims=True)  # (..., 1)
+    d = np.abs(x - mean)
+    mean_error = e.mean(axis=-1, keepdims=True) + gamma(C + 1, dtype) * (np.abs(x) + e).mean(axis=-1, keepdims=True)
+    d_e = e + mean_error + gamma(1, dtype) * (d + e + mean_error)
+    squares = ((np.abs(x) + e) ** 2 + (d + d_e) ** 2).mean(axis=-1, keepdims=True)
+    var = (d**2).mean(axis=-1, keepdims=True)
+    var_error = (2 * d * d_e + d_e**2).mean(axis=-1, keepdims=True) + gamma(2 * C + 6, dtype) * squares
+    largest = 1 / np.sqrt(np.maximum(var - var_error, 0) + epsilon)
+    scale = 1 / np.sqrt(var + epsilon)
+    scale_error = largest - scale + gamma(RSQRT_ROUNDINGS + 2, dtype) * largest
+    terms = (np.abs(x) + e + np.abs(mean) + mean_error) * (scale + scale_error)  # as x * scale - mean * scale
+    spread = (d + d_e) * scale_error + d_e * scale + gamma(4, dtype) * terms + underflow(4, dtype)
+    spread = spread * np.abs(float64(gamma_) if gamma_ is not None else 1.0)
+    total = spread if beta is None else spread + gamma(2, dtype) * np.abs(float64(beta))
+    return np.asarray(total + underflow(4, dtype))
+
+
+def resize_bound(
+    x: Array, size: Pair, interpolation: str, error: Array | None = None, *, dtype: DTypeLike = np.float32
+) -> Array:
+    """Bound for `resize` with exact positions: per axis a rounded weight, a product and a sum; nearest only moves."""
+    error = error_or_zero(x, error)
+    if interpolation == "nearest":
+        return resize(error, size, interpolation)
+    terms, _ = _terms(6, x, error, None, dtype)
+    return resize(terms, size, interpolation) + underflow(6, dtype)
 
 
 def average_pool_bound(
@@ -183,7 +229,7 @@ def average_pool_bound(
     """
     n = size[0] * size[1] + 1
     terms, _ = _terms(n, x, error, None, dtype)
-    return average_pool(terms, size=size, stride=stride, padding=padding) + _underflow(n, dtype)
+    return average_pool(terms, size=size, stride=stride, padding=padding) + underflow(n, dtype)
 
 
 def global_average_pool_bound(
@@ -192,7 +238,7 @@ def global_average_pool_bound(
     """Bound for `global_average_pool`, as `average_pool_bound` with n = H * W + 1."""
     n = x.shape[1] * x.shape[2] + 1
     terms, _ = _terms(n, x, error, None, dtype)
-    return global_average_pool(terms, keepdims=keepdims) + _underflow(n, dtype)
+    return global_average_pool(terms, keepdims=keepdims) + underflow(n, dtype)
 
 
 def squeeze_excite_bound(
@@ -206,122 +252,19 @@ def squeeze_excite_bound(
     dtype: DTypeLike = np.float32,
 ) -> Array:
     """Bound for `squeeze_excite`: the bounds of its steps, one carried into the next."""
-    x, error = _f64(x), _error(x, error)
+    x, error = float64(x), error_or_zero(x, error)
     s, e = global_average_pool(x, keepdims=True), global_average_pool_bound(x, error, keepdims=True, dtype=dtype)
     for w, b, activation in ((w1, b1, "relu"), (w2, b2, "hard_sigmoid")):
-        s, e = pointwise_conv2d(s, _f64(w), _f64(b)), pointwise_conv2d_bound(s, w, b, e, dtype=dtype)
+        s, e = pointwise_conv2d(s, float64(w), float64(b)), pointwise_conv2d_bound(s, w, b, e, dtype=dtype)
         s, e = ACTIVATIONS[activation](s), activation_bound(activation, s, e, dtype=dtype)
     return product_bound([x, s], [error, e], dtype=dtype)
 
 
 def sum_bound(xs: Sequence[Array], errors: Sequence[Array] | None = None, *, dtype: DTypeLike = np.float32) -> Array:
     """Bound for the sum of k arrays of one shape: gamma_(k-1) * sum (|x| + error) + sum error."""
-    errors = errors or [_error(x, None) for x in xs]
+    errors = errors or [error_or_zero(x, None) for x in xs]
     terms = (_terms(len(xs) - 1, x, error, None, dtype)[0] for x, error in zip(xs, errors, strict=True))
     return np.asarray(sum(terms))
-
-
-def product_bound(
-    xs: Sequence[Array], errors: Sequence[Array] | None = None, *, dtype: DTypeLike = np.float32
-) -> Array:
-    """Bound for the product of arrays, broadcast, one factor after the other.
-
-    |x| e_y + e_x |y| + e_x e_y,   and one rounding of a product as large as |x||y| plus that
-    """
-    errors = errors or [_error(x, None) for x in xs]
-    size, error = np.abs(_f64(xs[0])), _f64(errors[0])
-    for x, e in zip(xs[1:], errors[1:], strict=True):
-        a = np.abs(_f64(x))
-        spread = size * e + error * a + error * e
-        size = size * a
-        error = spread + gamma(1, dtype) * (size + spread) + _underflow(1, dtype)
-    return np.asarray(error)
-
-
-def activation_bound(name: str, x: Array, error: Array | None = None, *, dtype: DTypeLike = np.float32) -> Array:
-    """Bound for an activation of `activations.ACTIVATIONS`.
-
-        linear        error
-        relu, relu6   how far the ends of the interval x +- error can move the answer, so 0 where all of it is clipped;
-                      nothing is rounded
-        sigmoid       error * the largest slope in the interval, at most 1, + gamma * s * (1 - log s)
-        hard_sigmoid  error / 6 and three roundings of (|x| + 3) / 6, 0 where clipped, and two of the result
-        hard_swish    the product of x and its hard sigmoid
-        softmax       every exponential shifted by its error, the sum by the weighted mean of these; at most 1
-
-    The sigmoid may be written exp(-log(1 + exp(-x))): then the error of log s = -log(1 + exp(-x)) is multiplied by s.
-
-    Args:
-        name: of the activation.
-        x: exact input, of any shape; softmax goes along the last axis.
-        error: bound on the error of x, of its shape; None for 0.
-        dtype: of the arithmetic.
-
-    Returns:
-        Shape of x.
-
-    Raises:
-        KeyError: the activation is not known.
-    """
-    x, error = _f64(x), _error(x, error)
-    return _ACTIVATION_BOUNDS[name](x, error, dtype)
-
-
-def _relu_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
-    return np.asarray(np.maximum(error + np.minimum(x, 0), 0))
-
-
-def _relu6_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
-    y = relu6(x)
-    upwards = np.clip(error + np.minimum(x, 0), 0, 6 - y)
-    downwards = np.clip(error - np.maximum(x - 6, 0), 0, y)
-    return np.asarray(np.maximum(upwards, downwards))
-
-
-def _sigmoid_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
-    steepest = sigmoid(np.maximum(np.abs(x) - error, 0))
-    log_s = -np.logaddexp(0, -x)
-    rounding = gamma(2 * EXP_ROUNDINGS, dtype) * np.exp(log_s) * (1 - log_s)
-    return np.asarray(np.minimum(error * steepest * (1 - steepest), 1) + rounding + _underflow(1, dtype))
-
-
-def _hard_sigmoid_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
-    inside = error + gamma(3, dtype) * (np.abs(x) + error + 3)
-    clipped = _relu6_bound(x + 3, inside, dtype) / 6
-    return np.asarray(clipped + gamma(2, dtype) * (hard_sigmoid(x) + clipped))
-
-
-def _hard_swish_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
-    return product_bound([x, hard_sigmoid(x)], [error, _hard_sigmoid_bound(x, error, dtype)], dtype=dtype)
-
-
-def _softmax_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
-    """Bound for softmax: exponential i has a relative error r_i, their sum that of the exponentials, weighted by p.
-
-    r_i = exp(error_i + u (|x_i - max x| + 2 max error)) * (1 + gamma) - 1,   R = sum_j p_j r_j
-    |computed - p_i| <= p_i * ((1 + r_i) (1 + gamma_(n+1)) / (1 - R) - 1),   and never more than 1
-    """
-    p = softmax(x)
-    shift = np.abs(x - x.max(axis=-1, keepdims=True)) + 2 * error.max(axis=-1, keepdims=True)
-    exponent = np.minimum(error + gamma(1, dtype) * shift, 40)  # more gives 1 anyway
-    g = gamma(EXP_ROUNDINGS, dtype)
-    r = np.expm1(exponent) * (1 + g) + g
-    R = (p * r).sum(axis=-1, keepdims=True)
-    g = gamma(x.shape[-1] + 1, dtype)
-    relative = (r + g + r * g + R) / np.where(R < 1, 1 - R, 1)
-    return np.where(R < 1, np.minimum(p * relative + _underflow(2, dtype), 1.0), 1.0)
-
-
-_ActivationBound = Callable[[Array, Array, DTypeLike], Array]
-_ACTIVATION_BOUNDS: dict[str, _ActivationBound] = {
-    "linear": lambda x, error, dtype: error,
-    "relu": _relu_bound,
-    "relu6": _relu6_bound,
-    "sigmoid": _sigmoid_bound,
-    "hard_sigmoid": _hard_sigmoid_bound,
-    "hard_swish": _hard_swish_bound,
-    "softmax": _softmax_bound,
-}
 
 
 def layer_bound(layer: "Layer", params: Params, *inputs: Array, **options: Any) -> Array:
@@ -332,18 +275,6 @@ def layer_bound(layer: "Layer", params: Params, *inputs: Array, **options: Any) 
 
 def _terms(n: int, x: Array, error: Array | None, constant: Any, dtype: DTypeLike) -> tuple[Array, Any]:
     """What each term of a sum can be off by after n roundings, before it is weighted; and the same of a constant."""
-    e = _error(x, error)
-    terms = gamma(n, dtype) * (np.abs(_f64(x)) + e) + e
-    return terms, None if constant is None else gamma(n, dtype) * np.abs(_f64(constant))
-
-
-def _underflow(n: int, dtype: DTypeLike) -> float:
-    return n * float(np.finfo(dtype).smallest_normal)
-
-
-def _error(x: Array, error: Array | None) -> Array:
-    return np.zeros(np.shape(x)) if error is None else _f64(error)
-
-
-def _f64(x: Any) -> Array:
-    return np.asarray(x, np.float64)
+    e = error_or_zero(x, error)
+    terms = gamma(n, dtype) * (np.abs(float64(x)) + e) + e
+    return terms, None if constant is None else gamma(n, dtype) * np.abs(float64(constant))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from npmobilenet_kernels.runtime.packing import pack_matrix
 
 from npmobilenet.compiler.arena import ALIGNMENT, PackedWeights, allocate
 
@@ -54,6 +55,9 @@ def test_packed_weights_grow_where_their_capacity_is_too_small() -> None:
     arrays = [np.arange(n, dtype=np.float32) for n in (3, 40, 1, 200, 16)]
 
     offsets = [weights.add(array) for array in arrays]
+    matrix = np.arange(300, dtype=np.float32).reshape(15, 20)
+    arrays.append(pack_matrix(matrix, 8, 2))
+    offsets.append(weights.add_matrix(matrix, 8, 2))
 
     packed = weights.packed
     assert packed.ctypes.data % ALIGNMENT == 0

@@ -19,10 +19,14 @@ from npmobilenet.reference.layers import (
     LAYER_TYPES,
     Activation,
     Add,
+    Average,
     AveragePooling2D,
     BatchNormalization,
+    Broadcast,
+    ChannelRescaling,
     Concatenate,
     Conv2D,
+    Conv2DTranspose,
     Dense,
     DepthwiseConv2D,
     Dropout,
@@ -30,10 +34,19 @@ from npmobilenet.reference.layers import (
     GlobalAveragePooling2D,
     GlobalMaxPooling2D,
     Input,
+    LayerNormalization,
+    LeakyReLU,
+    Maximum,
     MaxPooling2D,
+    Minimum,
     Multiply,
+    Normalization,
+    PReLU,
     Rescaling,
     Reshape,
+    Resizing,
+    Subtract,
+    UpSampling2D,
     ZeroPadding2D,
 )
 from tests.helpers.networks import random_params
@@ -59,6 +72,13 @@ def operations(shape: tuple[int, ...]) -> Iterator[tuple[str, tuple[Layer, ...]]
         (BatchNormalization(name="n", inputs=("v",)), BatchNormalization(name="out", inputs=("n",))),
     )
     yield "dense, batch norm", (Dense(name="d", inputs=("v",), units=9), BatchNormalization(name="out", inputs=("d",)))
+    constants = tuple(1 + channel / 8 for channel in range(shape[-1]))
+    yield "rescaling per channel", (ChannelRescaling(scale=constants, offset=constants, **one),)
+    yield "normalization", (Normalization(**one),)
+    yield "layer normalization", (LayerNormalization(**one),)
+    yield "leaky", (LeakyReLU(negative_slope=0.1, **one),)
+    yield "learned slopes", (PReLU(**one),)
+    yield "learned slopes, shared", (PReLU(shared_axes=(1,), **one),)
     yield "dropout", (Dropout(**one),)
     yield "flatten", (Flatten(**one),)
     for target in VALUES:
@@ -68,6 +88,9 @@ def operations(shape: tuple[int, ...]) -> Iterator[tuple[str, tuple[Layer, ...]]
         yield merge.__name__, (twice, merge(name="out", inputs=("v", "w")))
         yield f"{merge.__name__} with itself", (merge(name="out", inputs=("v", "v")),)
         yield f"{merge.__name__} of three", (twice, merge(name="out", inputs=("v", "w", "v")))
+    for pair in (Average, Maximum, Minimum, Subtract):
+        yield pair.__name__, (twice, pair(name="out", inputs=("v", "w")))
+        yield f"{pair.__name__} with itself", (pair(name="out", inputs=("v", "v")),)
     for axis in (-1, *range(1, len(shape) + 1)):
         yield f"concatenate {axis}", (twice, Concatenate(name="out", inputs=("v", "w"), axis=axis))
     if len(shape) == 3:
@@ -82,6 +105,7 @@ def of_maps(shape: tuple[int, ...], one: dict[str, Any]) -> Iterator[tuple[str, 
         yield f"convolution {name}", (Conv2D(filters=21, activation=name, **window),)
         yield f"pointwise {name}", (Conv2D(filters=21, activation=name, kernel_size=(1, 1), **one),)
         yield f"depthwise {name}", (DepthwiseConv2D(activation=name, **window),)
+    yield "transposed", (Conv2DTranspose(filters=21, stride=2, **window),)
     yield "depth multiplier", (DepthwiseConv2D(depth_multiplier=2, **window),)
     yield "average", (AveragePooling2D(**window),)
     yield "average of all", (AveragePooling2D(kernel_size=(shape[0], shape[1]), **one),)
@@ -89,8 +113,13 @@ def of_maps(shape: tuple[int, ...], one: dict[str, Any]) -> Iterator[tuple[str, 
     for keepdims in (False, True):
         yield "global average", (GlobalAveragePooling2D(keepdims=keepdims, **one),)
         yield "global largest", (GlobalMaxPooling2D(keepdims=keepdims, **one),)
+    for interpolation in ("nearest", "bilinear"):
+        yield f"resizing {interpolation}", (Resizing(height=3, width=5, interpolation=interpolation, **one),)
+        yield f"upsampling {interpolation}", (UpSampling2D(size=(2, 3), interpolation=interpolation, **one),)
     gate = GlobalAveragePooling2D(name="g", inputs=("v",), keepdims=True)
     yield "gate", (gate, Multiply(name="out", inputs=("v", "g")))
+    spread = Broadcast(name="b", inputs=("g",), target_shape=shape)
+    yield "bias of the image", (gate, spread, Add(name="out", inputs=("v", "b")))
     yield "gate first", (gate, Multiply(name="out", inputs=("g", "v")))
 
 

@@ -34,7 +34,7 @@ from tests.helpers.within import assert_within
 BLOCKING = Blocking()
 Case = tuple[Conv2D, tuple[int, int, int]]  # layer, input shape
 
-pytestmark = pytest.mark.usefixtures("many_cores")
+pytestmark = pytest.mark.usefixtures("kernels_kept", "many_cores")
 
 
 def run_guarded(

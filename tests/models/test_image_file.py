@@ -1,6 +1,7 @@
 """Image files: the right pixels from every kind of file, and a clear error from every broken one."""
 
 import os
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -166,10 +167,25 @@ def test_floating_point_pixels_are_refused() -> None:
         decode(Image.fromarray(np.ones((2, 2), np.float32)))
 
 
-def test_transparency_is_dropped_and_the_color_below_it_is_used() -> None:
-    rgba = np.array([[[10, 20, 30, 0], [40, 50, 60, 128]]], np.uint8)
+@pytest.mark.parametrize(
+    ("color", "pixels"),
+    [
+        ("white", [[255, 255, 255], [147, 152, 157], [70, 80, 90]]),
+        ("#000000", [[0, 0, 0], [20, 25, 30], [70, 80, 90]]),
+        (None, [[10, 20, 30], [40, 50, 60], [70, 80, 90]]),
+    ],
+)
+def test_transparent_pixels_are_composited_on_a_color_or_keep_the_one_below(color: str | None, pixels: object) -> None:
+    rgba = np.array([[[10, 20, 30, 0], [40, 50, 60, 128], [70, 80, 90, 255]]], np.uint8)
 
-    assert decode(saved_pixels(rgba, "PNG")).tolist() == [[[10, 20, 30], [40, 50, 60]]]
+    assert decode(saved_pixels(rgba, "PNG"), transparent_as=color).tolist() == [pixels]
+
+
+def test_transparent_gray_is_composited_on_white() -> None:
+    file = saved(Image.fromarray(np.array([[[10, 0], [10, 255]]], np.uint8), "LA"), "PNG")
+
+    assert decode(file).tolist() == [[[255] * 3, [10] * 3]]
+    assert decode(file, channels=1).tolist() == [[[255], [10]]]
 
 
 @pytest.mark.parametrize("transparency", [None, 0, bytes([0, 128])])
@@ -179,7 +195,10 @@ def test_a_palette_is_applied_with_and_without_transparency(transparency: object
     image.putpixel((1, 0), 1)
     options = {} if transparency is None else {"transparency": transparency}
 
-    assert decode(saved(image, "PNG", **options)).tolist() == [[[255, 0, 0], [0, 0, 255]]]
+    assert decode(saved(image, "PNG", **options), transparent_as=None).tolist() == [[[255, 0, 0], [0, 0, 255]]]
+    composited = {None: [[255, 0, 0], [0, 0, 255]], 0: [[255, 255, 255], [0, 0, 255]]}
+    expected = composited.get(transparency, [[255, 255, 255], [127, 127, 255]])  # type: ignore[call-overload]
+    assert decode(saved(image, "PNG", **options)).tolist() == [expected]
 
 
 def test_one_bit_becomes_black_and_white() -> None:
@@ -221,6 +240,53 @@ def test_files_are_recognized_by_the_usual_suffixes() -> None:
 def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"cat\.jpg: no such file"):
         decode(tmp_path / "cat.jpg")
+
+
+@pytest.mark.parametrize("url", ["https://example.org/cat.jpg", "HTTP://example.org/a", "data:image/png;base64,iVBOR"])
+def test_a_url_is_refused_as_one(url: str) -> None:
+    with pytest.raises(ImageError, match=r"is a URL; download the image"):
+        decode(url)
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (b"\0\0\0\x18ftypmp42" + bytes(40), r"is a video \(MP4 or QuickTime\); .*ffmpeg"),
+        (b"\0\0\0\x14ftypqt  " + bytes(40), r"is a video \(MP4 or QuickTime\)"),
+        (b"RIFF\0\0\0\0AVI LIST" + bytes(40), r"is a video \(AVI\)"),
+        (b"\x1a\x45\xdf\xa3" + bytes(40), r"is a video \(Matroska or WebM\)"),
+        (b"\0\0\0\x18ftypheic" + bytes(40), r"is a HEIC image: install pillow-heif"),
+    ],
+)
+def test_videos_and_heic_are_refused_as_what_they_are(
+    contents: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # not installed
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    with pytest.raises(ImageError, match=message):
+        decode(contents)
+
+
+def test_heic_is_decoded_if_pillow_heif_is_installed(tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="reads HEIC: pip install npmobilenet[heic]")
+    pixels = smooth_pixels(48, 64)
+    pillow_heif.from_bytes("RGB", (64, 48), pixels.tobytes()).save(tmp_path / "photo.heic", quality=95)
+
+    decoded = decode(tmp_path / "photo.heic")
+
+    assert decoded.shape == pixels.shape
+    assert np.abs(decoded.astype(int) - pixels).mean() < LOSSY_MEAN
+
+
+def test_bytes_come_in_any_container() -> None:
+    file = saved_pixels(random_pixels(3, 4), "PNG")
+    for container in (bytearray(file), memoryview(file)):
+        np.testing.assert_array_equal(decode(container), decode(file))
+
+
+def test_an_unknown_color_is_refused() -> None:
+    with pytest.raises(ImageError, match="unknown color 'whit'"):
+        image_file.check_color("whit")
 
 
 def test_a_folder_is_not_an_image(tmp_path: Path) -> None:

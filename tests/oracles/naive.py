@@ -172,5 +172,58 @@ def hard_sigmoid(value: float) -> float:
     return 1.0 if value >= 3 else (value + 3) / 6
 
 
+def elu(x: float) -> float:
+    return x if x > 0 else math.expm1(x)
+
+
+def silu(x: float) -> float:
+    return x * sigmoid(x)
+
+
+def gelu(x: float) -> float:
+    return x * math.erfc(-x / math.sqrt(2)) / 2
+
+
 def hard_swish(value: float) -> float:
     return value * hard_sigmoid(value)
+
+
+def resize(x: Array, H: int, W: int, interpolation: str) -> Array:
+    N, rows, cols, C = x.shape
+    y = np.zeros((N, H, W, C))
+    for i in range(H):
+        for j in range(W):
+            if interpolation == "nearest":
+                y[:, i, j] = x[:, (2 * i + 1) * rows // (2 * H), (2 * j + 1) * cols // (2 * W)]
+                continue
+            row = min(max((i + 0.5) * rows / H - 0.5, 0), rows - 1)
+            col = min(max((j + 0.5) * cols / W - 0.5, 0), cols - 1)
+            for r in range(rows):
+                for c in range(cols):
+                    y[:, i, j] += x[:, r, c] * max(0, 1 - abs(r - row)) * max(0, 1 - abs(c - col))
+    return y
+
+
+def layer_norm(x: Array, gamma: Array | None, beta: Array | None, epsilon: float) -> Array:
+    y = np.zeros(x.shape)
+    for place in np.ndindex(x.shape[:-1]):
+        values = [float(value) for value in x[place]]
+        mean = math.fsum(values) / len(values)
+        variance = math.fsum((value - mean) ** 2 for value in values) / len(values)
+        for c, value in enumerate(values):
+            y[(*place, c)] = (value - mean) / math.sqrt(variance + epsilon)
+            y[(*place, c)] *= 1 if gamma is None else gamma[c]
+            y[(*place, c)] += 0 if beta is None else beta[c]
+    return y
+
+
+def transposed_conv2d(x: Array, w: Array, b: Array | None, stride: int, padding: str) -> Array:
+    N, H, W, _ = x.shape
+    K_h, K_w, c_out, _ = w.shape
+    whole = np.zeros((N, (H - 1) * stride + max(K_h, stride), (W - 1) * stride + max(K_w, stride), c_out))
+    for n, i, j, u, v, d in np.ndindex(N, H, W, K_h, K_w, c_out):
+        whole[n, i * stride + u, j * stride + v, d] += sum(x[n, i, j] * w[u, v, d])
+    if padding == "same":
+        top, left = (max(K - stride, 0) // 2 for K in (K_h, K_w))
+        whole = whole[:, top : top + H * stride, left : left + W * stride]
+    return whole if b is None else whole + b

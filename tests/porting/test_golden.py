@@ -18,7 +18,8 @@ from PIL import Image
 from npmobilenet import architectures
 from npmobilenet.errors import ImageError, NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.models.model import Model
-from npmobilenet.models.preprocessing import UNIT, decode, resize_crop
+from npmobilenet.models.preprocessing import UNIT, decode
+from npmobilenet.models.resizing import resize_crop
 from npmobilenet.porting.golden import GoldenData
 from npmobilenet.porting.golden_formats import FORMATS
 from npmobilenet.porting.golden_manifest import LAYOUTS, manifest_hash

@@ -11,7 +11,8 @@ from PIL import Image
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_small
 from npmobilenet.models.model import Model
-from npmobilenet.models.preprocessing import RAW, RESIZES, SYMMETRIC, decode
+from npmobilenet.models.preprocessing import RAW, SYMMETRIC, decode
+from npmobilenet.models.resizing import RESIZES
 from npmobilenet.porting.diagnose import Diagnosis, Finding, InputImage, diagnose
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import BatchNormalization, ZeroPadding2D
@@ -66,6 +67,7 @@ INPUT_MISTAKES = {
     "0..1": "input-range",
     "-1..1": "input-range",
     "0..255": "input-range",
+    "x / 127 - 1": "input-range",
     "ImageNet's mean and deviation": "input-range",
     "BGR": "channel-order",
     "BGR in 0..1": "input-range",
@@ -316,6 +318,8 @@ def wrong_input(kind: str, decoded: Array, correct: Array) -> Array:
             y = pixels / 127.5 - 1
         case "0..255":
             y = pixels
+        case "x / 127 - 1":
+            y = pixels / 127 - 1
         case "ImageNet's mean and deviation":
             y = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
         case "BGR":
@@ -350,7 +354,7 @@ def test_a_mistake_made_before_the_first_layer_is_named(fused: bool) -> None:
                 misses.append(f"{family} {kind}: {first and first.layer}: {best}")
             else:
                 assert first.layer == next(iter(dump))
-    assert cases == 24
+    assert cases == 27
     assert not misses, "\n".join(misses)
 
 

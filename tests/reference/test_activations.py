@@ -1,5 +1,6 @@
 """Activations against their formulas, against Keras, and by hand."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npmobilenet import reference
-from npmobilenet.reference import rounding
+from npmobilenet.reference import activations, rounding
 from npmobilenet.types import Array
 from tests.helpers.strategies import (
     DTYPES,
@@ -27,6 +28,10 @@ POINTWISE = {  # name: (op, its formula for one value)
     "sigmoid": (reference.sigmoid, naive.sigmoid),
     "hard_sigmoid": (reference.hard_sigmoid, naive.hard_sigmoid),
     "hard_swish": (reference.hard_swish, naive.hard_swish),
+    "tanh": (activations.tanh, math.tanh),
+    "elu": (activations.elu, naive.elu),
+    "silu": (activations.silu, naive.silu),
+    "gelu": (activations.gelu, naive.gelu),
 }
 
 
@@ -66,15 +71,17 @@ def test_activations_equal_keras_at_the_corners_and_between(keras: Any, name: st
     x = np.concatenate([CORNERS, np.linspace(-20, 20, 4001)]).astype(dtype)
     theirs = keras.ops.convert_to_numpy(getattr(keras.activations, {"hard_swish": "hard_silu"}.get(name, name))(x))
     with np.errstate(invalid="ignore"):
-        bound = 2 * rounding.activation_bound(name, np.nan_to_num(x, posinf=1e30, neginf=-1e30), dtype=dtype)
+        precision = np.float32 if name == "gelu" else dtype  # TensorFlow has the root of 2 in float32
+        bound = 2 * rounding.activation_bound(name, np.nan_to_num(x, posinf=1e30, neginf=-1e30), dtype=precision)
     assert_within(np.nan_to_num(bound), POINTWISE[name][0](x), theirs, name)
 
 
 @pytest.mark.parametrize("name", POINTWISE)
 def test_nan_goes_through_every_activation_and_infinity_to_its_limit(name: str) -> None:
-    limits = {"relu": (0, np.inf), "relu6": (0, 6), "hard_swish": (np.nan, np.inf)}.get(name, (0, 1))
+    products = dict.fromkeys(("hard_swish", "silu", "gelu"), (np.nan, np.inf))
+    limits = {"relu": (0, np.inf), "relu6": (0, 6), "tanh": (-1, 1), "elu": (-1, np.inf)} | products
     y = POINTWISE[name][0](np.array([np.nan, -np.inf, np.inf], np.float32))
-    np.testing.assert_array_equal(y, [np.nan, *limits])
+    np.testing.assert_array_equal(y, [np.nan, *limits.get(name, (0, 1))])
 
 
 @pytest.mark.parametrize("name", POINTWISE)
@@ -99,6 +106,16 @@ def test_hard_sigmoid_is_that_of_mobilenet_v3_not_that_of_keras_2() -> None:
 
 def test_hard_swish_by_hand() -> None:
     assert reference.hard_swish(np.array([-4.0, -3, -1.5, 0, 1, 3, 10])).tolist() == [0, 0, -0.375, 0, 4 / 6, 3, 10]
+
+
+def test_the_activations_of_heads_by_hand() -> None:
+    """tanh(log 2) = (2 - 1/2) / (2 + 1/2); exp(-log 2) - 1; sigmoid(log 3) = 3/4; Phi(1) = 0.841345 by the tables."""
+    assert activations.tanh(np.log(np.array([2.0]))) == pytest.approx([0.6], rel=1e-15)
+    assert activations.elu(np.array([-np.log(2.0), 0, 3])) == pytest.approx([-0.5, 0, 3], rel=1e-15)
+    assert activations.silu(np.log(np.array([3.0]))) == pytest.approx([0.75 * math.log(3)], rel=1e-15)
+    assert activations.gelu(np.array([-1.0, 0, 1, 2])) == pytest.approx([-0.158655, 0, 0.841345, 1.9545], rel=1e-5)
+    assert activations.leaky_relu(np.array([-4.0, 0, 4]), 0.25).tolist() == [-1, 0, 4]
+    assert activations.leaky_relu(np.array([[-4.0, -4]]), np.array([0.5, -2])).tolist() == [[-2, 8]]
 
 
 @given(st.integers(1, 3), st.integers(1, 60), SEEDS, st.sampled_from([0.1, 1.0, 10.0, 1000.0]), DTYPES)

@@ -15,10 +15,14 @@ from npmobilenet.reference.layer import Layer
 from npmobilenet.reference.layers import (
     Activation,
     Add,
+    Average,
     AveragePooling2D,
     BatchNormalization,
+    Broadcast,
+    ChannelRescaling,
     Concatenate,
     Conv2D,
+    Conv2DTranspose,
     Dense,
     DepthwiseConv2D,
     Dropout,
@@ -26,10 +30,19 @@ from npmobilenet.reference.layers import (
     GlobalAveragePooling2D,
     GlobalMaxPooling2D,
     Input,
+    LayerNormalization,
+    LeakyReLU,
+    Maximum,
     MaxPooling2D,
+    Minimum,
     Multiply,
+    Normalization,
+    PReLU,
     Rescaling,
     Reshape,
+    Resizing,
+    Subtract,
+    UpSampling2D,
     ZeroPadding2D,
 )
 from npmobilenet.types import Array
@@ -57,6 +70,21 @@ LAYERS: list[Layer] = [
     Reshape(name="y", target_shape=(-1, 9)),
     Flatten(name="y"),
     Dropout(name="y", rate=0.5),
+    *(merge(name="y", inputs=("x", "x")) for merge in (Average, Maximum, Minimum, Subtract)),
+    Broadcast(name="y", target_shape=(8, 6, 3)),
+    Conv2DTranspose(name="y", filters=2, kernel_size=(3, 2), stride=2, padding="same", activation="relu6"),
+    Conv2DTranspose(name="y", filters=2, kernel_size=(2, 3), stride=3, use_bias=False),
+    ChannelRescaling(name="y", scale=(2.0, 0.5, -1.0), offset=(1.0, 0.0, 0.25)),
+    LayerNormalization(name="y"),
+    LayerNormalization(name="y", center=False, scale=False),
+    LeakyReLU(name="y", negative_slope=0.1),
+    Normalization(name="y"),
+    PReLU(name="y"),
+    PReLU(name="y", shared_axes=(1, 2)),
+    Resizing(name="y", height=5, width=9),
+    Resizing(name="y", height=13, width=4, interpolation="nearest"),
+    UpSampling2D(name="y", size=(2, 3)),
+    UpSampling2D(name="y", size=(3, 2), interpolation="bilinear"),
 ]
 
 
@@ -73,8 +101,10 @@ def test_every_layer_gives_the_shape_it_declares_within_its_bound(layer: Layer) 
     assert y.shape == (2, *graph.output_shape)
     assert (np.abs(y - exact) <= bound).all()
     only_moves = {"Reshape", "Flatten", "Dropout", "ZeroPadding2D", "MaxPooling2D", "GlobalMaxPooling2D", "Concatenate"}
+    only_moves |= {"Broadcast", "Maximum", "Minimum"}
     only_clips = [Activation(name="y", activation=name) for name in ("linear", "relu", "relu6")]
-    assert (bound.max() == 0) == (layer.type in only_moves or layer in only_clips)
+    is_exact = layer.type in only_moves or layer in only_clips or getattr(layer, "interpolation", "") == "nearest"
+    assert (bound.max() == 0) == is_exact
 
 
 def outputs(layer: Layer, x: Array) -> Array:

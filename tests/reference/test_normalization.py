@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from npmobilenet import reference
 from npmobilenet.errors import ShapeError
 from npmobilenet.reference import rounding
+from npmobilenet.reference.normalization import layer_norm, normalize
 from npmobilenet.types import Array
 from tests.helpers.in_keras import in_keras
 from tests.helpers.strategies import (
@@ -112,3 +113,48 @@ def test_rescale_equals_keras_and_the_formula(keras: Any, x: Array, constants: t
     bound = rounding.rescale_bound(x, scale, offset)
     assert_within(2 * bound, y, theirs)
     assert_within(bound, y, x.astype(np.float64) * scale + offset)
+
+
+@given(maps(), SEEDS, st.sampled_from([np.float32, np.float64]), st.booleans(), st.booleans())
+def test_layer_norm_equals_the_loops(x: Array, seed: int, dtype: Any, scale: bool, center: bool) -> None:
+    drawn = statistics(np.random.default_rng(seed), x.shape[3])
+    gamma, beta = drawn[0] if scale else None, drawn[1] if center else None
+    cast: list[Any] = [None if a is None else a.astype(dtype) for a in (gamma, beta)]
+    y = layer_norm(x.astype(dtype), *cast)
+    assert y.dtype == dtype
+    assert_within(rounding.layer_norm_bound(x, gamma, beta, dtype=dtype), y, naive.layer_norm(x, gamma, beta, 1e-3))
+
+
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+@given(maps(), SEEDS)
+def test_layer_norm_equals_keras(request: pytest.FixtureRequest, library: str, x: Array, seed: int) -> None:
+    keras = request.getfixturevalue(library)
+    gamma, beta, _, _ = (values.astype(np.float32) for values in statistics(np.random.default_rng(seed), x.shape[3]))
+    x = x.astype(np.float32)
+    layer = keras.layers.LayerNormalization()
+    layer.build(x.shape)
+    layer.set_weights([gamma, beta])
+    bound = 2 * rounding.layer_norm_bound(x, gamma, beta)
+    assert_within(bound, layer_norm(x, gamma, beta), np.asarray(layer(x)))
+
+
+def test_layer_norm_by_hand() -> None:
+    """1, 3, 5, 7 have the mean 4 and the variance 5; epsilon 4 makes the deviation 3."""
+    x = np.array([[1.0, 3, 5, 7]])
+    y = layer_norm(x, np.array([3.0, 3, 6, 1]), np.array([0.0, 1, 0, 0]), epsilon=4)
+    np.testing.assert_allclose(y, [[-3, 0, 2, 1]], rtol=1e-15)
+
+
+def test_normalize_by_hand_and_by_a_variance_of_zero() -> None:
+    y = normalize(np.array([[5.0, 5, 1e-7]]), np.array([1.0, 9, 0]), np.array([4.0, 16, 0]))
+    np.testing.assert_allclose(y, [[2, -1, 1]], rtol=1e-15)
+
+
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+def test_normalize_equals_keras(request: pytest.FixtureRequest, library: str) -> None:
+    keras = request.getfixturevalue(library)
+    rng = np.random.default_rng(0)
+    x, mean = rng.normal(100, 50, (2, 4, 5, 3)).astype(np.float32), np.array([120.5, 3.25, 0], np.float32)
+    variance = np.array([3600.25, 0, 1e-4], np.float32)
+    theirs = np.asarray(keras.layers.Normalization(mean=mean.tolist(), variance=variance.tolist())(x))
+    assert_within(2 * rounding.normalize_bound(x, mean, variance), normalize(x, mean, variance), theirs)

@@ -318,3 +318,12 @@ def test_a_gray_image_three_times_equals_keras() -> None:
     oracle, kind = np.load(path.parent / "oracle.npz"), path.name.partition("_")[0]
     y = read_model(path).predict(oracle[f"px_{kind}"].astype(np.float32))
     np.testing.assert_allclose(y, oracle[kind], atol=PROBABILITIES)
+
+
+def test_a_policy_of_lower_precision_is_noted() -> None:
+    model = read_model(real_file("cases", "mixed_float16", "model.keras"))
+    assert "trained with policy mixed_float16; computed in float32" in model.source["notes"]
+    oracle = np.load(real_file("cases", "mixed_float16", "oracle.npz"))
+    y = model.forward(oracle["x"].astype(np.float32), backend="reference")
+    (name,) = set(oracle.files) - {"x"}
+    assert np.abs(y - oracle[name]).max() <= 1e-3  # the case's README: float16 has 11 bits

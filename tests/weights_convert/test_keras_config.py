@@ -10,12 +10,27 @@ from npmobilenet_weights_convert import read_model
 from npmobilenet_weights_convert.layer_settings import TRAINING_ONLY
 
 from npmobilenet.errors import WeightsError
+from npmobilenet.models.preprocessing import RAW
 from npmobilenet.reference.layers import Activation, BatchNormalization, Conv2D, DepthwiseConv2D, Rescaling
 from tests.helpers.keras_files import Twin, application, twin
-from tests.helpers.tolerances import rounding
+from tests.helpers.real_files import real_file
+from tests.helpers.tolerances import STRUCTURES, rounding
 from tests.weights_convert.test_converter import check_equal
 
 Build = Callable[[Any, Any], Any]
+
+MEANS = [0.1, -0.2, 0.3, 0.0, 1.0, -1.0]
+VARIANCES = [0.5, 0.7, 1.1, 0.2, 2.0, 0.9]
+
+
+def mean(k: Any, x: Any, axes: list[int], keepdims: bool) -> Any:
+    """The mean as an operation: of `keras.ops` in Keras 3, of TensorFlow in Keras 2."""
+    if k.__version__ > "3":
+        return k.ops.mean(x, axis=axes, keepdims=keepdims)
+    import tensorflow as tf
+
+    return tf.reduce_mean(x, axis=axes, keepdims=keepdims)
+
 
 HEADS: dict[str, Build] = {
     "activations inside": lambda k, x: k.layers.Conv2D(4, 3, activation="relu", name="a")(x),
@@ -40,6 +55,46 @@ HEADS: dict[str, Build] = {
     "noise and dropout": lambda k, x: k.layers.GaussianNoise(0.1)(k.layers.SpatialDropout2D(0.3)(x)),
     "arithmetic": lambda k, x: (2.0 - (x * 3.0 + 1.0)) / 4.0 - 0.5,
     "arithmetic of layers": lambda k, x: (x + k.layers.ReLU()(x)) * x,
+    "elu": lambda k, x: k.layers.ELU()(k.layers.Conv2D(4, 1, activation="elu")(x)),
+    "tanh": lambda k, x: k.layers.Activation("tanh")(x),
+    "swish": lambda k, x: k.layers.Activation("swish")(k.layers.Dense(4, activation="swish")(x)),
+    "gelu": lambda k, x: k.layers.Conv2D(4, 1, activation="gelu")(x),
+    "leaky relu": lambda k, x: k.layers.LeakyReLU()(k.layers.Conv2D(4, 1)(k.layers.LeakyReLU(0.1)(x))),
+    "leaky relu inside": lambda k, x: k.layers.Conv2D(4, 1, activation=k.layers.LeakyReLU(0.1))(x),
+    "leaky relu by name": lambda k, x: k.layers.Conv2D(4, 1, activation="leaky_relu")(x),
+    "relu with a slope": lambda k, x: k.layers.ReLU(negative_slope=0.3)(x),
+    "prelu": lambda k, x: k.layers.PReLU()(x),
+    "shared prelu": lambda k, x: k.layers.PReLU(shared_axes=[1, 2])(x),
+    "layer norm": lambda k, x: k.layers.LayerNormalization(epsilon=0.01)(x),
+    "plain layer norm": lambda k, x: k.layers.LayerNormalization(center=False, scale=False)(
+        k.layers.GlobalAveragePooling2D()(x)
+    ),
+    "given normalization": lambda k, x: k.layers.Normalization(mean=MEANS, variance=VARIANCES)(x),
+    "normalization by one number": lambda k, x: k.layers.Normalization(mean=0.1, variance=0.3)(x),
+    "rescaling per channel": lambda k, x: k.layers.Rescaling(VARIANCES, MEANS)(x),
+    "rescaling with one offset": lambda k, x: k.layers.Rescaling(VARIANCES, 0.5)(x),
+    "resizing": lambda k, x: k.layers.Resizing(9, 5)(x),
+    "nearest resizing": lambda k, x: k.layers.Resizing(5, 11, interpolation="nearest")(x),
+    "upsampling": lambda k, x: k.layers.UpSampling2D()(x),
+    "bilinear upsampling": lambda k, x: k.layers.UpSampling2D((2, 3), interpolation="bilinear")(x),
+    "transposed": lambda k, x: k.layers.Conv2DTranspose(4, 3, strides=2, padding="same", activation="relu")(x),
+    "transposed valid": lambda k, x: k.layers.Conv2DTranspose(4, (2, 5), strides=3, use_bias=False)(x),
+    "mean": lambda k, x: mean(k, x, [1, 2], False),
+    "mean with its axes": lambda k, x: mean(k, x, [-2, -3], True),
+    "average": lambda k, x: k.layers.Average()([x, k.layers.ReLU()(x), x]),
+    "maximum": lambda k, x: k.layers.Maximum()([x, k.layers.Conv2D(6, 1)(x)]),
+    "minimum": lambda k, x: k.layers.Minimum()([x, k.layers.Conv2D(6, 1)(x)]),
+    "subtract": lambda k, x: k.layers.Subtract()([k.layers.ReLU()(x), x]),
+    "difference": lambda k, x: k.layers.ReLU()(x) - x,
+    "gate of a vector": lambda k, x: k.layers.Multiply()(
+        [x, k.layers.Dense(6, activation="sigmoid")(k.layers.GlobalAveragePooling2D()(x))]
+    ),
+    "vector added": lambda k, x: k.layers.Add()([k.layers.GlobalAveragePooling2D()(x), x]),
+    "mask of a map": lambda k, x: k.layers.Conv2D(1, 1)(x) * x,
+    "mask added": lambda k, x: x + k.layers.Conv2D(1, 1)(x),
+    "training only": lambda k, x: k.layers.GaussianDropout(0.1)(
+        k.layers.RandomContrast(0.1)(k.layers.RandomZoom(0.1)(x))
+    ),
     "relu6 of a dictionary": lambda k, x: k.layers.Conv2D(3, 1, activation="relu6" if k.__version__ > "3" else "relu")(
         x
     ),
@@ -64,6 +119,47 @@ def test_layers_of_a_config_equal_keras(
     y = model.forward(theirs.x, backend="reference")
     assert y.shape == theirs.y.shape
     np.testing.assert_allclose(y, theirs.y, rtol=0, atol=rounding(len(model.graph.layers)) * np.abs(theirs.y).max())
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+def test_a_normalization_adapted_to_images_has_its_statistics_in_the_file(
+    request: pytest.FixtureRequest, tmp_path: Path, library: str, suffix: str
+) -> None:
+    keras = request.getfixturevalue(library)
+    x = np.random.default_rng(0).uniform(0, 255, (5, 12, 11, 3)).astype(np.float32) ** [1.0, 0.9, 0.8]
+    norm = keras.layers.Normalization()
+    norm.adapt(x)
+    model = keras.Sequential([keras.Input((12, 11, 3)), norm, keras.layers.Conv2D(4, 3)])
+    theirs = Twin(model, x[:1], np.asarray(model(x[:1], training=False)))
+    read = read_model(theirs.save(tmp_path, suffix))
+    assert {f"{norm.name}/mean", f"{norm.name}/variance"} < read.params.keys()
+    assert len(read.params) == 4
+    assert read.scaling == RAW
+    y = read.forward(theirs.x, backend="reference")
+    np.testing.assert_allclose(y, theirs.y, rtol=0, atol=rounding(3) * np.abs(theirs.y).max())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "elu_head",
+        "layernorm_head",
+        "leakyrelu_head",
+        "normalization_first",
+        "ops_mean_instead_of_gap",
+        "per_channel_rescaling",
+        "resizing_first",
+        "swish_head",
+        "tanh_head",
+        "upsampling",
+    ],
+)
+def test_the_structures_of_public_networks_answer_as_in_keras(name: str) -> None:
+    model = read_model(real_file("cases", "structures", f"{name}.keras"))
+    oracle = np.load(real_file("cases", "structures", "oracle.npz"))
+    y = model.forward(oracle["x"], backend="reference")
+    np.testing.assert_allclose(y, oracle[f"{name}_0"], rtol=0, atol=STRUCTURES)
 
 
 def test_hard_sigmoid_differs_between_keras_2_and_3(keras: Any, tf_keras: Any, tmp_path: Path) -> None:
@@ -94,7 +190,10 @@ def test_arithmetic_with_numbers_becomes_rescaling(keras: Any, tmp_path: Path) -
 
 
 REFUSED: dict[str, tuple[Build, str]] = {
-    "unknown": (lambda k, x: k.layers.LayerNormalization(name="n")(x), r"n \(LayerNormalization\): is not supported"),
+    "unknown": (
+        lambda k, x: k.layers.GroupNormalization(3, name="n")(x),
+        r"n \(GroupNormalization\): is not supported",
+    ),
     "dilation": (
         lambda k, x: k.layers.Conv2D(2, 3, dilation_rate=2, name="c")(x),
         r"c \(Conv2D\): dilation_rate .* is not supported",
@@ -108,14 +207,34 @@ REFUSED: dict[str, tuple[Build, str]] = {
         lambda k, x: k.layers.BatchNormalization(axis=1, name="b")(x),
         r"b \(BatchNorm.*\): normalization of axis 1",
     ),
-    "slope": (lambda k, x: k.layers.ReLU(negative_slope=0.1, name="r")(x), r"r \(ReLU\): a negative slope"),
+    "slope": (lambda k, x: k.layers.ReLU(6.0, negative_slope=0.1, name="r")(x), r"r \(ReLU\): a negative slope"),
     "ceiling": (lambda k, x: k.layers.ReLU(5.0, name="r")(x), r"r \(ReLU\): max_value=5"),
     "activation": (
-        lambda k, x: k.layers.Dense(2, activation="gelu", name="d")(x),
-        r"d \(Dense\): activation gelu is not",
+        lambda k, x: k.layers.Dense(2, activation="softplus", name="d")(x),
+        r"d \(Dense\): activation softplus is not",
     ),
     "lambda": (lambda k, x: k.layers.Lambda(lambda y: y, name="l")(x), r"l \(Lambda\): contains code"),
-    "scales": (lambda k, x: k.layers.Rescaling([1.0] * 6, name="r")(x), r"r \(Rescaling\): a scale .* per channel"),
+    "crop": (
+        lambda k, x: k.layers.Resizing(4, 4, crop_to_aspect_ratio=True, name="r")(x),
+        r"r \(Resizing\): crop_to_aspect_ratio is not supported",
+    ),
+    "output padding": (
+        lambda k, x: k.layers.Conv2DTranspose(2, 3, strides=2, output_padding=1, name="t")(x),
+        r"t \(Conv2DTranspose\): output_padding=.* is not supported",
+    ),
+    "interpolation": (
+        lambda k, x: k.layers.Resizing(4, 4, interpolation="bicubic", name="r")(x),
+        r"r \(Resizing\): interpolation bicubic is not supported",
+    ),
+    "alpha": (lambda k, x: k.layers.ELU(0.5, name="e")(x), r"e \(ELU\): alpha=0.5 is not supported"),
+    "layer norm axis": (
+        lambda k, x: k.layers.LayerNormalization(axis=1, name="n")(x),
+        r"n \(LayerNormalization\): normalization of axis 1",
+    ),
+    "inverted": (
+        lambda k, x: k.layers.Normalization(mean=[1.0] * 6, variance=[1.0] * 6, invert=True, name="n")(x),
+        r"n \(Normalization\): invert is not supported",
+    ),
     "softmax": (lambda k, x: k.layers.Softmax(axis=1, name="s")(x), r"s \(Softmax\): axis 1 is not"),
     "division": (lambda k, x: 1.0 / x, "division by a layer"),
 }
@@ -138,12 +257,14 @@ def test_unsupported_layers_are_refused_by_name_and_class(
 def test_all_unsupported_layers_are_in_one_message(keras: Any, tmp_path: Path) -> None:
     layers = keras.layers
     base = keras.Sequential(
-        [keras.Input((8, 8, 3)), layers.Conv2D(2, 3, groups=1), layers.LayerNormalization(name="one")]
+        [keras.Input((8, 8, 3)), layers.Conv2D(2, 3, groups=1), layers.GroupNormalization(1, name="one")]
     )
     base.name = "base"
-    model = keras.Sequential([base, layers.PReLU(name="two"), layers.Flatten(), layers.Dense(2, activation="gelu")])
+    model = keras.Sequential(
+        [base, layers.UnitNormalization(name="two"), layers.Flatten(), layers.Dense(2, activation="softplus")]
+    )
     theirs = Twin(model, np.empty(0), np.empty(0))
-    with pytest.raises(WeightsError, match=r"(?s)3 layers.*base/one \(LayerNorm.*two \(PReLU\).*dense.* \(Dense\)"):
+    with pytest.raises(WeightsError, match=r"(?s)3 layers.*base/one \(GroupNorm.*two \(UnitNorm.*dense.* \(Dense\)"):
         read_model(theirs.save(tmp_path, ".keras"))
 
 

@@ -70,7 +70,7 @@ def test_the_export_of_bench_comes_back(graph: Graph, tmp_path: Path) -> None:
 def test_batch_norms_that_are_not_folded(tmp_path: Path) -> None:
     model = random_model(mobilenet_v2(0.35, 64))
     path = onnx_file(tmp_path / "network.onnx", model, epsilon=2e-3)
-    graph = check(path, np.random.default_rng(0).normal(0, 1, (1, 64, 64, 3)).astype(np.float32), tolerance=SMALL)
+    graph = check(path, np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32), tolerance=SMALL)
     assert {layer.epsilon for layer in graph.layers if layer.type == "BatchNormalization"} == {  # type: ignore[attr-defined]
         float(np.float32(2e-3))
     }
@@ -140,13 +140,13 @@ def _torch_like(rng: Any, node: Callable[..., str]) -> str:
 
 def test_channels_last_with_transposes(tmp_path: Path) -> None:
     path = written(tmp_path / "network.onnx", _keras_like, (1, 21, 26, 3))
-    x = np.random.default_rng(0).normal(0, 1, (1, 21, 26, 3)).astype(np.float32)
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 21, 26, 3)).astype(np.float32)
     assert check(path, x, channels_first=False).output_shape == (5,)
 
 
 def test_channels_first_with_pools(tmp_path: Path) -> None:
     path = written(tmp_path / "network.onnx", _torch_like, (1, 3, 18, 26))
-    x = np.random.default_rng(0).normal(0, 1, (1, 18, 26, 3)).astype(np.float32)
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 18, 26, 3)).astype(np.float32)
     assert check(path, x).output_shape == (4,)
 
 
@@ -204,7 +204,7 @@ def test_constants_cannot_grow_beyond_the_file(tmp_path: Path) -> None:
 def test_keras_own_export(keras: Any, tmp_path: Path) -> None:
     pytest.importorskip("tf2onnx", reason="requires tf2onnx, which Keras exports with: pip install tf2onnx")
     network = keras.applications.MobileNetV2(weights=None, alpha=0.35, input_shape=(64, 64, 3), classes=5)
-    x = np.random.default_rng(0).normal(0, 1, (1, 64, 64, 3)).astype(np.float32)
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
     network(x)
     network.export(str(tmp_path / "network.onnx"), format="onnx", verbose=False)
     check(tmp_path / "network.onnx", x, channels_first=False, tolerance=SMALL)

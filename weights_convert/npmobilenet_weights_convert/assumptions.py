@@ -5,10 +5,13 @@ classifier. If the layers have the names of keras.applications, its network is a
 network may be hand-written with other activations: the assumption is reported until the user confirms it.
 """
 
+import json
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
+from typing import Any
 
 from npmobilenet.errors import ShapeError, WeightsError
 from npmobilenet.reference.graph import Graph
@@ -22,6 +25,7 @@ HIDDEN_ACTIVATIONS = ("relu6", "relu")
 REPLACEABLE = ("mobilenet_", "mobilenetv2_")  # names of graphs whose hidden activations are all the same
 WITHOUT_OPTION = {"channels": 3, "depth_multiplier": 1, "shallow": False}  # arguments that convert has no option for
 IMAGENET_OUTPUTS = (IMAGENET_CLASSES, IMAGENET_CLASSES + 1)
+LOW_PRECISION = re.compile(r'"((?:mixed_)?b?float16)"')
 
 
 def assumed_of(contents: Contents, graph: Graph, found: RecognizedNetwork) -> list[str]:
@@ -123,6 +127,12 @@ def _has_hidden_relu6(graph: Graph) -> bool:
     return graph.name.startswith(REPLACEABLE) and any(
         isinstance(layer, Activation) and layer.activation == "relu6" for layer in graph.layers
     )
+
+
+def precision_notes(config: Any) -> list[str]:
+    """A note on a config with a policy of lower precision, in which Keras computes; the arrays are float32."""
+    found = set(LOW_PRECISION.findall(json.dumps(config)))
+    return [f"trained with policy {policy}; computed in float32" for policy in sorted(found)]
 
 
 def with_hidden_activation(graph: Graph, activation: str) -> Graph:

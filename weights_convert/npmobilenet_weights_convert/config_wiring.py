@@ -90,6 +90,14 @@ def called_in_training(entry: dict[str, Any]) -> bool:
     )
 
 
+def call_arguments(entry: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of the call of a TensorFlow function in Keras 2; Keras 3 has an operation's in its config."""
+    for node in (entry.get("inbound_nodes") or [])[:1]:
+        if isinstance(node, list) and len(node) > 3 and isinstance(node[3], dict):
+            return node[3]
+    return {}
+
+
 def operation_name(kind: str, config: dict[str, Any]) -> str:
     """Plain name, such as "multiply", of TensorFlow's `math.multiply` or of Keras 3's class `Multiply`."""
     if kind == "TFOpLambda":

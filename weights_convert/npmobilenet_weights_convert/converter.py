@@ -4,19 +4,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from npmobilenet.analysis.engine_check import EngineCheck
 from npmobilenet.errors import ArgumentError, NpMobileNetError, WeightsError
+from npmobilenet.models.class_names import LabelsLike, with_labels
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import PLAUSIBLE, SYMMETRIC, UNIT, Scaling, choose_scaling
 from npmobilenet.reference.graph import Graph
-from npmobilenet_weights_convert.assumptions import with_hidden_activation
-from npmobilenet_weights_convert.keras_file import Contents, is_safetensors, open_contents, read_bytes
+from npmobilenet_weights_convert.assumptions import precision_notes, with_hidden_activation
+from npmobilenet_weights_convert.keras_file import Contents, is_safetensors, read_bytes
+from npmobilenet_weights_convert.model_export import open_model
 from npmobilenet_weights_convert.network_in_file import FileNetwork, network_in_file
 from npmobilenet_weights_convert.onnx_file import is_onnx
 from npmobilenet_weights_convert.onnx_model import read_onnx_model
 from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
+from npmobilenet_weights_convert.teachable_machine import (
+    TEACHABLE_MACHINE_NOTE,
+    TEACHABLE_MACHINE_RESIZE,
+    is_teachable_machine,
+)
 from npmobilenet_weights_convert.torch_file import is_torch_file
 from npmobilenet_weights_convert.torch_model import read_torch_model
 
@@ -29,21 +37,25 @@ def read_model(
     graph: Graph | None = None,
     hidden_activation: str | None = None,
     scaling: Scaling | None = None,
-    labels: Sequence[str | Label] | None = None,
+    labels: LabelsLike | None = None,
+    resize: str | None = None,
 ) -> Model:
     """Read a Keras file: weights in the layout of Keras Applications, or a model as `.h5`, `.weights.h5` or `.keras`.
 
-    Or a PyTorch state dict of torchvision's or timm's MobileNets (`torch_model`), or an ONNX file (`onnx_model`). A
+    Also read are TensorFlow.js layers models (the folder, or its model.json), and the zip archives of Teachable Machine
+    with their class names; PyTorch state dicts of torchvision and timm (`torch_model`) and ONNX files (`onnx_model`). A
     `.safetensors` of this package is opened as it is.
 
     Args:
-        source: the file; its format is determined by its first bytes, not by its name.
+        source: the file or folder; its format is determined by its first bytes, not by its name.
         graph: the network of the weights. By default the file's own config, unless it is a keras.applications network,
             for which `architectures` takes precedence; for weights without a config, the network that fits them.
         hidden_activation: with a `graph` of V1 or V2, the activation in place of its ReLU6: "relu6" or "relu".
         scaling: from pixels in 0..255 to the network's input; by default, see `choose_scaling`.
-        labels: one per class, a name or a (wnid, name) pair; by default the ImageNet classes for a keras.applications
-            network with 1000 outputs.
+        labels: one per class, a name or a (wnid, name) pair, or a label file (`read_labels`); by default the ImageNet
+            classes for a keras.applications network with 1000 outputs.
+        resize: how images are resized, a name in `resizing.RESIZES`; by default "crop" for a network with ImageNet's
+            classes, the rule of its sample script for a Teachable Machine export, and else None: not known.
 
     Returns:
         The model. `source["matched_by"]` is how names were matched, `source["notes"]` what to know about the model,
@@ -53,39 +65,53 @@ def read_model(
     Raises:
         WeightsError: the file cannot be read, or does not fit; the message lists every wrong array or layer.
         ArgumentError: `hidden_activation` without `graph`.
-        ShapeError: the graph has no hidden activation that can be replaced.
+        ShapeError: the graph has no hidden activation that can be replaced, or the labels do not fit.
+        LabelFileError: the label file cannot be read, or does not fit.
     """
     if hidden_activation is not None:
         if graph is None:
             raise ArgumentError("hidden_activation requires graph")
         graph = with_hidden_activation(graph, hidden_activation)
     path = Path(source)
-    data = read_bytes(path)
-    reader = next((reader for is_format, reader in OTHER_FORMATS if is_format(data)), None)
-    if reader is not None:
-        if graph is not None:
-            raise WeightsError(f"{path}: the file specifies its own network; leave out --arch and graph")
-        return reader(path, data, scaling=scaling, labels=labels)
-    if is_safetensors(data):
+    if (reader := _other_reader(path)) is not None:
+        return reader(path, graph, scaling=scaling, labels=labels, resize=resize)
+    if is_safetensors(path):
         return Model.open(path)
-    with open_contents(path, data) as contents:
+    with open_model(path) as (contents, own_labels):
+        labels = own_labels if labels is None else labels
         network = network_in_file(contents, graph, hidden_activation_given=hidden_activation is not None)
-        labels, background = _published_labels(network) if labels is None else (labels, False)
-        notes = list(network.notes)
+        published, background = _published_labels(network)
+        notes = [*network.notes, *precision_notes(contents.config)]
+        if is_teachable := is_teachable_machine(contents.config):
+            notes += [] if resize else [TEACHABLE_MACHINE_NOTE]
+        resize = resize or (TEACHABLE_MACHINE_RESIZE if is_teachable else "crop" if published else None)
         if scaling is None:
             scaling = choose_scaling(network.graph)
-            notes += _scaling_notes(scaling, network.known)
-        return Model(network.graph, network.params, scaling, labels, background, _origin(contents, network, notes))
+            notes += _scaling_notes(scaling, network.known or is_teachable)
+        origin = _origin(path, contents, network, notes)
+        model = Model(network.graph, network.params, scaling, published, background, origin, resize=resize)
+        return model if labels is None else with_labels(model, labels)
 
 
-def _origin(contents: Contents, network: FileNetwork, notes: Sequence[str]) -> dict[str, str]:
-    """What `Model.source` says of a Keras file."""
-    origin = {
-        "file": Path(contents.file).name,
-        "sha256": contents.sha256,
-        "keras_version": contents.keras_version,
-        "matched_by": network.matched_by,
-    }
+def _other_reader(path: Path) -> Callable[..., Model] | None:
+    """The reader of a PyTorch or ONNX file, None for any other."""
+    data = read_bytes(path) if path.is_file() else b""
+    read = next((read for is_format, read in OTHER_FORMATS if is_format(data)), None)
+    if read is None:
+        return None
+
+    def reader(path: Path, graph: Graph | None, **given: Any) -> Model:
+        if graph is not None:
+            raise WeightsError(f"{path}: the file specifies its own network; leave out --arch and graph")
+        return read(path, data, **given)
+
+    return reader
+
+
+def _origin(path: Path, contents: Contents, network: FileNetwork, notes: Sequence[str]) -> dict[str, str]:
+    """What `Model.source` states of a Keras file."""
+    origin = {"file": path.name, "sha256": contents.sha256, "keras_version": contents.keras_version}
+    origin |= {"matched_by": network.matched_by}
     sentences = {"notes": notes, "assumed": network.assumed, "given": filter(None, [network.given])}
     return origin | {name: text for name, lines in sentences.items() if (text := "; ".join(lines))}
 
@@ -93,7 +119,7 @@ def _origin(contents: Contents, network: FileNetwork, notes: Sequence[str]) -> d
 def _scaling_notes(scaling: Scaling, known: bool) -> list[str]:
     """Notes on a scaling that the file does not specify."""
     if scaling == SYMMETRIC and not known:
-        return ["the file does not specify how pixels are scaled; [-1, 1] is assumed"]
+        return ["the file does not specify how pixels are scaled; [-1, 1] is assumed (--range changes it)"]
     if scaling == UNIT:
         return [
             f"the network's Rescaling would map pixels in 0..255 beyond [-{PLAUSIBLE:g}, {PLAUSIBLE:g}]; "
@@ -116,13 +142,14 @@ def convert_file(
     graph: Graph | None = None,
     hidden_activation: str | None = None,
     scaling: Scaling | None = None,
-    labels: Sequence[str | Label] | None = None,
+    labels: LabelsLike | None = None,
+    resize: str | None = None,
     engine_check: Callable[[Model], EngineCheck] | None = None,
 ) -> Model:
     """Convert a Keras file to a `.safetensors` file with a self-check, atomically.
 
     Args:
-        source, graph, hidden_activation, scaling, labels: as for `read_model`.
+        source, graph, hidden_activation, scaling, labels, resize: as for `read_model`.
         destination: output path.
         engine_check: compares the compiled engine with the reference (`analysis.engine_check.check_engine`); its
             result is recorded as `source["engine"]`, and as a note if they differ.
@@ -131,7 +158,9 @@ def convert_file(
         WeightsError: the source cannot be read, or does not fit; nothing is written.
         OSError: the destination is not writable.
     """
-    model = read_model(source, graph=graph, hidden_activation=hidden_activation, scaling=scaling, labels=labels)
+    model = read_model(
+        source, graph=graph, hidden_activation=hidden_activation, scaling=scaling, labels=labels, resize=resize
+    )
     if engine_check is not None:
         model = replace(model, source=_with_engine_check(model, engine_check))
     model.save(destination)

@@ -18,6 +18,7 @@ from npmobilenet_weights_convert.config_wiring import (
     Operand,
     ancestors,
     batch_shape,
+    call_arguments,
     called_in_training,
     has_constant,
     input_name,
@@ -29,16 +30,22 @@ from npmobilenet_weights_convert.config_wiring import (
     weight_paths,
 )
 from npmobilenet_weights_convert.layer_settings import (
+    ACTIVATION_LAYERS,
     FUNCTIONS,
     MAX_SIDE,
+    MEANS,
     MERGES,
     OPERATIONS,
     SETTINGS,
     TRAINING_ONLY,
+    WITH_ARGUMENTS,
+    ActivationLike,
     UnsupportedError,
     activation_name,
     activation_of,
     fields_of,
+    given_statistics,
+    per_channel,
     scale_and_offset,
     unsupported_class,
 )
@@ -172,22 +179,70 @@ class _Importer:
         config = entry["config"]
         if config.get("data_format") not in (None, "channels_last"):
             raise UnsupportedError("channels first is not supported; build the model with data_format='channels_last'")
-        if kind == "TFOpLambda" or "ops" in str(entry.get("module", "")).split(".") or has_constant(operands):
-            return self._operation(operation_name(kind, config), name, operands, sources)
+        operation = operation_name(kind, config)
+        is_operation = kind == "TFOpLambda" or "ops" in str(entry.get("module", "")).split(".")
+        if is_operation or has_constant(operands) or operation in MEANS:  # an .h5 file of Keras 3 has no modules
+            if operation in MEANS:
+                return self._mean({**config, **call_arguments(entry)}, name, sources)
+            return self._operation(operation, name, operands, sources)
         if kind in MERGES:
-            axis = {"axis": int(config.get("axis", -1))} if kind == "Concatenate" else {}
-            return sources[0] if len(sources) == 1 else self._add(kind, name, sources, **axis)
+            if len(sources) == 1:
+                return sources[0]
+            if kind == "Concatenate":
+                return self._add(kind, name, sources, axis=int(config.get("axis", -1)))
+            return self._merge(kind, name, self._of_one_rank(name, sources))
         if len(sources) != 1:
             raise UnsupportedError(f"{len(sources)} inputs are not supported (only one)")
         if kind == "SeparableConv2D":
             return self._separable(config, name, path, sources[0])
-        if kind in ("Activation", "ReLU", "Softmax"):
+        if kind in ACTIVATION_LAYERS:
             return self._activation(activation_of(kind, config, self.shapes[sources[0]]), name, sources[0])
         if kind == "BatchNormalization" and called_in_training(entry):
             raise UnsupportedError("called with training=True; save the model with training=False")
         if kind not in SETTINGS:
             raise unsupported_class(kind)
+        shape = self.shapes[sources[0]]
+        if kind == "Rescaling" and any(isinstance(config.get(field), list) for field in ("scale", "offset")):
+            scale, offset = (per_channel(config.get(field, 0.0), shape) for field in ("scale", "offset"))
+            return self._add("ChannelRescaling", name, sources, scale=tuple(scale), offset=tuple(offset))
+        if kind == "Normalization" and (statistics := given_statistics(config, shape)):
+            fields_of(kind, config, shape)
+            scale, offset = statistics
+            return self._add("ChannelRescaling", name, sources, scale=tuple(scale), offset=tuple(offset))
         return self._plain_layer(kind, config, name, path, sources[0])
+
+    def _mean(self, arguments: dict[str, Any], name: str, sources: list[str]) -> str:
+        """Add a mean over rows and columns."""
+        axes, rank = arguments.get("axis"), len(self.shapes[sources[0]]) + 1
+        positive = sorted(axis % rank for axis in axes) if isinstance(axes, list) else axes
+        if rank != 4 or positive != [1, 2]:
+            raise UnsupportedError(f"a mean over axis {axes} is not supported (only over rows and columns, [1, 2])")
+        return self._add("GlobalAveragePooling2D", name, sources, keepdims=bool(arguments.get("keepdims")))
+
+    def _of_one_rank(self, name: str, sources: list[str]) -> list[str]:
+        """Inputs of a merge as Keras gives them one rank: sides of 1 go between the batch and the other axes."""
+        rank = max(len(self.shapes[source]) for source in sources)
+        same = []
+        for number, source in enumerate(sources):
+            shape = self.shapes[source]
+            if len(shape) < rank:
+                target = (*[1] * (rank - len(shape)), *shape)
+                source = self._add("Reshape", f"{name}/reshaped_{number}", [source], target_shape=target)
+            same.append(source)
+        return same
+
+    def _merge(self, kind: str, name: str, sources: list[str]) -> str:
+        """Add a merge of inputs of one rank, broadcast to one shape; a product broadcasts by itself."""
+        shapes = [self.shapes[source] for source in sources]
+        if kind != "Multiply" and len({len(shape) for shape in shapes}) == 1:
+            target = tuple(max(sides) for sides in zip(*shapes, strict=True))
+            sources = [
+                source
+                if self.shapes[source] == target
+                else self._add("Broadcast", f"{name}/broadcast_{number}", [source], target_shape=target)
+                for number, source in enumerate(sources)
+            ]
+        return self._add(kind, name, sources)
 
     def _plain_layer(self, kind: str, config: dict[str, Any], name: str, path: str, source: str) -> str:
         """Add a layer with its arrays, and with its activation inside if the graph supports that."""
@@ -198,10 +253,14 @@ class _Importer:
             fields |= {"activation": activation}
         output = self._add(kind, name, [source], **fields)
         if arrays := self.layers[-1].param_shapes(self.shapes[source]):
-            self.places.append(Place(name, snake_case(kind), path, tuple((a, f"{name}/{a}") for a in arrays)))
+            places = [(array, f"{name}/{array}") for array in arrays]
+            places += [("count", "")] if kind == "Normalization" else []  # of the images that were averaged
+            self.places.append(Place(name, snake_case(kind), path, tuple(places)))
         return output if inside else self._activation(activation, f"{name}/activation", output)
 
-    def _activation(self, activation: str, name: str, source: str) -> str:
+    def _activation(self, activation: ActivationLike, name: str, source: str) -> str:
+        if isinstance(activation, float):
+            return self._add("LeakyReLU", name, [source], negative_slope=activation)
         if self._is_plain(activation):
             return self._add("Activation", name, [source], activation=activation)
         # Keras 2's hard_sigmoid, clip(0.2 * x + 0.5, 0, 1), is relu6(1.2 * x + 3) / 6
@@ -209,8 +268,9 @@ class _Importer:
         source = self._add("Activation", f"{name}/clipped", [source], activation="relu6")
         return self._add("Rescaling", name, [source], scale=1 / 6, offset=0.0)
 
-    def _is_plain(self, activation: str) -> bool:
-        return not (activation == "hard_sigmoid" and self.keras_major == 2)
+    def _is_plain(self, activation: ActivationLike) -> bool:
+        """Whether it can be a field of a layer."""
+        return isinstance(activation, str) and not (activation == "hard_sigmoid" and self.keras_major == 2)
 
     def _separable(self, config: dict[str, Any], name: str, path: str, source: str) -> str:
         """Add a separable convolution as a depthwise and a pointwise convolution."""
@@ -227,17 +287,17 @@ class _Importer:
         return output if activation == "linear" else self._activation(activation, name, output)
 
     def _operation(self, operation: str, name: str, operands: list[Operand], sources: list[str]) -> str:
-        """Add arithmetic: with a number a Rescaling, with two layers a sum or a product."""
-        if operation in FUNCTIONS and len(operands) == 1:
+        """Add arithmetic: with a number a Rescaling, with two layers a merge of them."""
+        if operation in FUNCTIONS and operation not in WITH_ARGUMENTS and len(operands) == 1:
             return self._activation(FUNCTIONS[operation], name, sources[0])
         if operation not in OPERATIONS:
             supported = ", ".join(sorted(set(OPERATIONS.values())))
             raise UnsupportedError(f"the operation {operation} is not supported (only {supported})")
         operation = OPERATIONS[operation]
-        if len(sources) == 2 == len(operands) and operation in ("add", "multiply"):
-            return self._add("Add" if operation == "add" else "Multiply", name, sources)
+        if len(sources) == 2 == len(operands) and operation != "divide":
+            return self._merge(operation.capitalize(), name, sources)
         constants = [operand for operand in operands if not isinstance(operand, str)]
-        if len(operands) != 2 or len(constants) != 1:
+        if len(operands) != 2 or len(constants) != 1 or operation in ("maximum", "minimum"):
             raise UnsupportedError(f"{operation} is supported only for a layer and one number")
         scale, offset = scale_and_offset(operation, constants[0], not isinstance(operands[0], str))
         return self._add("Rescaling", name, sources, scale=scale, offset=offset)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from npmobilenet.errors import NpMobileNetError, WeightsError
+from npmobilenet_weights_convert.file_formats import unknown_format
 from npmobilenet_weights_convert.global_heap import check_global_heaps
 from npmobilenet_weights_convert.stored_layers import (
     MAX_BYTES,
@@ -91,9 +92,7 @@ def read_bytes(path: Path) -> bytes:
         WeightsError: it does not exist, is a directory, is empty, or is too large for a MobileNet.
     """
     if path.is_dir():
-        saved_model = (path / "saved_model.pb").exists()
-        what = "a TensorFlow SavedModel" if saved_model else "a folder, not a file"
-        raise WeightsError(f"{path}: {what}; open it in Keras and save it as .keras or .h5")
+        raise WeightsError(f"{path}: a folder, not a file")
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
@@ -106,9 +105,13 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def is_safetensors(data: bytes) -> bool:
-    """Whether the first bytes are a header length and the brace of a JSON object."""
-    return len(data) > 8 and data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= len(data)
+def is_safetensors(path: Path) -> bool:
+    """Whether the first bytes of a file are a header length and the brace of a JSON object."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        data = file.read(9)
+    return data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= path.stat().st_size
 
 
 @contextmanager
@@ -128,7 +131,7 @@ def open_contents(path: Path, data: bytes) -> Iterator[Contents]:
         if data.startswith(ZIP_MAGIC):
             version, config, data = _unzip(where, data)
         elif not data.startswith(HDF5_MAGIC):
-            raise WeightsError(f"{where}: {_format_of(data)}; expected a Keras file: .h5, .weights.h5 or .keras")
+            raise unknown_format(path, data)
         import h5py
 
         check_global_heaps(where, data)
@@ -160,7 +163,8 @@ def corruption_reported(where: str) -> Iterator[None]:
         yield
     except NpMobileNetError as error:
         text = str(error)
-        raise WeightsError(text if text.startswith(where) else f"{where}: {text}") from error
+        details = error.details if isinstance(error, WeightsError) else ()
+        raise WeightsError(text if text.startswith(where) else f"{where}: {text}", details) from error
     except CORRUPTION as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise WeightsError(
@@ -179,15 +183,15 @@ def _unzip(where: str, data: bytes) -> tuple[str, dict[str, Any], bytes]:
                 f"{where}: the archive has no model.weights.h5, only {', '.join(sorted(members)[:10])}; "
                 "save the model as one file with HDF5 weights"
             )
-        config = _json(_member(archive, members["config.json"], MAX_JSON_BYTES))
+        config = _json(read_member(archive, members["config.json"], MAX_JSON_BYTES))
         metadata = {}
         if "metadata.json" in members:
-            metadata = _json(_member(archive, members["metadata.json"], MAX_JSON_BYTES))
-        weights = _member(archive, members["model.weights.h5"], MAX_BYTES)
+            metadata = _json(read_member(archive, members["metadata.json"], MAX_JSON_BYTES))
+        weights = read_member(archive, members["model.weights.h5"], MAX_BYTES)
     return text(metadata.get("keras_version")), config, weights
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
     """Inflate one member, at most the size that it declares, which is checked first."""
     if info.file_size > limit:
         raise WeightsError(
@@ -204,14 +208,3 @@ def _json(data: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise WeightsError("the config in this file is not a JSON object")
     return document
-
-
-def _format_of(data: bytes) -> str:
-    """Description of a file that is neither HDF5 nor a zip archive."""
-    if data.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, not the file; download the file with `git lfs pull`"
-    if data.lstrip()[:1] == b"<":
-        return "a web page, probably an error page in place of a download"
-    if data[4:8] == b"TFL3":
-        return "a TFLite file, which is not supported"
-    return f"not HDF5 and not a zip archive; its first bytes are {data[:8]!r}"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from npmobilenet.reference.activations import ACTIVATIONS
+from npmobilenet.reference.normalization import SMALLEST_DEVIATION
 from npmobilenet.types import Padding, Pair, Shape
 from npmobilenet_weights_convert.name_matching import snake_case
 
@@ -16,20 +17,29 @@ TRAINING_ONLY = frozenset({
     "RandomWidth", "RandomZoom", "Solarization", "SpatialDropout2D",
 })  # fmt: skip
 """Layers that are no-ops at inference."""
-MERGES = ("Add", "Multiply", "Concatenate")
+MERGES = ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract")
 OPERATIONS = {
     "add": "add", "multiply": "multiply", "mul": "multiply", "subtract": "subtract", "sub": "subtract",
-    "truediv": "divide", "true_divide": "divide", "divide": "divide",
+    "truediv": "divide", "true_divide": "divide", "divide": "divide", "maximum": "maximum", "minimum": "minimum",
 }  # fmt: skip
 """Arithmetic on layers, by the names of TensorFlow's functions and of Keras 3's operations."""
 FUNCTIONS = {
     "relu": "relu", "relu6": "relu6", "softmax": "softmax", "sigmoid": "sigmoid", "hard_silu": "hard_swish",
-    "hard_swish": "hard_swish", "hard_sigmoid": "hard_sigmoid", "linear": "linear", None: "linear",
+    "hard_swish": "hard_swish", "hard_sigmoid": "hard_sigmoid", "linear": "linear", None: "linear", "tanh": "tanh",
+    "elu": "elu", "silu": "silu", "swish": "silu", "gelu": "gelu",
 }  # fmt: skip
 """Activations by Keras's names."""
+WITH_ARGUMENTS = ("elu", "gelu", "softmax")
+"""Of these, the functions whose operations have arguments of their own."""
+LEAKY_SLOPE = 0.2
+"""Of Keras's function `leaky_relu`; the layer's default is 0.3."""
+MEANS = ("mean", "reduce_mean")
+ACTIVATION_LAYERS = ("Activation", "ELU", "LeakyReLU", "ReLU", "Softmax")
 MAX_SIDE = 4096  # pixels
 
 Fields = dict[str, Any]
+ActivationLike = str | float
+"""Name of an activation in `ACTIVATIONS`, or the negative slope of a leaky ReLU."""
 
 
 class UnsupportedError(Exception):
@@ -66,8 +76,8 @@ def scale_and_offset(operation: str, constant: float, constant_first: bool) -> t
     }[operation]
 
 
-def activation_of(kind: str, config: dict[str, Any], shape: Shape) -> str:
-    """Name of the activation that a layer of class Activation, ReLU or Softmax computes; arguments as `fields_of`.
+def activation_of(kind: str, config: dict[str, Any], shape: Shape) -> ActivationLike:
+    """What a layer of one of `ACTIVATION_LAYERS` computes; arguments as `fields_of`.
 
     Raises:
         UnsupportedError: it is not supported.
@@ -79,26 +89,41 @@ def activation_of(kind: str, config: dict[str, Any], shape: Shape) -> str:
         if axis not in (-1, len(shape), [-1], [len(shape)]):
             raise UnsupportedError(f"axis {axis} is not supported (only the last axis)")
         return "softmax"
-    if config.get("negative_slope") or config.get("threshold"):
-        raise UnsupportedError("a negative slope or a threshold is not supported (only ReLU and ReLU6)")
-    ceiling = config.get("max_value")
+    if kind == "ELU":
+        if config.get("alpha", 1) != 1:
+            raise UnsupportedError(f"alpha={config['alpha']} is not supported (only 1)")
+        return "elu"
+    if kind == "LeakyReLU":
+        return float(config.get("negative_slope", config.get("alpha", 0.3)))  # alpha in Keras 2
+    return _relu(config)
+
+
+def _relu(config: dict[str, Any]) -> ActivationLike:
+    if config.get("threshold"):
+        raise UnsupportedError(f"threshold={config['threshold']} is not supported (only 0)")
+    ceiling, slope = config.get("max_value"), config.get("negative_slope")
     if ceiling not in (None, 6):
         raise UnsupportedError(f"max_value={ceiling} is not supported (only 6 or none)")
-    return "relu" if ceiling is None else "relu6"
+    if slope and ceiling:
+        raise UnsupportedError("a negative slope and a max_value together are not supported")
+    return float(slope) if slope else "relu" if ceiling is None else "relu6"
 
 
-def activation_name(activation: Any) -> str:
-    """Name of an activation, which a config stores as a string or as an object with its name.
+def activation_name(activation: Any) -> ActivationLike:
+    """An activation, which a config stores as a string or as an object with its name.
 
     Raises:
         UnsupportedError: it is not supported.
     """
     if isinstance(activation, dict):
         inner = activation.get("config")
-        if activation.get("class_name") == "ReLU" and isinstance(inner, dict):
-            return activation_of("ReLU", inner, ())
+        kind = activation.get("class_name")
+        if kind in ("ELU", "LeakyReLU", "ReLU") and isinstance(inner, dict):
+            return activation_of(kind, inner, ())
         activation = inner if isinstance(inner, str) else activation.get("class_name")
     name = snake_case(activation) if isinstance(activation, str) else activation
+    if name == "leaky_relu":
+        return LEAKY_SLOPE
     if name not in FUNCTIONS:
         raise UnsupportedError(f"activation {activation} is not supported (only {', '.join(ACTIVATIONS)})")
     return FUNCTIONS[name]
@@ -108,9 +133,7 @@ def unsupported_class(kind: str) -> UnsupportedError:
     """Error about a class of layer that is not supported, with what to use instead."""
     if kind == "Lambda":
         return UnsupportedError("contains code, which is never executed; use Rescaling or another layer instead")
-    if kind == "Normalization":
-        return UnsupportedError("is not supported; use Rescaling, or a BatchNormalization with these statistics")
-    supported = sorted([*SETTINGS, *MERGES, "Activation", "ReLU", "SeparableConv2D", "Softmax"])
+    supported = sorted([*SETTINGS, *MERGES, *ACTIVATION_LAYERS, "SeparableConv2D"])
     return UnsupportedError(f"is not supported; supported layers: {', '.join(supported)}")
 
 
@@ -118,6 +141,12 @@ def _conv(config: dict[str, Any], shape: Shape) -> Fields:
     if config.get("groups") not in (None, 1):
         raise UnsupportedError(f"groups={config['groups']} is not supported (only groups=1)")
     return _window(config) | {"filters": int(config["filters"]), "use_bias": bool(config.get("use_bias", True))}
+
+
+def _transposed_conv(config: dict[str, Any], shape: Shape) -> Fields:
+    if config.get("output_padding") is not None:
+        raise UnsupportedError(f"output_padding={config['output_padding']} is not supported (only none)")
+    return _conv(config, shape)
 
 
 def _depthwise(config: dict[str, Any], shape: Shape) -> Fields:
@@ -153,21 +182,95 @@ def _dense(config: dict[str, Any], shape: Shape) -> Fields:
 
 
 def _batch_norm(config: dict[str, Any], shape: Shape) -> Fields:
-    axis = config.get("axis", -1)
-    axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
-    if axis not in (-1, len(shape)):
-        raise UnsupportedError(f"normalization of axis {axis} is not supported (only the last axis, the channels)")
+    _check_last_axis(config, shape)
     if config.get("renorm"):
         raise UnsupportedError("renorm is not supported")
     center, scale = bool(config.get("center", True)), bool(config.get("scale", True))
     return {"epsilon": float(config["epsilon"]), "center": center, "scale": scale}
 
 
+def _layer_norm(config: dict[str, Any], shape: Shape) -> Fields:
+    _check_last_axis(config, shape)
+    if config.get("rms_scaling"):
+        raise UnsupportedError("rms_scaling is not supported")
+    center, scale = bool(config.get("center", True)), bool(config.get("scale", True))
+    return {"epsilon": float(config["epsilon"]), "center": center, "scale": scale}
+
+
+def _normalization(config: dict[str, Any], shape: Shape) -> Fields:
+    _check_last_axis(config, shape)
+    if config.get("invert"):
+        raise UnsupportedError("invert is not supported")
+    return {}
+
+
+def _check_last_axis(config: dict[str, Any], shape: Shape) -> None:
+    axis = config.get("axis", -1)
+    axis = axis[0] if isinstance(axis, list | tuple) and len(axis) == 1 else axis
+    if axis not in (-1, len(shape)):
+        raise UnsupportedError(f"normalization of axis {axis} is not supported (only the last axis, the channels)")
+
+
+def given_statistics(config: dict[str, Any], shape: Shape) -> tuple[list[float], list[float]] | None:
+    """Scale and offset per channel of a Normalization whose config has its statistics; None if they are arrays.
+
+    Raises:
+        UnsupportedError: they are not one or C numbers.
+    """
+    if config.get("mean") is None:
+        return None
+    means = per_channel(config["mean"], shape)
+    scales = [1 / max(variance**0.5, SMALLEST_DEVIATION) for variance in per_channel(config["variance"], shape)]
+    return scales, [-mean * scale for mean, scale in zip(means, scales, strict=True)]
+
+
+def per_channel(value: Any, shape: Shape) -> list[float]:
+    """C numbers, from one or from C, lists in lists of length 1 opened.
+
+    Raises:
+        UnsupportedError: there are other than one or C.
+    """
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    values = value if isinstance(value, list) else [value] * shape[-1]
+    if len(values) != shape[-1] or not all(isinstance(number, int | float) for number in values):
+        raise UnsupportedError(f"expected one number, or {shape[-1]}, one per channel, got {value}")
+    return [float(number) for number in values]
+
+
 def _rescaling(config: dict[str, Any], shape: Shape) -> Fields:
-    scale, offset = config["scale"], config.get("offset", 0.0)
-    if not all(isinstance(number, int | float) for number in (scale, offset)):
-        raise UnsupportedError("a scale or an offset per channel is not supported (only one number)")
-    return {"scale": float(scale), "offset": float(offset)}
+    return {"scale": float(config["scale"]), "offset": float(config.get("offset", 0.0))}
+
+
+def _prelu(config: dict[str, Any], shape: Shape) -> Fields:
+    return {"shared_axes": tuple(int(axis) for axis in config.get("shared_axes") or ())}
+
+
+def _resizing(config: dict[str, Any], shape: Shape) -> Fields:
+    for setting in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
+        if config.get(setting):
+            raise UnsupportedError(f"{setting} is not supported")
+    height, width = int(config["height"]), int(config["width"])
+    _check_sides(height, width)
+    return {"height": height, "width": width, "interpolation": _interpolation(config, "bilinear")}
+
+
+def _upsampling(config: dict[str, Any], shape: Shape) -> Fields:
+    size = _pair(config["size"])
+    _check_sides(*size)
+    return {"size": size, "interpolation": _interpolation(config, "nearest")}
+
+
+def _interpolation(config: dict[str, Any], default: str) -> str:
+    interpolation = str(config.get("interpolation", default)).lower()
+    if interpolation not in ("nearest", "bilinear"):
+        raise UnsupportedError(f"interpolation {interpolation} is not supported (only nearest and bilinear)")
+    return interpolation
+
+
+def _check_sides(*sides: int) -> None:
+    if not all(0 < side <= MAX_SIDE for side in sides):
+        raise UnsupportedError(f"{sides} is not supported (only 1 to {MAX_SIDE})")
 
 
 def _zero_padding(config: dict[str, Any], shape: Shape) -> Fields:
@@ -195,15 +298,21 @@ SETTINGS: dict[str, Callable[[dict[str, Any], Shape], Fields]] = {
     "AveragePooling2D": _pooling,
     "BatchNormalization": _batch_norm,
     "Conv2D": _conv,
+    "Conv2DTranspose": _transposed_conv,
     "Dense": _dense,
     "DepthwiseConv2D": _depthwise,
     "Dropout": lambda config, shape: {"rate": float(config.get("rate", 0.0))},
     "Flatten": lambda config, shape: {},
     "GlobalAveragePooling2D": _global_pooling,
     "GlobalMaxPooling2D": _global_pooling,
+    "LayerNormalization": _layer_norm,
     "MaxPooling2D": _pooling,
+    "Normalization": _normalization,
+    "PReLU": _prelu,
     "Rescaling": _rescaling,
     "Reshape": _reshape,
+    "Resizing": _resizing,
+    "UpSampling2D": _upsampling,
     "ZeroPadding2D": _zero_padding,
 }
 """Fields by Keras's class, from its settings and the shape of its input; see `fields_of`."""

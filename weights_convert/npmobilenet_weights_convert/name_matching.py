@@ -33,7 +33,7 @@ class Place:
         name: the layer's name, `outer/inner` inside a nested model.
         kind: its class in snake case.
         path: its path in a `.weights.h5`; "" if unknown.
-        arrays: (name in Keras, name in the graph) of every array, in Keras's order.
+        arrays: (name in Keras, name in the graph) of every array, in Keras's order; "" if the graph does not have it.
     """
 
     name: str
@@ -86,7 +86,7 @@ def problems(pairs: Pairs, shapes: Mapping[str, Shape] | None) -> list[str]:
     lines: list[str] = []
     for layer, place in pairs:
         if layer is None or place is None:
-            lines += [f"missing: {name}{_shape(shapes, name)}" for _, name in (place.arrays if place else ())]
+            lines += [f"missing: {name}{_shape(shapes, name)}" for _, name in (place.arrays if place else ()) if name]
             lines += [f"unexpected: {_title(layer, i)} {a.shape}" for i, a in enumerate(layer.arrays if layer else ())]
         elif layer.kind and layer.kind != place.kind:
             lines.append(
@@ -127,7 +127,8 @@ def _indices(layer: StoredLayer, place: Place) -> Iterator[tuple[str | None, int
         accepted = ARRAY_NAMES.get(place.kind, {}).get(leaf, (leaf,))
         found = [i for i in free if layer.arrays[i].leaf in accepted or (not layer.arrays[i].leaf and i == position)]
         free = [i for i in free if i not in found[:1]]
-        yield name, found[0] if found else None
+        if name:
+            yield name, found[0] if found else None
     for index in free:
         yield None, index
 

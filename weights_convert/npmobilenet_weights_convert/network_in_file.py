@@ -40,6 +40,7 @@ from npmobilenet_weights_convert.recognize import (
     resolution_in,
 )
 
+SHOWN = 10  # lines of a message about arrays that do not fit
 SAME_FUNCTION = 1e-3  # of the largest value: above float32 rounding, below another stride or activation
 
 
@@ -118,7 +119,7 @@ def _from_arrays(contents: Contents) -> FileNetwork:
     size = resolution_in(contents.file)
     graph = found.graph(resolution=size or DEFAULT_RESOLUTION)
     if found.mismatches:
-        raise WeightsError(_misfit(graph, found.mismatches, f"the closest match is {found}"))
+        raise _misfit(graph, found.mismatches, f"the closest match is {found}")
     if found.arguments.get("classes") == IMAGENET_CLASSES + 1:
         raise WeightsError(
             f"background class: expected {IMAGENET_CLASSES} outputs, got {IMAGENET_CLASSES + 1}. If output 0 is a "
@@ -214,11 +215,16 @@ def _fit(contents: Contents, graph: Graph, places: Sequence[Place]) -> tuple[str
     reason = f"these are weights of {found}" if found is not None and not found.mismatches else ""
     if contents.numbered and not any(layer.name for layer in contents.layers):
         reason = reason or "the file has no layer names; the .keras file of the same model has them"
-    raise WeightsError(_misfit(graph, best or [], reason))
+    raise _misfit(graph, best or [], reason)
 
 
-def _misfit(graph: Graph, wrong: Sequence[str], reason: str) -> str:
-    return "\n  ".join([f"the weights do not fit {graph.name}{f': {reason}' if reason else ''}", *wrong])
+def _misfit(graph: Graph, wrong: Sequence[str], reason: str) -> WeightsError:
+    """The error for arrays that do not fit, with the first `SHOWN` lines in its message."""
+    title = f"the weights do not fit {graph.name}{f': {reason}' if reason else ''}"
+    if len(wrong) <= SHOWN:
+        return WeightsError("\n  ".join([title, *wrong]))
+    rest = f"and {len(wrong) - SHOWN + 1} more: see npmobilenet convert --verbose, or error.details"
+    return WeightsError("\n  ".join([title, *wrong[: SHOWN - 1], rest]), wrong)
 
 
 def _filled(graph: Graph, pairs: Pairs, matched_by: str, known: bool, notes: Sequence[str] = ()) -> FileNetwork:
@@ -239,10 +245,10 @@ def _filled(graph: Graph, pairs: Pairs, matched_by: str, known: bool, notes: Seq
             wrong.append(
                 f"not finite: {name} has {np.count_nonzero(~np.isfinite(params[name]))} NaN or infinite values"
             )
-        elif name.endswith("/moving_variance") and (params[name] < 0).any():
+        elif name.endswith(("/moving_variance", "/variance")) and (params[name] < 0).any():
             wrong.append(f"negative: {name} has variances down to {params[name].min():g}")
     if wrong:
-        raise WeightsError(_misfit(graph, wrong, "invalid values"))
+        raise _misfit(graph, wrong, "invalid values")
     cast = ", ".join(sorted(dtypes - {"float32"}))
     notes = (*notes, f"{cast} weights were cast to float32") if cast else tuple(notes)
     return FileNetwork(graph, {name: params[name] for name in graph.param_shapes}, matched_by, known, notes)

@@ -33,6 +33,7 @@ MOVES = frozenset(
 )
 """Operations that exporters leave between constants."""
 MOST_VALUES = 1 << 26  # of a computed constant: some ten times the largest MobileNet's parameters
+FIRST_IR_VERSION = 3  # a SavedModel begins with the same field, of value 1
 LAST_IR_VERSION = 31  # of the file format; 13 in 2026
 
 
@@ -69,7 +70,7 @@ class OnnxFile:
 
 def is_onnx(data: bytes) -> bool:
     """Whether the first bytes are those of a ModelProto: a small version, then another of its fields."""
-    return len(data) > 3 and data[0] == 8 and 0 < data[1] <= LAST_IR_VERSION and data[2] in FIELDS
+    return len(data) > 3 and data[0] == 8 and FIRST_IR_VERSION <= data[1] <= LAST_IR_VERSION and data[2] in FIELDS
 
 
 def open_onnx(data: bytes) -> OnnxFile:
@@ -93,6 +94,8 @@ def open_onnx(data: bytes) -> OnnxFile:
                 f"{len(outside)} arrays are in other files ({outside[0]}, ...); save one file: "
                 "onnx.save(onnx.load('model.onnx'), 'whole.onnx')"
             )
+        if not graph.node:
+            raise WeightsError("an ONNX file without a network; export it again")
         constants = {tensor.name: np.asarray(numpy_helper.to_array(tensor)) for tensor in graph.initializer}
         inputs = [value for value in graph.input if value.name not in constants]
         if len(inputs) != 1 or len(graph.output) != 1:

@@ -76,10 +76,10 @@ def named_layers(root: Any) -> Iterator[StoredLayer]:
             leaf = leaf.partition(":")[0]
             by_layer.setdefault(_full_name(group_name, owner), []).append(_array(child(group, weight), leaf))
         for name, arrays in by_layer.items():
-            yield StoredLayer(name, group_name, _kind_by_arrays(arrays), f"{group_name}/{name}", tuple(arrays))
+            yield StoredLayer(name, group_name, kind_by_arrays(arrays), f"{group_name}/{name}", tuple(arrays))
 
 
-def _kind_by_arrays(arrays: list[StoredArray]) -> str:
+def kind_by_arrays(arrays: list[StoredArray]) -> str:
     """Class of a layer in snake case if the names of its arrays determine it, else ""."""
     leaves = [array.leaf for array in arrays]
     if "pointwise_kernel" in leaves:

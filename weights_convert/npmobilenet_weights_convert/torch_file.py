@@ -22,7 +22,7 @@ import numpy as np
 from npmobilenet.errors import WeightsError
 from npmobilenet.models.model_file import has_foreign_header
 from npmobilenet.types import Array, Shape
-from npmobilenet_weights_convert.keras_file import ZIP_MAGIC, is_safetensors
+from npmobilenet_weights_convert.keras_file import ZIP_MAGIC
 from npmobilenet_weights_convert.stored_layers import MAX_BYTES
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"  # the pickle of 0x1950a86a20f9469cfc6c
@@ -56,7 +56,7 @@ def is_torch_file(data: bytes) -> bool:
                 return _pickle_name(archive) is not None
         except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
             return False
-    return data.startswith(LEGACY_MAGIC) or (is_safetensors(data) and has_foreign_header(_header(data)))
+    return data.startswith(LEGACY_MAGIC) or (data[8:9] == b"{" and has_foreign_header(_header(data)))
 
 
 def read_state_dict(data: bytes) -> dict[str, Array]:

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from npmobilenet.errors import WeightsError
+from npmobilenet.models.class_names import LabelsLike, with_labels
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
-from npmobilenet.models.preprocessing import Scaling
+from npmobilenet.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Scaling
 from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES
 from npmobilenet_weights_convert.torch_file import read_state_dict
 from npmobilenet_weights_convert.torch_names import NetworkNames
 from npmobilenet_weights_convert.torch_networks import Convention, is_minimal, recognize_torch, torch_network
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET = IMAGENET_MEAN, IMAGENET_STD
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 UNSCALED = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
@@ -63,7 +64,7 @@ class Published:
 
 
 def read_torch_model(
-    path: Path, data: bytes, *, scaling: Scaling | None, labels: Sequence[str | Label] | None
+    path: Path, data: bytes, *, scaling: Scaling | None, labels: LabelsLike | None, resize: str | None
 ) -> Model:
     """Read a PyTorch file.
 
@@ -72,6 +73,7 @@ def read_torch_model(
         data: its contents.
         scaling: from pixels in 0..255 to the network's input; by default the package's own.
         labels: one per class; by default the config's, or the ImageNet classes of a network with 1000 outputs.
+        resize: how images are resized; by default "crop", the nearest to what both packages do.
 
     Raises:
         WeightsError: the file is corrupt, contains anything but tensors, or is no MobileNet of torchvision or timm.
@@ -86,9 +88,8 @@ def read_torch_model(
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     classes = graph.output_shape[-1] if names.classifier else 0
-    if labels is None:
-        labels = published.labels if len(published.labels) == classes else ()
-        labels = labels or (imagenet_labels() if classes == IMAGENET_CLASSES else ())
+    own: Sequence[str | Label] = published.labels if len(published.labels) == classes else ()
+    own = own or (imagenet_labels() if classes == IMAGENET_CLASSES else ())
     padding = "TensorFlow's SAME padding" if convention.same else "symmetric padding"
     notes = [f"{names.world}'s network: {padding}, epsilon {convention.epsilon:g}; its images: {transform}"]
     if classes:
@@ -103,7 +104,8 @@ def read_torch_model(
     if assumed := _assumed(names, published):
         source["assumed"] = assumed
     scaling = scaling or Scaling.normalizing(transform.mean, transform.std)
-    return Model(graph, params, scaling, labels, source=source)
+    model = Model(graph, params, scaling, own, source=source, resize=resize or "crop")
+    return model if labels is None else with_labels(model, labels)
 
 
 def _published(path: Path, names: NetworkNames) -> Published:

@@ -14,7 +14,6 @@ from numpy.typing import DTypeLike
 from npmobilenet.analysis.segments import Segment, excess, segment_to
 from npmobilenet.errors import ShapeError
 from npmobilenet.models.model import Model
-from npmobilenet.models.preprocessing import RAW
 from npmobilenet.porting.diagnose.axes import Arranged, arrange, is_channels_first, layout_note
 from npmobilenet.porting.diagnose.explain import Explainer, Explanation
 from npmobilenet.porting.diagnose.mistakes.input_mistakes import InputImage
@@ -185,10 +184,10 @@ class _Walk:
 
 def _scaling_error(x: Array, image: InputImage) -> Array:
     """Bound on the error of x = pixels * scale + offset with three roundings, in any order of computation."""
-    if image.scaling == RAW:
+    scale, offset = image.scaling.scale, image.scaling.offset
+    if (scale, offset) == (1.0, 0.0):
         return np.zeros(x.shape)
-    offset = np.asarray(image.scaling.offset)  # () or (C,)
-    return np.asarray(gamma(3) * (np.abs(x - offset) + np.abs(offset)))
+    return gamma(3) * (np.abs(x - offset) + np.abs(offset))
 
 
 def _joined(*notes: str) -> str:

@@ -91,6 +91,7 @@ def _ranges(scaling: Scaling, is_rgb: bool) -> Iterator[tuple[str, str, Move]]:
     yield cause, "pixels scaled by (p - 128) / 128", lambda p: (p - 128) / 128
     yield cause, "pixels scaled by (p - 127) / 128", lambda p: (p - 127) / 128
     yield cause, "pixels scaled to [-0.5, 0.5]", lambda p: p / 255 - 0.5
+    yield cause, "pixels scaled by p / 127 - 1", lambda p: p / 127 - 1
     yield cause, "pixels scaled by 1 / 256", lambda p: p / 256
     yield cause, "scaled twice", lambda p: scaling.apply(scaling.apply(p))
 
@@ -110,7 +111,7 @@ def _resized(pixels: Array, image: InputImage) -> Iterator[tuple[str, str, Array
         return
     from PIL import Image
 
-    from npmobilenet.models.preprocessing import RESIZES
+    from npmobilenet.models.resizing import RESIZES
 
     H, W = pixels.shape[1:3]
     decoded = Image.fromarray(image.decoded)
@@ -122,11 +123,8 @@ def _resized(pixels: Array, image: InputImage) -> Iterator[tuple[str, str, Array
         Image.Resampling.LANCZOS,
         Image.Resampling.BOX,
     ):
-        stretched = np.array(decoded.resize((W, H), filter_))
         name = filter_.name.lower()
-        yield "resize", f"image stretched, {name}", stretched[None].astype(np.float64)
         yield "resize", f"image center-cropped and resized, {name}", _center_crop(decoded, H, W, filter_)
-    yield "resize", "image stretched, bilinear without antialiasing", _four_neighbors(image.decoded, H, W)
 
 
 def _center_crop(image: "Image.Image", H: int, W: int, filter_: "Image.Resampling") -> Array:
@@ -135,15 +133,3 @@ def _center_crop(image: "Image.Image", H: int, W: int, filter_: "Image.Resamplin
     top, left = (image.height - scale * H) / 2, (image.width - scale * W) / 2
     box = (left, top, left + scale * W, top + scale * H)
     return np.array(image.resize((W, H), filter_, box=box))[None].astype(np.float64)
-
-
-def _four_neighbors(image: Array, H: int, W: int) -> Array:
-    """Bilinear from the four nearest pixels with half-pixel centers, as in TensorFlow 2, PyTorch and OpenCV."""
-    p = image.astype(np.float64)
-    for axis, size in ((0, H), (1, W)):
-        n = p.shape[axis]
-        at = np.clip((np.arange(size) + 0.5) * n / size - 0.5, 0, n - 1)
-        low = np.floor(at).astype(int)
-        share = np.expand_dims(at - low, tuple(a for a in range(3) if a != axis))
-        p = p.take(low, axis) * (1 - share) + p.take(np.minimum(low + 1, n - 1), axis) * share
-    return p[None]
