@@ -1,8 +1,12 @@
 """Backends of a model, and checks of the arguments that choose how it is computed."""
 
+import warnings
+from functools import cache
+
 import numpy as np
 
-from npmobilenet.errors import NpMobileNetError
+from npmobilenet.errors import NpMobileNetError, ShapeError
+from npmobilenet.types import Array
 
 BACKENDS = ("auto", "compiled", "reference")
 
@@ -29,3 +33,21 @@ def check_threads(threads: int | None) -> None:
     is_integer = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
     if threads is not None and not (is_integer and 1 <= threads <= MAX_THREADS):
         raise NpMobileNetError(f"threads: expected an integer from 1 to {MAX_THREADS} or None, got {threads!r}")
+
+
+def check_is_scaled(x: Array, network: str) -> None:
+    """Check that x is floating point, as scaled pixels are.
+
+    Raises:
+        ShapeError: it is not.
+    """
+    if x.dtype.kind not in "fO":
+        raise ShapeError(
+            f"{network}: expected scaled floating-point input, got {x.dtype}; use model.predict for pixels"
+        )
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Warn of a slower backend, once per process and message."""
+    warnings.warn(message, RuntimeWarning, stacklevel=2)

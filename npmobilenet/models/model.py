@@ -1,9 +1,8 @@
 """A network with its weights: images in; predictions, features or the output of every layer out."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache, partial
+from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from npmobilenet.errors import KernelError, NpMobileNetError, ShapeError, WeightsError
-from npmobilenet.models.backends import check_backend, check_threads
+from npmobilenet.models.backends import check_backend, check_is_scaled, check_threads, warn_once
 from npmobilenet.models.class_names import fits, named
 from npmobilenet.models.fitting_params import check_params
 from npmobilenet.models.image_file import WHITE
@@ -239,7 +238,7 @@ class Model:
             ShapeError: as `forward`.
         """
         x = np.asarray(x)
-        self._check_is_scaled(x)
+        check_is_scaled(x, self.graph.name)
         yield from self.graph.run(self._params_as(x.dtype), x)
 
     def scale(self, pixels: Array) -> Array:
@@ -344,7 +343,7 @@ class Model:
     def _compute(self, name: str, x: Array, backend: str | None, threads: int | None) -> Array:
         """Output of the layer `name`, by the requested backend."""
         check_threads(threads)
-        self._check_is_scaled(x)
+        check_is_scaled(x, self.graph.name)
         backend = self.backend if backend is None else check_backend(backend)
         if backend == "compiled":
             if x.dtype != np.float32:
@@ -362,15 +361,9 @@ class Model:
             y = self._reference(name, x)
             engine.begin_to_compile(*size)  # after the result, so as not to delay it
         except KernelError as error:
-            _warn_once(f"computing with the NumPy reference, which is slower: {error}")
+            warn_once(f"computing with the NumPy reference, which is slower: {error}")
             y = self._reference(name, x)
         return y
-
-    def _check_is_scaled(self, x: Array) -> None:
-        if x.dtype.kind not in "fO":
-            raise ShapeError(
-                f"{self.graph.name}: expected scaled floating-point input, got {x.dtype}; use model.predict for pixels"
-            )
 
     def _reference(self, name: str, x: Array) -> Array:
         """Output of the layer `name`, by the reference."""
@@ -401,8 +394,3 @@ class Model:
             yield np.zeros((0, *self.graph.input_shape), np.float32)
         for batch in prepared_batches(self, single, Reading(self.resize_rule(resize)), threads):
             yield self.scale(np.stack([or_raise(pixels) for _, pixels in batch], dtype=np.float32))
-
-
-@cache
-def _warn_once(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=2)

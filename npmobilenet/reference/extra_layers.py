@@ -11,9 +11,9 @@ from npmobilenet.errors import ArgumentError, ShapeError
 from npmobilenet.reference import rounding
 from npmobilenet.reference.activation_bounds import leaky_relu_bound
 from npmobilenet.reference.activations import leaky_relu
+from npmobilenet.reference.interpolation import resize
 from npmobilenet.reference.layer import Layer, feature_map
 from npmobilenet.reference.normalization import layer_norm, normalize, rescale
-from npmobilenet.reference.resizing import resize
 from npmobilenet.types import Array, Pair, Params, Shape
 
 

@@ -29,9 +29,9 @@ from numpy.typing import ArrayLike, DTypeLike
 from npmobilenet.reference.activation_bounds import activation_bound as activation_bound
 from npmobilenet.reference.activations import ACTIVATIONS
 from npmobilenet.reference.convolution import conv2d, dense, depthwise_conv2d, pointwise_conv2d
+from npmobilenet.reference.interpolation import resize
 from npmobilenet.reference.normalization import SMALLEST_DEVIATION
 from npmobilenet.reference.pooling import average_pool, global_average_pool
-from npmobilenet.reference.resizing import resize
 from npmobilenet.reference.roundoff import EXP_ROUNDINGS as EXP_ROUNDINGS
 from npmobilenet.reference.roundoff import RSQRT_ROUNDINGS as RSQRT_ROUNDINGS
 from npmobilenet.reference.roundoff import error_or_zero, float64, underflow

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from npmobilenet.errors import ArgumentError, ShapeError
 from npmobilenet.reference import rounding
+from npmobilenet.reference.interpolation import resize
 from npmobilenet.reference.layers import Resizing, UpSampling2D
-from npmobilenet.reference.resizing import resize
 from npmobilenet.types import Array
 from tests.helpers.strategies import maps
 from tests.helpers.within import assert_within

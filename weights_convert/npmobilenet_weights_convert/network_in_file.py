@@ -21,6 +21,7 @@ from npmobilenet_weights_convert.assumptions import (
     ends_in_certainty,
     facts,
 )
+from npmobilenet_weights_convert.custom_head import with_custom_head
 from npmobilenet_weights_convert.keras_config import import_config
 from npmobilenet_weights_convert.keras_file import Contents
 from npmobilenet_weights_convert.name_matching import (
@@ -110,6 +111,8 @@ def _from_graph(contents: Contents, graph: Graph, hidden_activation_given: bool)
 def _from_arrays(contents: Contents) -> FileNetwork:
     """The keras.applications network of a weights file without a config."""
     found = None if contents.is_nested else recognize(contents)
+    if (found is None or found.mismatches) and (custom := _from_custom_head(contents)) is not None:
+        return custom
     if found is None:
         raise WeightsError(
             "these weights match no keras.applications MobileNet, and the file has no config of their network. Save "
@@ -129,6 +132,18 @@ def _from_arrays(contents: Contents) -> FileNetwork:
     check_left_over(contents.left_over)
     assumed = assumed_of(contents, graph, found)
     return replace(_filled(graph, found.pairs, found.matched_by, True, notes), assumed=tuple(assumed))
+
+
+def _from_custom_head(contents: Contents) -> FileNetwork | None:
+    """A keras.applications network with a Dense layer of its owner, None if the file is of another kind."""
+    size = resolution_in(contents.file)
+    custom = with_custom_head(contents, size or DEFAULT_RESOLUTION)
+    if custom is None:
+        return None
+    check_left_over(contents.left_over)
+    graph, pairs, found, assumed = custom
+    notes = [] if size else [f"the file does not specify the input size; {DEFAULT_RESOLUTION} is assumed"]
+    return replace(_filled(graph, pairs, found.matched_by, False, notes), assumed=assumed)
 
 
 def _from_config(contents: Contents, config: dict[str, Any]) -> FileNetwork:
