@@ -37,6 +37,10 @@ class Builder:
         """Shape of its output, without the batch axis."""
         return self._shapes[self.last]
 
+    def shape_of(self, name: str) -> Shape:
+        """Shape of the output of any layer so far, without the batch axis."""
+        return self._shapes[name]
+
     def numbered(self, stem: str) -> str:
         """The name that Keras generates: re_lu, re_lu_1, re_lu_2, ..."""
         self._numbered[stem] += 1

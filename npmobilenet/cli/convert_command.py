@@ -43,7 +43,8 @@ def convert(
     source: Annotated[
         Path,
         Argument(
-            metavar="SOURCE", help="Keras file (.h5, .weights.h5, .keras), Teachable Machine or TensorFlow.js export."
+            metavar="SOURCE",
+            help="Keras, PyTorch or ONNX file; Teachable Machine or TensorFlow.js export.",
         ),
     ],
     network: NetworkOptions = NetworkOptions(),  # noqa: B008  frozen

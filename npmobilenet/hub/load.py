@@ -10,9 +10,10 @@ from npmobilenet.hub.cache import locate
 from npmobilenet.models.backends import check_backend
 from npmobilenet.models.class_names import LabelsLike, with_labels
 from npmobilenet.models.model import Model
+from npmobilenet.models.model_file import is_foreign
 
 DIGITS = "digits"
-MODEL_SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras")
+MODEL_SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras", ".pth", ".pt", ".onnx")
 
 
 def load(model: str | PathLike[str], *, backend: str = "auto", labels: LabelsLike | None = None) -> Model:
@@ -20,9 +21,9 @@ def load(model: str | PathLike[str], *, backend: str = "auto", labels: LabelsLik
 
     Args:
         model: "digits", the small network in this package; a file, `.safetensors` of this package or any other that
-            `read_model` reads (`.h5`, `.weights.h5`, `.keras`, exports of Teachable Machine and TensorFlow.js),
-            converted in memory; or the name of a published model, which is downloaded from Keras's server once,
-            converted and cached.
+            `read_model` reads (`.h5`, `.weights.h5`, `.keras`, exports of Teachable Machine and TensorFlow.js,
+            PyTorch's `.safetensors`, `.pth`, `.pt`, and ONNX), converted in memory; or the name of a published model,
+            which is downloaded from Keras's server once, converted and cached.
         backend: default backend: "auto", "compiled" or "reference"; see `Model.predict`.
         labels: class names in place of the model's own: one per class, or a label file, such as labels.txt.
 
@@ -67,7 +68,7 @@ def names_a_file(model: str) -> bool:
 
 
 def _open_file(path: Path) -> Model:
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" and path.is_file() and not is_foreign(path):
         return Model.open(path)
     from npmobilenet_weights_convert import read_model
 

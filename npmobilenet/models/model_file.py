@@ -2,7 +2,7 @@
 
 The header's metadata holds a JSON document under the key `npmobilenet`:
 
-    format       1
+    format       1; 2 if the scaling has one value per channel
     version      of this package that wrote the file
     graph        Graph.to_json()
     scaling      {"scale", "offset"} from pixels in 0..255 to the network's input: numbers, or lists of one per channel
@@ -32,7 +32,25 @@ from npmobilenet.models.preprocessing import Scaling
 from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Params
 
+MAX_HEADER = 100_000_000  # bytes, the limit of the safetensors library
 FORMAT = 1
+FORMAT_PER_CHANNEL = 2  # the scaling has one value per channel, which earlier versions cannot read
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a file is an intact `.safetensors` of another program; False for any other file."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        return size <= MAX_HEADER and has_foreign_header(file.read(size))
+
+
+def has_foreign_header(header: bytes) -> bool:
+    """Whether the header of a `.safetensors` is valid and without the key of this package."""
+    try:
+        document = json.loads(header)
+        return isinstance(document, dict) and "npmobilenet" not in document.get("__metadata__", {})
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -73,9 +91,13 @@ class ModelFile:
         """The file of a graph with its parameters; `fields` are the keys of the document from `scaling` on."""
         from importlib.metadata import version
 
-        description = json.dumps(
-            {"format": FORMAT, "version": version("npmobilenet"), "graph": graph.to_json(), **fields}
-        )
+        per_channel = any(isinstance(value, tuple) for value in fields["scaling"].values())
+        written = {
+            "format": FORMAT_PER_CHANNEL if per_channel else FORMAT,
+            "version": version("npmobilenet"),
+            "graph": graph.to_json(),
+        }
+        description = json.dumps(written | dict(fields))
         tensors = {name: np.ascontiguousarray(params[name]) for name in graph.param_shapes}
         return ModelFile(description, tensors, _sha256(description, tensors))
 
@@ -93,8 +115,10 @@ class ModelFile:
     def arguments(self) -> dict[str, Any]:
         """Arguments of `Model` for this file; read within `corruption_reported`."""
         document = json.loads(self.description)
-        if document["format"] != FORMAT:
-            raise WeightsError(f"expected format {FORMAT}, got {document['format']}: written by another version")
+        if document["format"] not in (FORMAT, FORMAT_PER_CHANNEL):
+            raise WeightsError(
+                f"expected format {FORMAT} or {FORMAT_PER_CHANNEL}, got {document['format']}: another version wrote it"
+            )
         return {
             "graph": Graph.from_json(document["graph"]),
             "params": self.tensors,

@@ -8,7 +8,7 @@ A network of three channels takes a gray image with the same value in all three;
 luminance of a color image, as Keras's `load_img(color_mode="grayscale")`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -69,6 +69,13 @@ class Scaling:
             if np.ndim(value):
                 object.__setattr__(self, name, tuple(map(float, value)))  # a list of a JSON document
 
+    @staticmethod
+    def normalizing(mean: Sequence[float], std: Sequence[float]) -> "Scaling":
+        """PyTorch's: pixels / 255, minus a mean and divided by a standard deviation per channel."""
+        if len({*mean}) == len({*std}) == 1:
+            return Scaling(1 / (255 * std[0]), -mean[0] / std[0])
+        return Scaling(tuple(1 / (255 * s) for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True)))
+
     def check(self, graph: Graph) -> None:
         """Raise ShapeError if it is by channel, and the network has another number of channels."""
         lengths = {len(value) for value in (self.scale, self.offset) if isinstance(value, tuple)}
@@ -98,10 +105,7 @@ SYMMETRIC = Scaling(1 / 127.5, -1.0)
 """[-1, 1]: V1 and V2."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-TORCH = Scaling(
-    tuple(1 / (255 * std) for std in IMAGENET_STD),
-    tuple(-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)),
-)
+TORCH = Scaling.normalizing(IMAGENET_MEAN, IMAGENET_STD)
 """ImageNet's mean and standard deviation of each channel, as torchvision normalizes."""
 
 

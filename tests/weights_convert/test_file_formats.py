@@ -20,9 +20,9 @@ from tests.helpers.tolerances import rounding
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 
 FILES = {
-    "torch_legacy.pth": (pickle.dumps(TORCH_MAGIC, protocol=2), "PyTorch file .legacy pickle.", "save_file"),
+    "torch_legacy.pth": (pickle.dumps(TORCH_MAGIC, protocol=2), "corrupt or truncated PyTorch file", ""),
     "other.pkl": (pickle.dumps({"a": 1}), "Python pickle", r"model\.keras"),
-    "net.onnx": (b"\x08\x07\x12\x07pytorch:\x00", "ONNX", r"model\.keras"),
+    "net.onnx": (b"\x08\x07\x12\x07pytorch:\x00", "ONNX file without a network", ""),
     "net.tflite": (b"\x1c\x00\x00\x00TFL3" + bytes(8), "TensorFlow Lite file", r"model\.keras"),
     "saved_model.pb": (b"\x08\x01\x12\x05" + bytes(8), "SavedModel", r"model\.keras"),
     "pointer.h5": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS", "git lfs pull"),
@@ -51,7 +51,7 @@ def test_a_file_of_another_format_is_named(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("member", "title"),
     [
-        ("archive/data.pkl", "PyTorch file .zip archive"),
+        ("archive/data.pkl", "corrupt or truncated PyTorch file"),
         ("model/saved_model.pb", "SavedModel"),
         ("model_unquant.tflite", "TensorFlow Lite export of Teachable Machine"),
     ],
@@ -81,7 +81,7 @@ def test_a_folder_of_another_format_is_named(tmp_path: Path, member: str, title:
 @pytest.mark.parametrize(
     ("names", "title"),
     [
-        (("other_formats", "net.onnx"), "an ONNX file"),
+        (("other_formats", "net.onnx"), "ONNX file"),
         (("other_formats", "script.h5"), "a Python script"),
         (("other_formats", "tfjs", "model.json"), r"TensorFlow\.js model without weights"),
         (("quantized_head", "model.keras"), r"quantized by Keras to int8 \(dense_18\); .*before model\.quantize"),

@@ -4,24 +4,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from npmobilenet.analysis.engine_check import EngineCheck
-from npmobilenet.errors import ArgumentError, NpMobileNetError
+from npmobilenet.errors import ArgumentError, NpMobileNetError, WeightsError
 from npmobilenet.models.class_names import LabelsLike, with_labels
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import PLAUSIBLE, SYMMETRIC, UNIT, Scaling, choose_scaling
 from npmobilenet.reference.graph import Graph
 from npmobilenet_weights_convert.assumptions import precision_notes, with_hidden_activation
-from npmobilenet_weights_convert.keras_file import is_safetensors
+from npmobilenet_weights_convert.keras_file import Contents, is_safetensors, read_bytes
 from npmobilenet_weights_convert.model_export import open_model
 from npmobilenet_weights_convert.network_in_file import FileNetwork, network_in_file
+from npmobilenet_weights_convert.onnx_file import is_onnx
+from npmobilenet_weights_convert.onnx_model import read_onnx_model
 from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
 from npmobilenet_weights_convert.teachable_machine import (
     TEACHABLE_MACHINE_NOTE,
     TEACHABLE_MACHINE_RESIZE,
     is_teachable_machine,
 )
+from npmobilenet_weights_convert.torch_file import is_torch_file
+from npmobilenet_weights_convert.torch_model import read_torch_model
+
+OTHER_FORMATS = ((is_torch_file, read_torch_model), (is_onnx, read_onnx_model))
 
 
 def read_model(
@@ -36,7 +43,8 @@ def read_model(
     """Read a Keras file: weights in the layout of Keras Applications, or a model as `.h5`, `.weights.h5` or `.keras`.
 
     Also read are TensorFlow.js layers models (the folder, or its model.json), and the zip archives of Teachable Machine
-    with their class names. A `.safetensors` of this package is opened as it is.
+    with their class names; PyTorch state dicts of torchvision and timm (`torch_model`) and ONNX files (`onnx_model`). A
+    `.safetensors` of this package is opened as it is.
 
     Args:
         source: the file or folder; its format is determined by its first bytes, not by its name.
@@ -65,6 +73,8 @@ def read_model(
             raise ArgumentError("hidden_activation requires graph")
         graph = with_hidden_activation(graph, hidden_activation)
     path = Path(source)
+    if (reader := _other_reader(path)) is not None:
+        return reader(path, graph, scaling=scaling, labels=labels, resize=resize)
     if is_safetensors(path):
         return Model.open(path)
     with open_model(path) as (contents, own_labels):
@@ -78,12 +88,32 @@ def read_model(
         if scaling is None:
             scaling = choose_scaling(network.graph)
             notes += _scaling_notes(scaling, network.known or is_teachable)
-        origin = {"file": path.name, "sha256": contents.sha256, "keras_version": contents.keras_version}
-        origin |= {"matched_by": network.matched_by}
-        sentences = {"notes": notes, "assumed": network.assumed, "given": filter(None, [network.given])}
-        origin |= {name: text for name, lines in sentences.items() if (text := "; ".join(lines))}
+        origin = _origin(path, contents, network, notes)
         model = Model(network.graph, network.params, scaling, published, background, origin, resize=resize)
         return model if labels is None else with_labels(model, labels)
+
+
+def _other_reader(path: Path) -> Callable[..., Model] | None:
+    """The reader of a PyTorch or ONNX file, None for any other."""
+    data = read_bytes(path) if path.is_file() else b""
+    read = next((read for is_format, read in OTHER_FORMATS if is_format(data)), None)
+    if read is None:
+        return None
+
+    def reader(path: Path, graph: Graph | None, **given: Any) -> Model:
+        if graph is not None:
+            raise WeightsError(f"{path}: the file specifies its own network; leave out --arch and graph")
+        return read(path, data, **given)
+
+    return reader
+
+
+def _origin(path: Path, contents: Contents, network: FileNetwork, notes: Sequence[str]) -> dict[str, str]:
+    """What `Model.source` states of a Keras file."""
+    origin = {"file": path.name, "sha256": contents.sha256, "keras_version": contents.keras_version}
+    origin |= {"matched_by": network.matched_by}
+    sentences = {"notes": notes, "assumed": network.assumed, "given": filter(None, [network.given])}
+    return origin | {name: text for name, lines in sentences.items() if (text := "; ".join(lines))}
 
 
 def _scaling_notes(scaling: Scaling, known: bool) -> list[str]:

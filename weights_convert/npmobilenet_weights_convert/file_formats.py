@@ -16,8 +16,6 @@ from npmobilenet.errors import WeightsError
 
 SAVE_IN_KERAS = 'save it in Keras: model.save("model.keras")'
 PYTHON = re.compile(r"(?m)^\s*(import \w|from [\w.]+ import |def \w+\(|class \w+[(:]|#!.*python)")
-LEGACY_TORCH = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # pickled magic number of torch.save before PyTorch 1.6
-FIRST_ONNX_VERSION = 3  # of the intermediate representation; a SavedModel begins with the same field, of value 1
 
 
 @dataclass(frozen=True)
@@ -45,14 +43,7 @@ GRAPH_MODEL = UnreadableFormat(
     "a TensorFlow.js graph model",
     f"its layers are dissolved into operations. Export the Keras model as a layers model, or {SAVE_IN_KERAS}",
 )
-TORCH_ZIP = UnreadableFormat(
-    "a PyTorch file (zip archive with a pickle)",
-    "a pickle can run code. Save the tensors alone: "
-    'safetensors.torch.save_file(model.state_dict(), "model.safetensors")',
-)
-TORCH_LEGACY = UnreadableFormat("a PyTorch file (legacy pickle)", TORCH_ZIP.advice)
 PICKLE = UnreadableFormat("a Python pickle", f"a pickle can run code, so it is never opened. Instead, {SAVE_IN_KERAS}")
-ONNX = UnreadableFormat("an ONNX file", f"it is not read. Convert the model that it was exported from: {SAVE_IN_KERAS}")
 TFLITE = UnreadableFormat(
     "a TensorFlow Lite file", f"it is not read. Convert the Keras model that it was made from: {SAVE_IN_KERAS}"
 )
@@ -104,9 +95,9 @@ def file_format(path: Path, data: bytes) -> UnreadableFormat | None:
     if data.startswith(b"version https://git-lfs"):
         return LFS_POINTER
     if data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05":
-        return TORCH_LEGACY if LEGACY_TORCH in data[:32] else PICKLE
+        return PICKLE
     if data[:1] == b"\x08" and data[2:3] in (b"\x12", b"\x3a", b"\x42"):  # a protocol buffer with a version in front
-        return ONNX if data[1] >= FIRST_ONNX_VERSION else SAVED_MODEL
+        return SAVED_MODEL  # the version of ONNX is higher
     if path.suffix in (".pb", ".pbtxt"):
         return FROZEN_GRAPH
     return _text_format(data)
@@ -166,8 +157,6 @@ def _archive_format(data: bytes) -> UnreadableFormat | None:
 
 
 def _archive_of(names: Collection[str]) -> UnreadableFormat | None:
-    if any(name.rpartition("/")[2] == "data.pkl" for name in names):
-        return TORCH_ZIP
     if any(name.endswith("saved_model.pb") for name in names):
         return SAVED_MODEL
     return TFLITE_EXPORT if any(name.endswith(".tflite") for name in names) else None

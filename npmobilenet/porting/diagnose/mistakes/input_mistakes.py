@@ -46,7 +46,7 @@ def other_inputs(segment: Segment, name: str, image: InputImage) -> Iterator[Alt
         image: source of the input.
     """
     x = segment.inputs[name]
-    pixels = (x - image.scaling.offset) / image.scaling.scale  # (N, H, W, C) in 0..255
+    pixels = (x - np.asarray(image.scaling.offset)) / np.asarray(image.scaling.scale)  # (N, H, W, C) in 0..255
     seen = {hash(np.round(x, 6).tobytes())}
     for cause, what, new, offset in _inputs(x, pixels, image):
         digest = hash(np.round(new, 6).tobytes())
@@ -73,14 +73,13 @@ def _inputs(x: Array, pixels: Array, image: InputImage) -> Iterator[tuple[str, s
                     what = " and ".join(filter(None, (scaled, order, resize)))
                     yield causes[0], what, move(scale(p)), move(scale(black))
     for what, new in _turned(x):
-        yield "input-layout", what, new, black + image.scaling.offset
+        yield "input-layout", what, new, black + np.asarray(image.scaling.offset)
 
 
 def _ranges(scaling: Scaling, is_rgb: bool) -> Iterator[tuple[str, str, Move]]:
     """(cause, description, scaling of pixels): the network's own range first, then the others."""
     cause = "input-range"
-    own: Move = lambda p: p * scaling.scale + scaling.offset  # noqa: E731  one of a list of such
-    yield "", "", own
+    yield "", "", scaling.apply
     yield cause, "pixels scaled to [0, 1]", lambda p: p / 255
     yield cause, "pixels scaled to [-1, 1]", lambda p: p / 127.5 - 1
     yield cause, "pixels left in 0..255", lambda p: p
@@ -94,7 +93,7 @@ def _ranges(scaling: Scaling, is_rgb: bool) -> Iterator[tuple[str, str, Move]]:
     yield cause, "pixels scaled to [-0.5, 0.5]", lambda p: p / 255 - 0.5
     yield cause, "pixels scaled by p / 127 - 1", lambda p: p / 127 - 1
     yield cause, "pixels scaled by 1 / 256", lambda p: p / 256
-    yield cause, "scaled twice", lambda p: own(own(p))
+    yield cause, "scaled twice", lambda p: scaling.apply(scaling.apply(p))
 
 
 def _turned(x: Array) -> Iterator[tuple[str, Array]]:

@@ -1,0 +1,63 @@
+"""An ONNX file to a `Model`."""
+
+from hashlib import sha256
+from pathlib import Path
+
+from npmobilenet.errors import WeightsError
+from npmobilenet.models.class_names import LabelsLike, with_labels
+from npmobilenet.models.labels import imagenet_labels
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import SYMMETRIC, TORCH, Scaling, choose_scaling
+from npmobilenet_weights_convert.onnx_file import open_onnx
+from npmobilenet_weights_convert.onnx_network import CHANNELS_FIRST, onnx_network
+from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES
+
+
+def read_onnx_model(
+    path: Path, data: bytes, *, scaling: Scaling | None, labels: LabelsLike | None, resize: str | None
+) -> Model:
+    """Read an ONNX file.
+
+    Args:
+        path: the file, for its name.
+        data: its contents.
+        scaling: from pixels in 0..255 to the network's input; by default the network's own Rescaling, else the one
+            customary where the file comes from, which is reported as an assumption.
+        labels: one per class; by default the ImageNet classes of a network with 1000 outputs.
+        resize: how images are resized; by default "crop" with those classes, else None: not known.
+
+    Raises:
+        WeightsError: onnx is not installed, or the file is corrupt or not supported.
+    """
+    try:
+        file = open_onnx(data)
+        graph, params, axes = onnx_network(file, DEFAULT_RESOLUTION)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    own = imagenet_labels() if graph.output_shape == (IMAGENET_CLASSES,) else ()
+    notes, assumed = [f"written by {file.producer or 'an unnamed program'}"], ""
+    if 0 in file.input_shape[1:]:
+        notes.append(f"the file does not fix the input size; {DEFAULT_RESOLUTION} is assumed")
+    if getattr(graph.layers[-1], "activation", "") not in ("softmax", "sigmoid"):
+        notes.append("the output is what the file computes, logits if it is a classifier")
+    if scaling is None:
+        scaling = choose_scaling(graph)
+        if scaling == SYMMETRIC:
+            what = "[-1, 1]"
+            if axes == CHANNELS_FIRST and file.producer == "pytorch":
+                scaling, what = TORCH, "ImageNet's normalization, as in PyTorch,"
+            assumed = (
+                f"the file does not specify how pixels are scaled; {what} is assumed. convert --range or "
+                "read_model(scaling=...) confirms it"
+            )
+    source = {
+        "file": path.name,
+        "sha256": sha256(data).hexdigest(),
+        "keras_version": "",
+        "matched_by": "ONNX nodes",
+        "notes": "; ".join(notes),
+    }
+    if assumed:
+        source["assumed"] = assumed
+    model = Model(graph, params, scaling, own, source=source, resize=resize or ("crop" if own else None))
+    return model if labels is None else with_labels(model, labels)

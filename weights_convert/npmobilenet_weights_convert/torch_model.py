@@ -1,0 +1,163 @@
+"""A PyTorch file to a `Model`: which package's MobileNet it is, and what that package does otherwise than Keras.
+
+The state dict does not specify everything: timm's tf_mobilenetv3_large_100 and mobilenetv3_large_100 have the same
+arrays and another padding, epsilon and normalization. What tells them apart is timm's config.json next to the file,
+else the file's name, as published; else it is assumed, and the assumption reported.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from npmobilenet.errors import WeightsError
+from npmobilenet.models.class_names import LabelsLike, with_labels
+from npmobilenet.models.labels import Label, imagenet_labels
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Scaling
+from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES
+from npmobilenet_weights_convert.torch_file import read_state_dict
+from npmobilenet_weights_convert.torch_names import NetworkNames
+from npmobilenet_weights_convert.torch_networks import Convention, is_minimal, recognize_torch, torch_network
+
+IMAGENET = IMAGENET_MEAN, IMAGENET_STD
+HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+UNSCALED = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+SHORT_SIDE_232 = ("7ebf99e0", "5c1a4163")
+"""Hashes in the names of torchvision's IMAGENET1K_V2 files, whose images were resized to 232 instead of 256."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """How a package prepares images: short side resized, center crop, pixels / 255 normalized."""
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    resize: int
+    crop: tuple[int, int]
+    interpolation: str
+
+    def __str__(self) -> str:
+        mean, std = (f"({', '.join(f'{value:g}' for value in values)})" for values in (self.mean, self.std))
+        return (
+            f"short side to {self.resize} ({self.interpolation}), center crop {self.crop[0]} x {self.crop[1]}, "
+            f"mean {mean}, std {std}"
+        )
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is known about a file from outside of its arrays.
+
+    Attributes:
+        name: of the network, such as tf_mobilenetv3_large_100; "" if unknown.
+        config: timm's pretrained_cfg.
+        labels: class names, if the config has them.
+    """
+
+    name: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+
+
+def read_torch_model(
+    path: Path, data: bytes, *, scaling: Scaling | None, labels: LabelsLike | None, resize: str | None
+) -> Model:
+    """Read a PyTorch file.
+
+    Args:
+        path: the file, for its name and a config.json next to it.
+        data: its contents.
+        scaling: from pixels in 0..255 to the network's input; by default the package's own.
+        labels: one per class; by default the config's, or the ImageNet classes of a network with 1000 outputs.
+        resize: how images are resized; by default "crop", the nearest to what both packages do.
+
+    Raises:
+        WeightsError: the file is corrupt, contains anything but tensors, or is no MobileNet of torchvision or timm.
+    """
+    try:
+        arrays = read_state_dict(data)
+        names = recognize_torch(arrays)
+        published = _published(path, names)
+        convention = _convention(names, published)
+        transform = _transform(names, published, path.name)
+        graph, params = torch_network(names, arrays, convention, transform.crop)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    classes = graph.output_shape[-1] if names.classifier else 0
+    own: Sequence[str | Label] = published.labels if len(published.labels) == classes else ()
+    own = own or (imagenet_labels() if classes == IMAGENET_CLASSES else ())
+    padding = "TensorFlow's SAME padding" if convention.same else "symmetric padding"
+    notes = [f"{names.world}'s network: {padding}, epsilon {convention.epsilon:g}; its images: {transform}"]
+    if classes:
+        notes.append(f"a {'softmax' if classes > 1 else 'sigmoid'} was appended to the classifier")
+    source = {
+        "file": path.name,
+        "sha256": sha256(data).hexdigest(),
+        "keras_version": "",
+        "matched_by": f"{names.world}'s names",
+        "notes": "; ".join(notes),
+    }
+    if assumed := _assumed(names, published):
+        source["assumed"] = assumed
+    scaling = scaling or Scaling.normalizing(transform.mean, transform.std)
+    model = Model(graph, params, scaling, own, source=source, resize=resize or "crop")
+    return model if labels is None else with_labels(model, labels)
+
+
+def _published(path: Path, names: NetworkNames) -> Published:
+    """timm's config.json in the file's folder, else the file's name."""
+    name = path.name.lower() if names.arch.replace("_", "") in path.name.lower().replace("_", "") else ""
+    try:
+        document = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return Published(name)
+    if names.world != "timm" or not isinstance(document, dict) or "architecture" not in document:
+        return Published(name)
+    config = document.get("pretrained_cfg", document)
+    found = document.get("label_names") or config.get("label_names") or ()
+    return Published(str(document["architecture"]).lower(), config, tuple(map(str, found)))
+
+
+def _is_tensorflow(names: NetworkNames, published: Published) -> bool:
+    """Whether it is one of timm's tf_*, whose weights were trained in TensorFlow."""
+    return names.world == "timm" and (published.name.startswith("tf_") or is_minimal(names))
+
+
+def _convention(names: NetworkNames, published: Published) -> Convention:
+    if _is_tensorflow(names, published):
+        return Convention(same=True, epsilon=1e-3)
+    return Convention(same=False, epsilon=1e-3 if names.arch.startswith("mobilenet_v3") else 1e-5)
+
+
+def _transform(names: NetworkNames, published: Published, file: str) -> Transform:
+    crop = DEFAULT_RESOLUTION, DEFAULT_RESOLUTION
+    if names.world == "torchvision":
+        resize = 232 if any(digest in file for digest in SHORT_SIDE_232) else 256
+        return Transform(*IMAGENET, resize, crop, "bilinear")
+    mean, std = HALF if _is_tensorflow(names, published) or names.arch == "mobilenetv1" else IMAGENET
+    interpolation = "bilinear" if _is_tensorflow(names, published) else "bicubic"
+    if "miil" in published.name:
+        (mean, std), interpolation = UNSCALED, "bilinear"
+    config, fraction = published.config, 0.875
+    try:
+        mean, std = tuple(config.get("mean", mean)), tuple(config.get("std", std))
+        crop = tuple(config.get("input_size", (3, *crop))[-2:])
+        fraction = float(config.get("crop_pct", fraction))
+        return Transform(mean, std, int(min(crop) / fraction), crop, str(config.get("interpolation", interpolation)))
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise WeightsError(f"config.json next to the file: {error}") from error
+
+
+def _assumed(names: NetworkNames, published: Published) -> str:
+    """What neither the arrays nor a name nor a config specify."""
+    if names.world == "timm" and names.hidden is not None and not is_minimal(names) and not published.name:
+        return (
+            f"the file does not specify whether it is timm's {names.arch} or tf_{names.arch}, which pad and normalize "
+            f"otherwise; {names.arch} is assumed. Put timm's config.json next to the file, or begin its name with the "
+            "network's"
+        )
+    return ""
