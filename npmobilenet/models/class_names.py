@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from npmobilenet.errors import LabelFileError, ShapeError
+from npmobilenet.errors import LabelFileError
 from npmobilenet.models.label_file import read_labels
 from npmobilenet.models.labels import Label, top_classes
 from npmobilenet.reference.graph import Graph
@@ -62,11 +62,13 @@ def with_labels(model: "Model", labels: LabelsLike) -> "Model":
     for background in (model.background, False):
         if fits(model.graph, names, background):
             return replace(model, labels=names, background=background)
+    if not isinstance(labels, str | PathLike):
+        return replace(model, labels=names)  # raises
     classes = model.graph.output_shape[-1] - model.background
-    error = f"{len(names)} names, but {model.graph.name} has {classes} {'class' if classes == 1 else 'classes'}"
-    if isinstance(labels, str | PathLike):
-        raise LabelFileError(f"{labels}: {error}; expected one name per class, in the order of the network's outputs")
-    raise ShapeError(f"labels: {error}; expected one per class")
+    raise LabelFileError(
+        f"{labels}: {len(names)} names, but {model.graph.name} has {classes} {'class' if classes == 1 else 'classes'}; "
+        "expected one name per class, in the order of the network's outputs"
+    )
 
 
 @cache
