@@ -41,11 +41,7 @@ def is_foreign(path: Path) -> bool:
     """Whether a file is an intact `.safetensors` of another program; False for any other file."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        return size <= MAX_HEADER and has_foreign_header(file.read(size))
-
-
-def has_foreign_header(header: bytes) -> bool:
-    """Whether the header of a `.safetensors` is valid and without the key of this package."""
+        header = file.read(size) if size <= MAX_HEADER else b""
     try:
         document = json.loads(header)
         return isinstance(document, dict) and "npmobilenet" not in document.get("__metadata__", {})

@@ -1,10 +1,9 @@
-"""Any Keras file of a MobileNet to a `Model`."""
+"""A file of a MobileNet to a `Model`: Keras, Teachable Machine, TensorFlow.js, PyTorch or ONNX."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from npmobilenet.analysis.engine_check import EngineCheck
 from npmobilenet.errors import ArgumentError, NpMobileNetError, WeightsError
@@ -42,8 +41,8 @@ def read_model(
 ) -> Model:
     """Read a Keras file: weights in the layout of Keras Applications, or a model as `.h5`, `.weights.h5` or `.keras`.
 
-    Also read are TensorFlow.js layers models (the folder, or its model.json), and the zip archives of Teachable Machine
-    with their class names; PyTorch state dicts of torchvision and timm (`torch_model`) and ONNX files (`onnx_model`). A
+    Also TensorFlow.js layers models (the folder, or its model.json), the zip archives of Teachable Machine with their
+    class names, PyTorch state dicts of torchvision and timm (`torch_model`), and ONNX files (`onnx_model`). A
     `.safetensors` of this package is opened as it is.
 
     Args:
@@ -73,13 +72,27 @@ def read_model(
             raise ArgumentError("hidden_activation requires graph")
         graph = with_hidden_activation(graph, hidden_activation)
     path = Path(source)
-    if (reader := _other_reader(path)) is not None:
-        return reader(path, graph, scaling=scaling, labels=labels, resize=resize)
+    for is_format, read in OTHER_FORMATS if path.is_file() else ():
+        if is_format(path):
+            if graph is not None:
+                raise WeightsError(f"{path}: the file specifies its own network; leave out --arch and graph")
+            return read(path, read_bytes(path), scaling=scaling, labels=labels, resize=resize)
     if is_safetensors(path):
         return Model.open(path)
+    return _read_keras(path, graph, hidden_activation is not None, scaling, labels, resize)
+
+
+def _read_keras(
+    path: Path,
+    graph: Graph | None,
+    hidden_activation_given: bool,
+    scaling: Scaling | None,
+    labels: LabelsLike | None,
+    resize: str | None,
+) -> Model:
     with open_model(path) as (contents, own_labels):
         labels = own_labels if labels is None else labels
-        network = network_in_file(contents, graph, hidden_activation_given=hidden_activation is not None)
+        network = network_in_file(contents, graph, hidden_activation_given=hidden_activation_given)
         published, background = _published_labels(network)
         notes = [*network.notes, *precision_notes(contents.config)]
         if is_teachable := is_teachable_machine(contents.config):
@@ -91,21 +104,6 @@ def read_model(
         origin = _origin(path, contents, network, notes)
         model = Model(network.graph, network.params, scaling, published, background, origin, resize=resize)
         return model if labels is None else with_labels(model, labels)
-
-
-def _other_reader(path: Path) -> Callable[..., Model] | None:
-    """The reader of a PyTorch or ONNX file, None for any other."""
-    data = read_bytes(path) if path.is_file() else b""
-    read = next((read for is_format, read in OTHER_FORMATS if is_format(data)), None)
-    if read is None:
-        return None
-
-    def reader(path: Path, graph: Graph | None, **given: Any) -> Model:
-        if graph is not None:
-            raise WeightsError(f"{path}: the file specifies its own network; leave out --arch and graph")
-        return read(path, data, **given)
-
-    return reader
 
 
 def _origin(path: Path, contents: Contents, network: FileNetwork, notes: Sequence[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,9 +69,11 @@ class OnnxFile:
     protos: Mapping[str, Any]
 
 
-def is_onnx(data: bytes) -> bool:
-    """Whether the first bytes are those of a ModelProto: a small version, then another of its fields."""
-    return len(data) > 3 and data[0] == 8 and FIRST_IR_VERSION <= data[1] <= LAST_IR_VERSION and data[2] in FIELDS
+def is_onnx(path: Path) -> bool:
+    """Whether the first bytes of a file are those of a ModelProto: a small version, then another of its fields."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    return len(head) > 3 and head[0] == 8 and FIRST_IR_VERSION <= head[1] <= LAST_IR_VERSION and head[2] in FIELDS
 
 
 def open_onnx(data: bytes) -> OnnxFile:

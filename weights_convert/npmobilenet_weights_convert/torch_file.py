@@ -15,12 +15,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from npmobilenet.errors import WeightsError
-from npmobilenet.models.model_file import has_foreign_header
+from npmobilenet.models.model_file import is_foreign
 from npmobilenet.types import Array, Shape
 from npmobilenet_weights_convert.keras_file import ZIP_MAGIC
 from npmobilenet_weights_convert.stored_layers import MAX_BYTES
@@ -48,15 +49,17 @@ class _Storage:
     read: Callable[[], Array]
 
 
-def is_torch_file(data: bytes) -> bool:
-    """Whether the first bytes are those of a PyTorch file: zip with a pickle, legacy pickle, other safetensors."""
-    if data.startswith(ZIP_MAGIC):
+def is_torch_file(path: Path) -> bool:
+    """Whether a file begins as PyTorch's do: zip with a pickle, legacy pickle, `.safetensors` of another program."""
+    with path.open("rb") as file:
+        head = file.read(len(LEGACY_MAGIC))
+    if head.startswith(ZIP_MAGIC):
         try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            with zipfile.ZipFile(path) as archive:
                 return _pickle_name(archive) is not None
         except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
             return False
-    return data.startswith(LEGACY_MAGIC) or (data[8:9] == b"{" and has_foreign_header(_header(data)))
+    return head == LEGACY_MAGIC or (head[8:9] == b"{" and is_foreign(path))
 
 
 def read_state_dict(data: bytes) -> dict[str, Array]:
@@ -80,10 +83,6 @@ def _load(data: bytes) -> Any:
     if data.startswith(LEGACY_MAGIC):
         return _load_legacy(data)
     return _load_safetensors(data)
-
-
-def _header(data: bytes) -> bytes:
-    return data[8 : 8 + int.from_bytes(data[:8], "little")]
 
 
 def _load_safetensors(data: bytes) -> dict[str, Array]:

@@ -115,7 +115,6 @@ class Field(IntEnum):
     PRODUCER_KIND = auto()  # a Producer
     INNER = auto()  # address of the row of the band step that makes the input, for Producer.STRIP
     INNER_SCRATCH = auto()  # offset of that step's scratch in scratch
-    SCRATCH = auto()  # bytes of scratch of the step; not read by the drivers
     # products
     PRODUCER = 64  # Product columns of what makes the depthwise layer's input
     MATRIX = PRODUCER + len(Product)  # Product columns of the pointwise layer
