@@ -16,7 +16,6 @@ PROBABILITIES = 1e-5  # the fifth decimal, beyond what is printed of a probabili
 ACTIVATIONS = 1e-5  # of a layer's largest value, at least 1: float32 leaves 6 to 7 digits
 STRUCTURES = 1e-4  # of an output of at most 1, from pixels in 0..255 through two random layers: logits reach hundreds
 LOSSY_MEAN = 8  # of 255, mean over an image: a GIF has 256 colors, JPEG quantizes; swapped channels differ by over 40
-DRAFT_MEAN = 16  # of 255, mean over noise, the worst case, of which 8.4 was seen; swapped channels differ by over 40
 LOSSY_COLOR = 3  # of 255: JPEG and WebP store one color as rounded YCbCr
 CONSTANT_MEMORY = 64  # MB more for 600 images, 540 MB of them, than for 20: allocators keep some of what is freed
 DIGITS_ACCURACY = 0.98  # of 360 held-out digits: two in a hundred lower than README's figure would be seen by a user

@@ -19,7 +19,6 @@ from npmobilenet.models.resizing import CROP, RESIZES, resize_crop, resize_keras
 from npmobilenet.types import Array
 from tests.helpers.images import photo, random_pixels, saved, saved_pixels
 from tests.helpers.real_files import real_file
-from tests.helpers.tolerances import DRAFT_MEAN
 
 PHOTOS = ("burger.jpg", "cat.bmp", "panda.jpg", "parrot.jpg", "sunflower.bmp")
 
@@ -211,7 +210,9 @@ def test_a_draft_is_never_smaller_than_the_target_and_close_to_the_exact_resize(
 
     assert small == whole or scale(small) >= 1
     assert max(target) > min(target) or scale(whole) < 2 or small[0] <= (whole[0] + 1) // 2
-    assert np.abs(draft - exact).mean() < DRAFT_MEAN
+    # The decoder rounds a scaled side up, which moves a pixel by less than one; both results are rounded to uint8.
+    step = np.abs(np.diff(exact, axis=0)).mean() + np.abs(np.diff(exact, axis=1)).mean()
+    assert np.abs(draft - exact).mean() <= step + 1
 
 
 def test_a_draft_differs_only_if_a_jpeg_is_much_larger() -> None:
