@@ -6,7 +6,6 @@ from os import PathLike, fspath
 from pathlib import Path
 
 from npmobilenet.errors import AssumptionWarning, ModelNotFoundError
-from npmobilenet.hub.cache import locate
 from npmobilenet.models.backends import check_backend
 from npmobilenet.models.class_names import LabelsLike, with_labels
 from npmobilenet.models.model import Model
@@ -52,6 +51,8 @@ def _load(model: str | PathLike[str]) -> Model:
         with as_file(files("npmobilenet") / "data" / "digits.safetensors") as path:
             return Model.open(path)
     if not names_a_file(name):
+        from npmobilenet.hub.cache import locate  # and with it what downloads take
+
         return Model.open(locate(name), intact=False)  # its hash has just been verified
     if not Path(name).exists():
         raise ModelNotFoundError(f"{name}: no such file")

@@ -1,6 +1,5 @@
 """Layer types that public networks put around a MobileNet: first layers, heads and decoders."""
 
-from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
@@ -12,12 +11,12 @@ from npmobilenet.reference import rounding
 from npmobilenet.reference.activation_bounds import leaky_relu_bound
 from npmobilenet.reference.activations import leaky_relu
 from npmobilenet.reference.interpolation import resize
-from npmobilenet.reference.layer import Layer, feature_map
+from npmobilenet.reference.layer import Layer, feature_map, layer_type
 from npmobilenet.reference.normalization import layer_norm, normalize, rescale
 from npmobilenet.types import Array, Pair, Params, Shape
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class LeakyReLU(Layer):
     """x where it is not negative, else negative_slope * x."""
 
@@ -40,7 +39,7 @@ class LeakyReLU(Layer):
         return leaky_relu_bound(xs[0], self.negative_slope, errors[0], dtype=dtype)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class PReLU(Layer):
     """x where it is not negative, else alpha * x with a learned slope per value.
 
@@ -65,7 +64,7 @@ class PReLU(Layer):
         return leaky_relu_bound(xs[0], params["alpha"], errors[0], dtype=dtype)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class LayerNormalization(Layer):
     """y = gamma * (x - mean) / sqrt(variance + epsilon) + beta with the statistics of the last axis."""
 
@@ -91,7 +90,7 @@ class LayerNormalization(Layer):
         return rounding.layer_norm_bound(xs[0], gamma, beta, errors[0], epsilon=self.epsilon, dtype=dtype)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Normalization(Layer):
     """y = (x - mean) / sqrt(variance) with the statistics of the training images."""
 
@@ -116,7 +115,7 @@ class Normalization(Layer):
         return rounding.normalize_bound(xs[0], params["mean"], params["variance"], errors[0], dtype=dtype)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class ChannelRescaling(Layer):
     """y = x * scale + offset with two constants per channel: Keras's Rescaling with lists."""
 
@@ -173,7 +172,7 @@ class Resampling(Layer):
         return rounding.resize_bound(xs[0], (H, W), self.interpolation, errors[0], dtype=dtype)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Resizing(Resampling):
     """The feature map with `height` rows and `width` columns."""
 
@@ -185,7 +184,7 @@ class Resizing(Resampling):
         return self.height, self.width, feature_map(self, inputs[0])[2]
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class UpSampling2D(Resampling):
     """The feature map with size[0] times the rows and size[1] times the columns."""
 
@@ -197,7 +196,7 @@ class UpSampling2D(Resampling):
         return self.size[0] * H, self.size[1] * W, C
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Broadcast(Layer):
     """Sides of 1 repeated, as NumPy broadcasts: what a sum of a map and a vector per channel needs first."""
 

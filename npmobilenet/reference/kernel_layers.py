@@ -1,6 +1,5 @@
 """The layer types with a kernel: Conv2D, DepthwiseConv2D, Conv2DTranspose, Dense."""
 
-from dataclasses import dataclass
 from math import prod
 
 from numpy.typing import DTypeLike
@@ -16,11 +15,11 @@ from npmobilenet.reference.convolution import (
     transposed_conv2d,
     transposed_size,
 )
-from npmobilenet.reference.layer import KernelLayer, Window, feature_map
+from npmobilenet.reference.layer import KernelLayer, Window, feature_map, layer_type
 from npmobilenet.types import Array, Pair, Params, Shape
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Conv2D(Window, KernelLayer):
     """Standard convolution; pointwise if the kernel is 1 x 1."""
 
@@ -55,7 +54,7 @@ class Conv2D(Window, KernelLayer):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class DepthwiseConv2D(Window, KernelLayer):
     """One filter (or `depth_multiplier` filters) per channel; channels are not mixed."""
 
@@ -90,7 +89,7 @@ class DepthwiseConv2D(Window, KernelLayer):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Conv2DTranspose(KernelLayer):
     """Transposed convolution, kernel (K_h, K_w, c_out, c_in): the upsampling of U-Nets."""
 
@@ -141,7 +140,7 @@ class Conv2DTranspose(KernelLayer):
         return rounding.conv2d_bound(spread, turned, params.get("bias"), spread_error, padding="valid", dtype=dtype)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Dense(KernelLayer):
     """Fully connected layer on the last axis."""
 

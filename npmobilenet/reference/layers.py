@@ -4,7 +4,6 @@ those with several inputs in `merge_layers`, those of other networks than the pa
 A new type is a class here, a row in `LAYER_TYPES`, and its tests; see `layer` for what a class may define.
 """
 
-from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
@@ -27,7 +26,7 @@ from npmobilenet.reference.kernel_layers import Conv2D as Conv2D
 from npmobilenet.reference.kernel_layers import Conv2DTranspose as Conv2DTranspose
 from npmobilenet.reference.kernel_layers import Dense as Dense
 from npmobilenet.reference.kernel_layers import DepthwiseConv2D as DepthwiseConv2D
-from npmobilenet.reference.layer import Layer, Window, check_activation, feature_map
+from npmobilenet.reference.layer import Layer, Window, check_activation, feature_map, layer_type
 from npmobilenet.reference.merge_layers import Add as Add
 from npmobilenet.reference.merge_layers import Average as Average
 from npmobilenet.reference.merge_layers import Concatenate as Concatenate
@@ -40,7 +39,7 @@ from npmobilenet.reference.pooling import average_pool, global_average_pool, glo
 from npmobilenet.types import Array, Pair, Params, Shape
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Input(Layer):
     """The input tensor, (H, W, C)."""
 
@@ -53,7 +52,7 @@ class Input(Layer):
         return self.shape
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Rescaling(Layer):
     """y = x * scale + offset, with two constants."""
 
@@ -73,7 +72,7 @@ class Rescaling(Layer):
         return rounding.rescale_bound(xs[0], self.scale, self.offset, errors[0], dtype=dtype)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class ZeroPadding2D(Layer):
     """Zeros around the feature map at ((top, bottom), (left, right))."""
 
@@ -89,7 +88,7 @@ class ZeroPadding2D(Layer):
         return zero_pad(inputs[0], self.padding)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class BatchNormalization(Layer):
     """y = gamma * (x - moving_mean) / sqrt(moving_variance + epsilon) + beta."""
 
@@ -120,7 +119,7 @@ class BatchNormalization(Layer):
         return rounding.batch_norm_bound(xs[0], *_statistics(params), errors[0], epsilon=self.epsilon, dtype=dtype)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Activation(Layer):
     """An elementwise function (softmax: along the last axis), by its name in `ACTIVATIONS`."""
 
@@ -146,7 +145,7 @@ class Activation(Layer):
         return rounding.activation_bound(self.activation, xs[0], errors[0], dtype=dtype)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class GlobalAveragePooling2D(Layer):
     """Mean of every channel over its feature map."""
 
@@ -174,7 +173,7 @@ class GlobalAveragePooling2D(Layer):
         return rounding.global_average_pool_bound(xs[0], errors[0], keepdims=self.keepdims, dtype=dtype)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class GlobalMaxPooling2D(GlobalAveragePooling2D):
     """Maximum of every channel over its feature map."""
 
@@ -187,7 +186,7 @@ class GlobalMaxPooling2D(GlobalAveragePooling2D):
         return self.apply(params, errors[0])
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class AveragePooling2D(Window):
     """Mean over a sliding window; padding is not counted."""
 
@@ -208,7 +207,7 @@ class AveragePooling2D(Window):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class MaxPooling2D(Window):
     """Maximum over a sliding window; padding is ignored."""
 
@@ -222,7 +221,7 @@ class MaxPooling2D(Window):
         return np.maximum(self.apply(params, errors[0]), 0)  # 0 where a window holds padding only
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Reshape(Layer):
     """Same values in another shape; one side may be -1."""
 
@@ -244,7 +243,7 @@ class Reshape(Layer):
         return x.reshape(len(x), *self.output_shape(x.shape[1:]))
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Flatten(Layer):
     """All values of an image as one vector."""
 
@@ -262,7 +261,7 @@ class Flatten(Layer):
         return inputs[0].reshape(len(inputs[0]), prod(inputs[0].shape[1:]))
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Dropout(Layer):
     """No-op at inference."""
 

@@ -1,6 +1,5 @@
 """The layer types with several inputs."""
 
-from dataclasses import dataclass
 from functools import reduce
 from math import prod
 from operator import add, mul
@@ -11,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from npmobilenet.errors import ShapeError
 from npmobilenet.reference import rounding
-from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layer import Layer, layer_type
 from npmobilenet.types import Array, Params, Shape
 
 
@@ -31,7 +30,7 @@ class Elementwise(Layer):
         return prod(inputs[0]) * (len(inputs) - 1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Add(Elementwise):
     """Sum of its inputs, all of one shape: the residual connection."""
 
@@ -42,7 +41,7 @@ class Add(Elementwise):
         return rounding.sum_bound(xs, errors, dtype=dtype)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Average(Elementwise):
     """Mean of its inputs: their sum over their number, which is exact."""
 
@@ -58,7 +57,7 @@ class Average(Elementwise):
         return np.asarray((sum(errors) + rounded) / len(xs) + np.finfo(dtype).smallest_normal)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Maximum(Elementwise):
     """Largest of the values at each place."""
 
@@ -69,7 +68,7 @@ class Maximum(Elementwise):
         return reduce(np.maximum, errors)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Minimum(Elementwise):
     """Smallest of the values at each place."""
 
@@ -80,7 +79,7 @@ class Minimum(Elementwise):
         return reduce(np.maximum, errors)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Subtract(Elementwise):
     """The first input minus the second."""
 
@@ -93,7 +92,7 @@ class Subtract(Elementwise):
         return rounding.sum_bound(xs, errors, dtype=dtype)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Multiply(Layer):
     """Product of its inputs; a map of 1 x 1 pixel scales whole channels, as squeeze-and-excitation does."""
 
@@ -119,7 +118,7 @@ class Multiply(Layer):
         return rounding.product_bound(xs, errors, dtype=dtype)
 
 
-@dataclass(frozen=True, kw_only=True)
+@layer_type
 class Concatenate(Layer):
     """Concatenation along one axis, counted as in Keras: 0 is the batch, -1 the channels."""
 
