@@ -89,6 +89,8 @@ def compare(network: Path, onnx: Path, photos: Path, rounds: int) -> None:
         "-m",
         "npmobilenet",
         "classify",
+        "--resize",
+        "crop",
         photos,
         "--model",
         network,
