@@ -11,6 +11,8 @@ from tests.helpers.command_line import run
 def test_compilation_is_announced_before_anything_is_measured(
     monkeypatch: pytest.MonkeyPatch, measurement: list[str]
 ) -> None:
+    if "onnxruntime" in measurement:
+        pytest.importorskip("onnxruntime", reason="requires a runtime to compare with: pip install npmobilenet[bench]")
     compiled: list[Model] = []
 
     def measured(model: Model, *_: object, **__: object) -> None:
