@@ -32,12 +32,12 @@ def page(
     open: Annotated[bool, Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Write the page: a real MobileNet, number by number, in one HTML file that needs no network."""
-    from npmobilenet.page import page as compose
+    from npmobilenet.page import compose_page
 
     with reported(as_json=False):
         network = None if model == DIGITS else load_with_notes(model)
         times = None if ladder is None else _read_ladder(ladder)
-        content = compose(network, ladder=times, language=lang.value).encode()
+        content = compose_page(network, ladder=times, language=lang.value).encode()
         write_atomically(output, content)
     print(f"{output}: {len(content) / 1e6:.2f} MB")
     if open:

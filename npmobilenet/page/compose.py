@@ -27,7 +27,7 @@ MICROPYTHON = "vendor/micropython-1.27.0"
 _SLOT = re.compile(r"<!-- (css|js|text|facts|weights|micropython) -->")
 
 
-def page(network: Model | None = None, *, ladder: Mapping[str, Any] | None = None, language: str = "en") -> str:
+def compose_page(network: Model | None = None, *, ladder: Mapping[str, Any] | None = None, language: str = "en") -> str:
     """Compose the page.
 
     Args:
@@ -41,12 +41,20 @@ def page(network: Model | None = None, *, ladder: Mapping[str, Any] | None = Non
     contents = {
         "css": _text("page.css"),
         "js": "\n".join(_text(f"js/{script}.js") for script in SCRIPTS if _exists(f"js/{script}.js")),
-        "text": _embedded({name: json.loads(_text(f"text/{name}.json")) for name in LANGUAGES}),
+        "text": _embedded(texts()),
         "facts": _embedded(facts(ladder=ladder, language=language)),
         "weights": _embedded(_weights(network)),
         "micropython": _embedded(_micropython()),
     }
     return _SLOT.sub(lambda slot: contents[slot[1]], _text("page.html"))
+
+
+def texts() -> dict[str, dict[str, str]]:
+    """Every text of the page by language and key: {"en": {"a.title": ...}, "zh": ...}."""
+    entries: dict[str, dict[str, str]] = {}
+    for file in sorted(FOLDER.joinpath("text").iterdir(), key=lambda file: file.name):
+        entries |= json.loads(file.read_text(encoding="utf-8"))
+    return {language: {key: entry[language] for key, entry in entries.items()} for language in LANGUAGES}
 
 
 def _weights(network: Model | None) -> dict[str, str]:

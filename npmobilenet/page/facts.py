@@ -11,7 +11,9 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
+from npmobilenet.architectures import mobilenet_v1
 from npmobilenet.reference import activations, convolution, normalization, pooling, shapes
+from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D
 
 SHOWN = {
     "conv2d": convolution.conv2d,
@@ -35,12 +37,25 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
         language: "en" or "zh", the language that the page is opened in.
 
     Returns:
-        version, language, digits (ten drawings of 8 x 8 amounts of ink in 0..16), sources, ladder.
+        version, language, digits (ten drawings of 8 x 8 amounts of ink in 0..16), sources,
+        separable (the blocks of V1), ladder.
     """
     return {
         "version": version("npmobilenet"),
         "language": language,
         "digits": json.loads(files("npmobilenet.page").joinpath("digits.json").read_text(encoding="utf-8"))["digits"],
         "sources": {"numpy": {name: inspect.getsource(function) for name, function in SHOWN.items()}, "python": {}},
+        "separable": _separable_blocks(),
         "ladder": ladder,
     }
+
+
+def _separable_blocks() -> list[dict[str, int]]:
+    """N and K of MobileNetV1's thirteen depthwise separable blocks."""
+    graph = mobilenet_v1()
+    blocks = []
+    for depthwise in (layer for layer in graph.layers if isinstance(layer, DepthwiseConv2D)):
+        pointwise = graph[depthwise.name.replace("_dw_", "_pw_")]
+        assert isinstance(pointwise, Conv2D)
+        blocks.append({"N": pointwise.filters, "K": depthwise.kernel_size[0]})
+    return blocks

@@ -37,6 +37,11 @@ function drawing(width, height, name, ...children) {
   return svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": name }, ...children);
 }
 
+/** A width that fits the window: drawings keep the size of their text, and become narrower. @param {number} wanted in px */
+function fitting(wanted) {
+  return Math.min(wanted, window.innerWidth - 24);
+}
+
 /** A slider with its value: {label, min, max, step, value, show: number -> text, change: number -> void}.
  * @param {{label: string, min: number, max: number, step?: number, value: number, show?: (value: number) => string, change: (value: number) => void}} slider */
 function slider({ label, min, max, step = 1, value, show = String, change }) {
@@ -123,14 +128,15 @@ function drawPicture(canvas, picture) {
 /** Horizontal bars with their numbers written beside them: rows are {label, value, text, color?}.
  * @param {string} name @param {{label: string, value: number, text: string, color?: string}[]} rows @param {number} [full] value of a full bar */
 function bars(name, rows, full = Math.max(...rows.map((row) => row.value), 0)) {
-  const [left, right, height] = [150, 130, 26];
-  return drawing(640, rows.length * height + 4, name, ...rows.flatMap((row, i) => [
+  const [left, right, height] = [Math.min(150, 12 + 8 * Math.max(...rows.map((row) => row.label.length))), 100, 26];
+  const width = fitting(640);
+  return drawing(width, rows.length * height + 4, name, ...rows.flatMap((row, i) => [
     svg("text", { x: left - 8, y: i * height + 18, "text-anchor": "end" }, row.label),
     svg("rect", {
       x: left, y: i * height + 4, height: height - 8, fill: row.color || "var(--blue)",
-      width: full > 0 ? Math.max(0, (640 - left - right) * Math.min(1, row.value / full)) : 0,
+      width: full > 0 ? Math.max(0, (width - left - right) * Math.min(1, row.value / full)) : 0,
     }),
-    svg("text", { x: left + (full > 0 ? (640 - left - right) * Math.min(1, row.value / full) : 0) + 6, y: i * height + 18 }, row.text),
+    svg("text", { x: left + (full > 0 ? (width - left - right) * Math.min(1, row.value / full) : 0) + 6, y: i * height + 18 }, row.text),
   ]));
 }
 

@@ -40,6 +40,8 @@ const page = {
   /** @type {Record<string, string>} */ state: { view: "A" },
   /** @type {any} what npmobilenet counted when it wrote this page */ facts: null,
   /** @type {any} network that the views look into: {graph, params, ...} of readModel */ model: null,
+  /** @type {Record<string, string>} files of the networks that the page carries, in base64 */ networks: {},
+  /** @type {string} which of them is in use; "" for the reader's file */ networkName: "digits",
   /** @type {any} RGB picture {width, height, data} that it looks at */ picture: null,
   /** @type {any} what the network is given, (H, W, C) */ input: null,
   /** @type {Map<string, any>} output of each layer for the picture */ values: new Map(),
@@ -192,7 +194,7 @@ function translatePage() {
       onclick: (/** @type {Event} */ event) => { event.preventDefault(); page.open(letter); },
     }, letter))))), el("div", { class: "tools" }, ...tools));
   replaceContent("skip", page.text("page.skip"));
-  replaceContent("footer", page.text("page.footer", { version: page.facts.version, sha256: page.model ? page.model.sha256 : "" }));
+  replaceContent("footer", page.text("page.footer", { version: page.facts.version, network: page.model.graph.name, sha256: page.model.sha256 }));
 }
 
 /** @param {string} id @param {...(Node|string)} children */
@@ -282,9 +284,11 @@ async function openPage() {
   page.texts = JSON.parse(embedded("text"));
   page.state = parseHash(location.hash);
   if (!page.state.lang) page.state.lang = page.facts.language;
-  await useModel(bytesOf(embedded("weights")));
+  page.networks = JSON.parse(embedded("weights"));
+  await useNetwork("digits");
   translatePage();
   window.addEventListener("hashchange", () => showState({ lang: page.language, ...parseHash(location.hash) }));
+  window.addEventListener("resize", () => page.refresh());
   window.addEventListener("keydown", answerKey);
   window.addEventListener("beforeprint", buildHandout);
   showState(page.state);
