@@ -23,7 +23,7 @@ class Language(StrEnum):
 def page(
     output: Annotated[Path, Option("--output", "-o", metavar="FILE", help="File to write.")] = Path("mobilenet.html"),
     model: Annotated[
-        str, Option("--model", "-m", metavar="M", help="Known name or file of a network to carry beside digits.")
+        str, Option("--model", "-m", metavar="M", help="Known name or file of a network to carry next to digits.")
     ] = DIGITS,
     ladder: Annotated[
         Path | None, Option("--ladder", metavar="FILE", help="Times of a machine: npmobilenet ladder --json > FILE.")
@@ -51,5 +51,5 @@ def _read_ladder(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise NpMobileNetError(f"{path}: expected the output of npmobilenet ladder --json: {error}") from None
     if not isinstance(document, dict) or "rungs" not in document:
-        raise NpMobileNetError(f"{path}: expected the output of npmobilenet ladder --json, with an entry \"rungs\"")
+        raise NpMobileNetError(f'{path}: expected the output of npmobilenet ladder --json, with an entry "rungs"')
     return document

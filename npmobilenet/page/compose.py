@@ -19,7 +19,7 @@ from npmobilenet.page.facts import facts
 FOLDER = files("npmobilenet.page")
 LANGUAGES = ("en", "zh")
 SCRIPTS = (
-    "file", "shapes", "ops", "network", "steps", "bounds", "linear", "pictures", "mistakes", "draw", "page", "session",
+    "file", "shapes", "ops", "network", "steps", "bounds", "linear", "images", "mistakes", "draw", "page", "session",
     *(f"views/{letter}" for letter in "abcdefghijklp"),
 )  # fmt: skip
 """Scripts in reading order, without their ending."""
@@ -31,7 +31,7 @@ def compose_page(network: Model | None = None, *, ladder: Mapping[str, Any] | No
     """Compose the page.
 
     Args:
-        network: a network that the page carries beside digits, such as V1 0.25/128; None for digits alone.
+        network: a network that the page carries next to digits, such as V1 0.25/128; None for digits alone.
         ladder: the document of `npmobilenet ladder --json`, times of one machine; None leaves them out.
         language: "en" or "zh", the language that the page is opened in; it carries both.
 
@@ -40,13 +40,18 @@ def compose_page(network: Model | None = None, *, ladder: Mapping[str, Any] | No
     """
     contents = {
         "css": _text("page.css"),
-        "js": "\n".join(_text(f"js/{script}.js") for script in SCRIPTS if _exists(f"js/{script}.js")),
+        "js": "\n".join(_text(f"js/{script}.js") for script in scripts()),
         "text": _embedded(texts()),
         "facts": _embedded(facts(ladder=ladder, language=language)),
         "weights": _embedded(_weights(network)),
         "micropython": _embedded(_micropython()),
     }
     return _SLOT.sub(lambda slot: contents[slot[1]], _text("page.html"))
+
+
+def scripts() -> list[str]:
+    """Names of the scripts, in reading order."""
+    return [script for script in SCRIPTS if FOLDER.joinpath(f"js/{script}.js").is_file()]
 
 
 def texts() -> dict[str, dict[str, str]]:
@@ -88,10 +93,6 @@ def _embedded(document: Any) -> str:
 
 def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
-
-
-def _exists(name: str) -> bool:
-    return FOLDER.joinpath(name).is_file()
 
 
 def _text(name: str) -> str:

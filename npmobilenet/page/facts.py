@@ -6,7 +6,7 @@ papers; what depends on the reader is computed in the page.
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -15,7 +15,7 @@ from npmobilenet.architectures import mobilenet_v1
 from npmobilenet.reference import activations, convolution, normalization, pooling, shapes
 from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D
 
-SHOWN = {
+SHOWN: dict[str, Callable[..., Any]] = {
     "conv2d": convolution.conv2d,
     "depthwise_conv2d": convolution.depthwise_conv2d,
     "pointwise_conv2d": convolution.pointwise_conv2d,

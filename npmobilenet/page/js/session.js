@@ -1,6 +1,7 @@
 /* One network and one picture at a time: what all views look at. */
 
-const LONG_NETWORK = 100e6; // multiply-adds; beyond, the page says how far it is
+const LONG_NETWORK = 20e6; // multiply-adds; beyond, the page says how far it is
+const SLICE = 50; // ms of computing between two answers to the reader
 
 /** Use a network that the page carries. @param {string} name */
 async function useNetwork(name) {

@@ -124,7 +124,7 @@ function networkChoice() {
 function preprocessingSteps() {
   const canvases = [];
   if (pad.steps) {
-    canvases.push([grayPicture(pad.steps.bitmap), page.text("a.strokes")], [inkPicture(pad.steps.ink), page.text("a.ink")]);
+    canvases.push([bitmapPicture(pad.steps.bitmap), page.text("a.strokes")], [inkPicture(pad.steps.ink), page.text("a.ink")]);
   }
   const [H, W] = page.input.shape;
   canvases.push([networkPicture(), page.text("a.input", { W, H })]);
