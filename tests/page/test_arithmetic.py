@@ -218,7 +218,8 @@ def test_mistakes_are_found_where_compare_finds_them(
     assert {finding["layer"]: finding["status"] for finding in findings} == expected
     first = page.evaluate("() => firstWrong(findings)")
     assert first is not None
-    assert compared.first is not None and first == compared.first.layer
+    assert compared.first is not None
+    assert first == compared.first.layer
 
 
 def test_mistakes_of_the_page_are_the_nine(page: "Page") -> None:
