@@ -1,8 +1,8 @@
 """The intermediate representation: typed operations on named values.
 
 A network is a list of operations in an order in which they can be computed; the first is the `Image`, and the last are
-its outputs, an `Output` each. Each operation is a frozen dataclass with only its own fields, and `evaluate` is its meaning
-in NumPy: what the kernel that computes it must equal. Exporters, schedulers and tests match on the type.
+its outputs, an `Output` each. Each operation is a frozen dataclass with only its own fields, and `evaluate` is its
+meaning in NumPy: what the kernel that computes it must equal. Exporters, schedulers and tests match on the type.
 
     Image                               the network's input
     Alias                               the values of another operation, under another shape
