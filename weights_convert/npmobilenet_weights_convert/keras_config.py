@@ -5,7 +5,7 @@ flattened, their layers named `outer/inner`. Layers that are no-ops at inference
 that the graph does not support is refused in one message; no code is executed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -94,17 +94,17 @@ def import_config(config: dict[str, Any], keras_major: int, resolution: tuple[in
 
 
 def _without_unused(name: str, importer: "_Importer", outputs: dict[str, str]) -> tuple[Graph, tuple[Place, ...]]:
-    """The graph and the places of its arrays, without outputs of nested models that nothing reads."""
+    """The graph without layers for outputs of nested models that nothing reads; and the places of all arrays."""
     read = set(outputs.values())
     for layer in reversed(importer.layers):
         read.update(layer.inputs if layer.name in read else ())
     layers = tuple(layer for layer in importer.layers if layer.name in read or not layer.inputs)
-    places = tuple(
-        place
+    graph = Graph(name, layers, tuple(outputs.items()) if len(outputs) > 1 else ())
+    places = (
+        replace(place, arrays=tuple((array, own if own in graph.param_shapes else "") for array, own in place.arrays))
         for place in importer.places
-        if any(array.rpartition("/")[0] in read for _, array in place.arrays if array)
     )
-    return Graph(name, layers, tuple(outputs.items()) if len(outputs) > 1 else ()), places
+    return graph, tuple(places)
 
 
 class _Importer:
