@@ -60,7 +60,10 @@ def the_image_too(k: Any) -> Made:
 def dropped_layers(k: Any) -> Made:
     """A layer that acts in training only is no layer of the graph, but its name is the output's."""
     image, (box, species) = two_heads(k)
-    return image, [k.layers.GaussianNoise(0.1, name="noisy")(box), k.layers.ActivityRegularization(name="kept")(species)]
+    return image, [
+        k.layers.GaussianNoise(0.1, name="noisy")(box),
+        k.layers.ActivityRegularization(name="kept")(species),
+    ]
 
 
 def nested(k: Any) -> Made:
