@@ -50,5 +50,5 @@ def test_a_value_that_is_neither_read_nor_an_output_is_refused_by_name(file: Pat
     model: Any = onnx.load(file)
     del model.graph.output[3], model.graph.output[1]  # both names of the logits
     onnx.save(model, tmp_path / "less.onnx")
-    with pytest.raises(WeightsError, match="no layer reads .*, which is not an output"):
+    with pytest.raises(WeightsError, match=r"no layer reads .*, which is not an output"):
         read_model(tmp_path / "less.onnx")

@@ -43,9 +43,9 @@ def match(
     """Match the arrays of a dump to the layers of a network.
 
     With a mapping, by the mapping, and by name for the arrays that it does not mention. Otherwise by name, if that
-    places at least half of the dump: a name is a layer's if it equals the layer's or has it between slashes
-    (`outputs/conv1`, `model/conv1/Relu6:0`), or if it is that of an output of the network. Otherwise by order and shape: the longest order-preserving pairing with
-    equal shapes, and among equally long ones the one whose values agree best.
+    places at least half of the dump: a name is a layer's if it equals the layer's or that of an output which the layer
+    computes, or has the layer's between slashes (`outputs/conv1`, `model/conv1/Relu6:0`). Otherwise by order and shape:
+    the longest order-preserving pairing with equal shapes, and among equally long ones the one whose values agree best.
 
     Args:
         reference: every layer's output (N, ...) by its name, in the order of the graph.
