@@ -93,6 +93,7 @@ def convert(
             "model": model.graph.name,
             "input_shape": model.graph.input_shape,
             "params": model.graph.total_params,
+            **({"outputs": model.graph.output_names} if len(model.graph.outputs) > 1 else {}),
             **model.source,
         }
         if as_json:

@@ -37,7 +37,9 @@ def class_output(graph: Graph) -> str:
     if len(found) == 1:
         return found[0]
     outputs = ", ".join(f"{name} {shape}" for name, shape in graph.output_shapes.items())
-    raise ArgumentError(f"{graph.name} has {len(graph.outputs)} outputs, choose one: {outputs}")
+    raise ArgumentError(
+        f"{graph.name} has {len(graph.outputs)} outputs, it is not clear which holds classes: {outputs}"
+    )
 
 
 def class_count(graph: Graph) -> int:
@@ -104,7 +106,7 @@ def one_output(model: "Model", name: str | None) -> "Model":
         raise ArgumentError(f"{model.graph.name}: unknown output {name!r}; outputs: {model.graph.output_names}")
     if len(layers) == 1:
         return model
-    graph = subgraph_to(model.graph, layers[name])
+    graph = replace(subgraph_to(model.graph, layers[name]), outputs=((name, layers[name]),))
     params = {array: model.params[array] for array in graph.param_shapes}
     owned: dict[str, Any] = {} if name == classes else {"labels": (), "background": False}
     one = replace(model, graph=graph, params=params, **owned)

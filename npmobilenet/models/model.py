@@ -56,6 +56,7 @@ class Model:
     Raises:
         WeightsError: parameters are missing, unexpected or of the wrong shape; the message lists them all.
         ShapeError: the number of labels is not the number of classes.
+        ArgumentError: labels of a network in which it is not clear which output holds classes.
         NpMobileNetError: the backend or the resize is unknown.
     """
 

@@ -47,7 +47,8 @@ def test_classify_takes_the_only_softmax_and_says_so(image: Path, tmp_path: Path
 
 def test_classify_asks_where_it_is_not_clear_and_names_all_outputs(image: Path, tmp_path: Path) -> None:
     model = saved(UNCLEAR, tmp_path)
-    words = "faces has 3 outputs, choose one: age (1,), gender (2,), mood (3,); --output NAME chooses one"
+    outputs = "age (1,), gender (2,), mood (3,)"
+    words = f"faces has 3 outputs, it is not clear which holds classes: {outputs}; --output NAME chooses one"
     assert document(run("classify", image, "-m", model, "--json"), 1)["error"] == words
     result = run("classify", image, "-m", model, "--output", "mood", "--json")
     assert "output" not in result.stderr
@@ -71,7 +72,7 @@ def test_the_other_commands_read_such_a_file(image: Path, tmp_path: Path) -> Non
     assert (verified["same"], verified["self_check"]["checked"]) == (True, 5)
     assert document(run("cost", model, "--json"))["outputs"] == {"age": [1], "gender": [2]}
     assert "age (1,), gender (2,)" in run("cost", model).stdout
-    assert document(run("memory", model, "--json"))["model"] == str(model)
+    assert document(run("memory", model, "--json"))["outputs"] == {"age": "age", "gender": "gender"}
     assert [row["name"] for row in document(run("bounds", image, "-m", model, "--json"))["layers"]][-2:] == [
         "age",
         "gender",

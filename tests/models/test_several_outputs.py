@@ -108,9 +108,11 @@ def test_classes_come_from_the_only_softmax_or_from_the_output_that_is_named() -
 def test_an_output_is_chosen_only_where_it_is_clear(graph: Graph, chosen: str | None) -> None:
     model = some_model(graph)
     if chosen is None:
-        with pytest.raises(ArgumentError, match=r"zoo has 2 outputs, choose one: a \(3,\), b \(4,\)"):
+        with pytest.raises(
+            ArgumentError, match=r"zoo has 2 outputs, it is not clear which holds classes: a \(3,\), b \(4,\)"
+        ):
             model.with_output()
-        with pytest.raises(ArgumentError, match="choose one"):
+        with pytest.raises(ArgumentError, match="not clear which"):
             some_model(graph, labels=["one", "two", "three"])
         return
     one, pixels = model.with_output(), some_pixels(2, *SHAPE)
@@ -127,7 +129,7 @@ def test_one_output_alone_computes_only_what_it_depends_on() -> None:
         scaled = model.scale(pixels)
         np.testing.assert_array_equal(one.forward(scaled), model.forward(scaled)[name])
     assert model.with_output("what").engines is model.engines  # not compiled anew by every classify
-    assert what.with_output() is what
+    assert what.with_output() is what.with_output("what") is what
 
 
 def test_labels_belong_to_the_output_with_the_classes() -> None:
