@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def test_the_other_commands_read_such_a_file(image: Path, tmp_path: Path) -> Non
     assert (verified["same"], verified["self_check"]["checked"]) == (True, 5)
     assert document(run("cost", model, "--json"))["outputs"] == {"age": [1], "gender": [2]}
     assert "age (1,), gender (2,)" in run("cost", model).stdout
-    assert document(run("memory", model, "--json"))["outputs"] == {"age": "age", "gender": "gender"}
+    assert document(run("memory", model, "--policy", "free", "--json"))["outputs"] == {"age": "age", "gender": "gender"}
     assert [row["name"] for row in document(run("bounds", image, "-m", model, "--json"))["layers"]][-2:] == [
         "age",
         "gender",
@@ -97,3 +98,13 @@ def test_compare_takes_a_dump_by_the_names_of_the_outputs(image: Path, tmp_path:
         found = document(run("compare", "-m", path, "-i", image, dump, "--json"), exit_code)
         assert [row["layer"] for row in found["layers"] if row["status"] == "wrong"] == wrong
         assert [row["layer"] for row in found["layers"] if row["status"] != "missing"] == ["age", "gender"]
+
+
+def test_convert_names_the_outputs(tmp_path: Path, keras: Any) -> None:
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(image)
+    heads = [keras.layers.Dense(2, name=name)(x) for name in ("age", "gender")]
+    keras.Model(image, heads).save(tmp_path / "faces.keras")
+    found = document(run("convert", tmp_path / "faces.keras", "-o", tmp_path / "faces.safetensors", "--json"))
+    assert found["outputs"] == "age, gender"
+    assert found["engine"].startswith("all 3 results within rounding of the reference")
