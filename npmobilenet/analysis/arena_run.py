@@ -10,10 +10,10 @@ from npmobilenet.analysis.memory_plan import MemoryPlan
 from npmobilenet.analysis.memory_steps import MemoryStep
 from npmobilenet.errors import ShapeError
 from npmobilenet.reference.layers import DepthwiseConv2D, Input
-from npmobilenet.types import Array, Params
+from npmobilenet.types import Array, Outputs, Params
 
 
-def run_in_arena(plan: MemoryPlan, params: Params, x: Array) -> Array:
+def run_in_arena(plan: MemoryPlan, params: Params, x: Array) -> Outputs:
     """The network's output, computed in one block of `arena_bytes` in which every tensor is a view at its offset.
 
     The block is filled with NaN first, so that a read before a write shows.
@@ -24,7 +24,7 @@ def run_in_arena(plan: MemoryPlan, params: Params, x: Array) -> Array:
         x: (1, H, W, C), one scaled image.
 
     Returns:
-        (1, *output_shape), a copy.
+        (1, *output_shape), a copy; {name: output} of several outputs.
 
     Raises:
         ShapeError: x is not one image of the plan's size and itemsize.
@@ -40,7 +40,7 @@ def run_in_arena(plan: MemoryPlan, params: Params, x: Array) -> Array:
             step.writes.of(views[step.writes.tensor])[...] = x
         else:
             _run_step(step, params, views)
-    return views[plan.steps[-1].writes.tensor].copy()
+    return plan.graph.result({layer: views[layer].copy() for layer in plan.graph.output_layers})
 
 
 def _run_step(step: MemoryStep, params: Params, views: Mapping[str, Array]) -> None:

@@ -49,7 +49,7 @@ def linear_bottlenecks(graph: Graph) -> tuple[LinearBottleneck, ...]:
 
     Source: Sandler et al. 2018 (arXiv:1801.04381), section 5.1.
     """
-    reads = [name for layer in graph.layers for name in layer.inputs]
+    reads = [*(name for layer in graph.layers for name in layer.inputs), *graph.output_layers]
     consumer = {name: layer for layer in graph.layers for name in layer.inputs}
     found = []
     for closes in graph.layers:  # layer types are compared because the paper's block is a pattern of types

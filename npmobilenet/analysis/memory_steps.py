@@ -3,7 +3,7 @@
 A step sequence is a list of steps and the shapes of the tensors that they write; `memory_plan` places these tensors.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from math import prod
@@ -177,8 +177,12 @@ def _stripe_steps(graph: Graph, front: tuple[Layer, ...], rows: Pair, shapes: di
         yield MemoryStep(layer, tuple(reads), Piece(stripe[layer.name]))
 
 
-def take_over(steps: list[MemoryStep], shapes: dict[str, Shape], in_place: InPlace) -> Iterator[MemoryStep]:
+def take_over(
+    steps: list[MemoryStep], shapes: dict[str, Shape], in_place: InPlace, outputs: Collection[str] = ()
+) -> Iterator[MemoryStep]:
     """Let steps write over an input that no later step reads, if they never overwrite what they still have to read.
+
+    An input that is among `outputs` is read at the end.
 
     A depthwise convolution is the one layer type with a schedule for that (`arena_run`), hence the check of its type.
     """
@@ -188,6 +192,7 @@ def take_over(steps: list[MemoryStep], shapes: dict[str, Shape], in_place: InPla
             piece.tensor
             for piece in step.reads
             if piece.is_whole and step.writes.is_whole and last_use[piece.tensor] == number and not step.sums
+            if piece.tensor not in outputs
         ]
         size = prod(shapes[step.writes.tensor])
         if step.layer.elementwise and in_place is not InPlace.NOTHING:

@@ -100,6 +100,6 @@ class Builder:
             self.global_pool(kind=GlobalMaxPooling2D, name=max_name)
         return self.graph()
 
-    def graph(self) -> Graph:
-        """The layers so far, as a graph."""
-        return Graph(self.name, tuple(self.layers))
+    def graph(self, outputs: tuple[tuple[str, str], ...] = ()) -> Graph:
+        """The layers so far, as a graph; by default the last one is the output."""
+        return Graph(self.name, tuple(self.layers), outputs)

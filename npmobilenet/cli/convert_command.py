@@ -93,12 +93,17 @@ def convert(
             "model": model.graph.name,
             "input_shape": model.graph.input_shape,
             "params": model.graph.total_params,
-            **model.source,
+            **(_outputs(model.graph) | dict(model.source)),
         }
         if as_json:
             print_json(document)
         else:
             print_table(("", ""), [(name.replace("_", " "), value) for name, value in document.items()])
+
+
+def _outputs(graph: Graph) -> dict[str, str]:
+    """The names of the outputs, if there are several."""
+    return {"outputs": graph.output_names} if len(graph.outputs) > 1 else {}
 
 
 def _described_network(

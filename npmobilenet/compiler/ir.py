@@ -1,11 +1,12 @@
 """The intermediate representation: typed operations on named values.
 
-A network is a list of operations in an order in which they can be computed; the first is the `Image`, the last makes
-the output. Each operation is a frozen dataclass with only its own fields, and `evaluate` is its meaning in NumPy: what
-the kernel that computes it must equal. Exporters, schedulers and tests match on the type.
+A network is a list of operations in an order in which they can be computed; the first is the `Image`, and the last are
+its outputs, an `Output` each. Each operation is a frozen dataclass with only its own fields, and `evaluate` is its
+meaning in NumPy: what the kernel that computes it must equal. Exporters, schedulers and tests match on the type.
 
     Image                               the network's input
     Alias                               the values of another operation, under another shape
+    Output                              the values of another operation, read from outside the network
     Conv, Depthwise, Dense              sums of products with an epilogue: bias, activation, residual
     GlobalAverage                       mean of every channel over its map
     LayerOperation                      one layer of the graph, computed as the reference computes it; of it:
@@ -87,6 +88,11 @@ class Alias(Operation):
 
     def evaluate(self, *inputs: Array) -> Array:
         return inputs[0].reshape(len(inputs[0]), *self.shape)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Output(Alias):
+    """An output of the network: its input, which nothing may replace or overwrite."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -283,6 +289,11 @@ GlobalPool = GlobalAverage | GlobalMax
 def consumer_counts(ops: Sequence[Operation]) -> Counter[str]:
     """How often each value is read."""
     return Counter(name for op in ops for name in op.reads)
+
+
+def outputs_of(ops: Sequence[Operation]) -> list[Output]:
+    """The outputs, in the order of the graph's."""
+    return [op for op in ops if isinstance(op, Output)]
 
 
 def stored_names(ops: Sequence[Operation]) -> dict[str, str]:

@@ -35,13 +35,17 @@ class Common(TypedDict):
 
 
 def lower(graph: Graph, params: Params) -> ir.Operations:
-    """The operations of a graph, in its order.
+    """The operations of a graph, in its order, and its outputs.
 
     Args:
         graph: the network.
         params: arrays by `layer/array`.
     """
-    return [op for layer in graph.layers for op in _lowered(graph, layer, params)]
+    outputs = [
+        ir.Output(name=f"{name} (output)", layers=(), inputs=(layer,), shape=graph.shapes[layer])
+        for name, layer in graph.outputs
+    ]
+    return [*(op for layer in graph.layers for op in _lowered(graph, layer, params)), *outputs]
 
 
 def _lowered(graph: Graph, layer: Layer, params: Params) -> ir.Operations:

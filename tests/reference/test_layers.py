@@ -109,7 +109,8 @@ def test_every_layer_gives_the_shape_it_declares_within_its_bound(layer: Layer) 
 
 def outputs(layer: Layer, x: Array) -> Array:
     graph = after(layer)
-    return graph.output(random_params(graph, 0, np.float64), x)
+    y: Array = graph.output(random_params(graph, 0, np.float64), x)
+    return y
 
 
 X0 = np.random.default_rng(0).uniform(0.5, 1.5, (1, 8, 6, 3))

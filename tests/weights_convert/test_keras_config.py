@@ -293,7 +293,6 @@ def test_unsupported_wiring_is_refused(request: pytest.FixtureRequest, tmp_path:
     models = {
         "used more than once": keras.Model(a, shared(shared(a))),
         "2 inputs; only one is supported": keras.Model([a, b], keras.layers.Add()([shared(a), b])),
-        "2 outputs; only one is supported": keras.Model(a, [shared(a), keras.layers.Dense(2)(a)]),
         "expected an input of shape .batch, H, W, C.": keras.Model(vector, keras.layers.Dense(2)(vector)),
     }
     for reason, model in models.items():

@@ -67,12 +67,7 @@ def onnx_network(file: OnnxFile, resolution: int) -> tuple[Graph, dict[str, Arra
             network.add(node)
     except ShapeError as error:
         raise WeightsError(str(error)) from error
-    output = network.values.get(file.output)
-    if output is None:
-        raise WeightsError(f"the output {file.output} is a constant")
-    graph = network.builder.graph()
-    if output.layer != graph.layers[-1].name:
-        raise WeightsError(f"the output {file.output} is not the last value that is computed")
+    graph = network.graph()
     params = {name: np.ascontiguousarray(network.params[name], np.float32) for name in graph.param_shapes}
     return graph, params, axes
 
@@ -124,6 +119,24 @@ class _Network:
             self.values[node.outputs[0]] = self.operations[node.op](node, first)
         else:
             raise WeightsError(f"{node.name}: the ONNX operation {node.op} is not supported")
+
+    def graph(self) -> Graph:
+        """The layers so far, with the outputs of the file.
+
+        Raises:
+            WeightsError: an output is a constant, or a value is computed that is neither read nor an output.
+        """
+        constant = [name for name in self.file.outputs if name not in self.values]
+        if constant:
+            raise WeightsError(f"the output {', '.join(constant)} is a constant")
+        outputs = tuple((name, self.values[name].layer) for name in self.file.outputs)
+        last = self.builder.last
+        if len(outputs) == 1 and outputs[0][1] != last:
+            raise WeightsError(f"the output {outputs[0][0]} is not the last value that is computed")
+        try:
+            return self.builder.graph(outputs if len(outputs) > 1 else ())
+        except ShapeError as error:
+            raise WeightsError(str(error)) from error
 
     def _refuse(self, node: OnnxNode, what: str) -> WeightsError:
         return WeightsError(f"{node.name}: {node.op} {what} is not supported")
