@@ -44,14 +44,14 @@ def depthwise(
     y = writable((blocks, H_out * W_out, width))
     table = np.zeros(K, np.int64)
     left = zeros[1][0]
-    tile = depthwise_choice((K, K), stride, left, max((W_out - 1) * stride + K - left - W, 0), W_out, target)
+    tile = depthwise_choice((K, K), stride, 1, left, max((W_out - 1) * stride + K - left - W, 0), W_out, target)
     for c in range(blocks):
         for i in range(H_out):
             source = [i * stride - zeros[0][0] + u for u in range(K)]
             table[:] = [a.values[c, r * W].ctypes.data if 0 <= r < H else row_of_zeros.address for r in source]
             call(
                 tile, table.ctypes.data, W, W_out, left, row_of_zeros,
-                weights.values[c].ctypes.data, y.values[c, i * W_out].ctypes.data, activation, K, K, stride,
+                weights.values[c].ctypes.data, y.values[c, i * W_out].ctypes.data, activation, K, K, stride, 1,
             )  # fmt: skip
     for array in (a, weights, row_of_zeros, y):
         array.assert_margins_untouched()
