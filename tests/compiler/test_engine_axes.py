@@ -106,6 +106,10 @@ def of_maps(shape: tuple[int, ...], one: dict[str, Any]) -> Iterator[tuple[str, 
         yield f"pointwise {name}", (Conv2D(filters=21, activation=name, kernel_size=(1, 1), **one),)
         yield f"depthwise {name}", (DepthwiseConv2D(activation=name, **window),)
     yield "transposed", (Conv2DTranspose(filters=21, stride=2, **window),)
+    for dilation in (2, 3):
+        yield f"dilation {dilation}", (Conv2D(filters=21, dilation=dilation, **window),)
+        yield f"depthwise, dilation {dilation}", (DepthwiseConv2D(dilation=dilation, **window),)
+    yield "one group per channel", (Conv2D(filters=2 * shape[-1], groups=shape[-1], **window),)
     yield "depth multiplier", (DepthwiseConv2D(depth_multiplier=2, **window),)
     yield "average", (AveragePooling2D(**window),)
     yield "average of all", (AveragePooling2D(kernel_size=(shape[0], shape[1]), **one),)

@@ -51,7 +51,7 @@ def test_depthwise_conv2d_equals_the_loops(case: WindowCase, dtype: Any) -> None
     assert_within(window_bound(case, dtype, depthwise=True), y, exact)
 
 
-@given(window_cases(depthwise=False, max_batch=3, min_batch=0, as_keras=True), KERAS_DTYPES)
+@given(window_cases(depthwise=False, max_batch=3, as_keras=True), KERAS_DTYPES)
 def test_conv2d_equals_keras(keras: Any, case: WindowCase, dtype: Any) -> None:
     x, w, b = case.arrays(dtype)
     theirs = window_in_keras(keras, keras.layers.Conv2D, case, x, w, b, filters=w.shape[3])
@@ -59,7 +59,7 @@ def test_conv2d_equals_keras(keras: Any, case: WindowCase, dtype: Any) -> None:
     assert_within(2 * window_bound(case, dtype, depthwise=False), y, theirs)
 
 
-@given(window_cases(depthwise=True, max_batch=3, min_batch=0, as_keras=True), KERAS_DTYPES)
+@given(window_cases(depthwise=True, max_batch=3, as_keras=True), KERAS_DTYPES)
 def test_depthwise_conv2d_equals_keras(keras: Any, case: WindowCase, dtype: Any) -> None:
     x, w, b = case.arrays(dtype)
     theirs = window_in_keras(keras, keras.layers.DepthwiseConv2D, case, x, w, b, depth_multiplier=w.shape[3])

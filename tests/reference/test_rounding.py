@@ -95,7 +95,7 @@ def test_the_bound_of_a_sum_is_reached_within_a_small_factor() -> None:
 @given(window_cases(depthwise=False), SIZES)
 def test_an_error_of_the_worst_signs_is_carried_through_a_convolution_exactly(case: WindowCase, size: float) -> None:
     """With positive weights the worst signs are all plus, and the output moves by sum error * |w|: no less will do."""
-    where: dict[str, Any] = {"stride": case.stride, "padding": case.padding}
+    where = case.window
     w = np.abs(case.w)
     error = np.full(case.x.shape, size)
     moved = reference.conv2d(case.x + error, w, **where) - reference.conv2d(case.x, w, **where)

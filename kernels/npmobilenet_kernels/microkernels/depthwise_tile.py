@@ -25,7 +25,7 @@ def depthwise_row(
 ) -> None:  # fmt: skip
     """One output row of any depthwise convolution.
 
-    Several outputs at a time where every tap is on the image, then one at a time at both ends.
+    Several outputs at a time where every tap is on the image, then the others, at both ends, one at a time.
 
     Args of the micro-kernel:
         rows: (K_h,) addresses of the input rows, (W_in, L) each; a row outside the image is one of zeros.
@@ -68,10 +68,14 @@ def depthwise_row(
     whole = e.where(e.compare("<", room, 0), e.integer(0), e.add(e.divide(room, stride), 1))
     tiles = e.divide(e.add(_smaller(e, whole, W), e.negate(begin)), PIXELS)
     tiles = e.where(e.compare("<", tiles, 0), e.integer(0), tiles)
-    end = e.add(begin, e.multiply(tiles, PIXELS))
-    e.loop(begin, [], lambda j, _: outputs(j, 1, at_an_end))
     e.loop(tiles, [], lambda t, _: outputs(e.add(begin, e.multiply(t, PIXELS)), PIXELS, inside))
-    e.loop(e.add(W, e.negate(end)), [], lambda j, _: outputs(e.add(end, j), 1, at_an_end))
+
+    done = e.multiply(tiles, PIXELS)
+
+    def one_at_an_end(i: Value, _: Values) -> Values:
+        return outputs(e.add(i, e.where(e.compare("<", i, begin), e.integer(0), done)), 1, at_an_end)
+
+    e.loop(e.add(W, e.negate(done)), [], one_at_an_end)
 
 
 def _smaller(e: Emitter, a: Value, b: Value) -> Value:
