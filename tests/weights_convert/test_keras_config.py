@@ -17,6 +17,8 @@ from tests.helpers.real_files import real_file
 from tests.helpers.tolerances import STRUCTURES, rounding
 from tests.weights_convert.test_converter import check_equal
 
+pytestmark = pytest.mark.usefixtures("kernels_kept")
+
 Build = Callable[[Any, Any], Any]
 
 MEANS = [0.1, -0.2, 0.3, 0.0, 1.0, -1.0]
@@ -95,6 +97,14 @@ HEADS: dict[str, Build] = {
     "training only": lambda k, x: k.layers.GaussianDropout(0.1)(
         k.layers.RandomContrast(0.1)(k.layers.RandomZoom(0.1)(x))
     ),
+    "dilation": lambda k, x: k.layers.Conv2D(4, (3, 2), dilation_rate=2, padding="same")(x),
+    "dilation, valid": lambda k, x: k.layers.Conv2D(4, 2, dilation_rate=(3, 3), activation="relu")(x),
+    "depthwise dilation": lambda k, x: k.layers.DepthwiseConv2D(3, dilation_rate=2, padding="same")(x),
+    "larger than the map": lambda k, x: k.layers.DepthwiseConv2D(5, dilation_rate=4, padding="same", use_bias=False)(x),
+    "separable dilation": lambda k, x: k.layers.SeparableConv2D(4, 3, dilation_rate=2, padding="same")(x),
+    "one group per channel": lambda k, x: k.layers.Conv2D(6, 3, groups=6, padding="same")(x),
+    "several filters per channel": lambda k, x: k.layers.Conv2D(18, 3, groups=6, strides=2, use_bias=False)(x),
+    "groups": lambda k, x: k.layers.ReLU()(k.layers.Conv2D(4, 3, groups=2, dilation_rate=2, padding="same")(x)),
     "relu6 of a dictionary": lambda k, x: k.layers.Conv2D(3, 1, activation="relu6" if k.__version__ > "3" else "relu")(
         x
     ),
@@ -116,9 +126,18 @@ def test_layers_of_a_config_equal_keras(
 ) -> None:
     theirs = network(request.getfixturevalue(library), head)
     model = read_model(theirs.save(tmp_path, suffix))
-    y = model.forward(theirs.x, backend="reference")
-    assert y.shape == theirs.y.shape
-    np.testing.assert_allclose(y, theirs.y, rtol=0, atol=rounding(len(model.graph.layers)) * np.abs(theirs.y).max())
+    for backend in ("reference", "compiled"):
+        y = model.forward(theirs.x, backend=backend)
+        assert y.shape == theirs.y.shape
+        atol = rounding(len(model.graph.layers)) * np.abs(theirs.y).max()
+        np.testing.assert_allclose(y, theirs.y, rtol=0, atol=atol, err_msg=backend)
+
+
+def test_a_convolution_of_one_group_per_channel_becomes_a_depthwise_one(keras: Any, tmp_path: Path) -> None:
+    model = read_model(network(keras, "several filters per channel").save(tmp_path, ".keras"))
+    layer = model.graph.layers[-1]
+    assert isinstance(layer, DepthwiseConv2D)
+    assert (layer.depth_multiplier, model.params[f"{layer.name}/kernel"].shape) == (3, (3, 3, 6, 3))
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
@@ -195,10 +214,13 @@ REFUSED: dict[str, tuple[Build, str]] = {
         r"n \(GroupNormalization\): is not supported",
     ),
     "dilation": (
-        lambda k, x: k.layers.Conv2D(2, 3, dilation_rate=2, name="c")(x),
-        r"c \(Conv2D\): dilation_rate .* is not supported",
+        lambda k, x: k.layers.Conv2D(2, 3, dilation_rate=(1, 2), name="c")(x),
+        r"c \(Conv2D\): dilation_rate \(1, 2\) is not supported",
     ),
-    "groups": (lambda k, x: k.layers.Conv2D(2, 3, groups=2, name="c")(x), r"c \(Conv2D\): groups=2 is not supported"),
+    "transposed dilation": (
+        lambda k, x: k.layers.Conv2DTranspose(2, 3, dilation_rate=2, name="t")(x),
+        r"t \(Conv2DTranspose\): dilation other than 1 is not supported",
+    ),
     "strides": (
         lambda k, x: k.layers.Conv2D(2, 3, strides=(1, 2), name="c")(x),
         r"c \(Conv2D\): strides \(1, 2\) are not",

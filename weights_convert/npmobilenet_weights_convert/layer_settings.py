@@ -36,6 +36,7 @@ LEAKY_SLOPE = 0.2
 MEANS = ("mean", "reduce_mean")
 ACTIVATION_LAYERS = ("Activation", "ELU", "LeakyReLU", "ReLU", "Softmax")
 MAX_SIDE = 4096  # pixels
+MAX_DILATION = 64  # pixels; DeepLab has 36 at most
 
 Fields = dict[str, Any]
 ActivationLike = str | float
@@ -138,20 +139,25 @@ def unsupported_class(kind: str) -> UnsupportedError:
 
 
 def _conv(config: dict[str, Any], shape: Shape) -> Fields:
-    if config.get("groups") not in (None, 1):
-        raise UnsupportedError(f"groups={config['groups']} is not supported (only groups=1)")
-    return _window(config) | {"filters": int(config["filters"]), "use_bias": bool(config.get("use_bias", True))}
+    groups, filters, bias = int(config.get("groups") or 1), int(config["filters"]), bool(config.get("use_bias", True))
+    return _window(config) | {
+        "filters": filters, "use_bias": bias, "dilation": _dilation(config), "groups": groups
+    }  # fmt: skip
 
 
 def _transposed_conv(config: dict[str, Any], shape: Shape) -> Fields:
     if config.get("output_padding") is not None:
         raise UnsupportedError(f"output_padding={config['output_padding']} is not supported (only none)")
-    return _conv(config, shape)
+    fields = _conv(config, shape)
+    for setting in ("dilation", "groups"):
+        if fields.pop(setting) != 1:
+            raise UnsupportedError(f"{setting} other than 1 is not supported")
+    return fields
 
 
 def _depthwise(config: dict[str, Any], shape: Shape) -> Fields:
     multiplier, bias = int(config.get("depth_multiplier", 1)), bool(config.get("use_bias", True))
-    return _window(config) | {"depth_multiplier": multiplier, "use_bias": bias}
+    return _window(config) | {"depth_multiplier": multiplier, "use_bias": bias, "dilation": _dilation(config)}
 
 
 def _pooling(config: dict[str, Any], shape: Shape) -> Fields:
@@ -163,14 +169,21 @@ def _window(config: dict[str, Any], size: str = "kernel_size") -> Fields:
     strides = kernel if config.get("strides") is None else _pair(config["strides"])
     if strides[0] != strides[1]:
         raise UnsupportedError(f"strides {strides} are not supported (only equal strides of rows and columns)")
-    if _pair(config.get("dilation_rate") or 1) != (1, 1):
-        raise UnsupportedError(f"dilation_rate {config['dilation_rate']} is not supported (only 1)")
     padding: Padding = config.get("padding", "valid")
     if padding not in ("same", "valid"):
         raise UnsupportedError(f'padding {padding!r} is not supported (only "same" and "valid")')
     if min(*kernel, strides[0]) < 1:
         raise UnsupportedError(f"window {kernel} and strides {strides} must be positive")
     return {"kernel_size": kernel, "stride": strides[0], "padding": padding}
+
+
+def _dilation(config: dict[str, Any]) -> int:
+    rows, columns = _pair(config.get("dilation_rate") or 1)
+    if rows != columns or not 1 <= rows <= MAX_DILATION:
+        raise UnsupportedError(
+            f"dilation_rate {(rows, columns)} is not supported (only equal ones, from 1 to {MAX_DILATION})"
+        )
+    return rows
 
 
 def _global_pooling(config: dict[str, Any], shape: Shape) -> Fields:
