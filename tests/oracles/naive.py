@@ -182,6 +182,22 @@ def elu(x: float) -> float:
     return x if x > 0 else math.expm1(x)
 
 
+def selu(x: float) -> float:
+    return 1.0507009873554804934 * (x if x > 0 else 1.6732632423543772848 * math.expm1(x))
+
+
+def softplus(x: float) -> float:
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+def mish(x: float) -> float:
+    return x * math.tanh(softplus(x))
+
+
+def gelu_tanh(x: float) -> float:
+    return x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))) / 2
+
+
 def silu(x: float) -> float:
     return x * sigmoid(x)
 

@@ -1,7 +1,6 @@
 """Golden data and the diagnosis of dilated networks."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -9,11 +8,7 @@ from npmobilenet.architectures import mobilenet_v2
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import SYMMETRIC
 from npmobilenet.porting.diagnose import diagnose
-from npmobilenet.porting.golden import GoldenData
-from npmobilenet.porting.golden_writer import write_golden_data
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.layers import DepthwiseConv2D
-from tests.helpers.images import save_photo
 from tests.helpers.networks import random_images, random_params
 
 GRAPH = mobilenet_v2(alpha=0.35, resolution=64, classes=12, output_stride=8)

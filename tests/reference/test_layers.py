@@ -13,6 +13,7 @@ from npmobilenet.reference.activations import ACTIVATIONS
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layer import Layer
 from npmobilenet.reference.layers import (
+    ELU,
     Activation,
     Add,
     Average,
@@ -23,6 +24,7 @@ from npmobilenet.reference.layers import (
     Concatenate,
     Conv2D,
     Conv2DTranspose,
+    Cropping2D,
     Dense,
     DepthwiseConv2D,
     Dropout,
@@ -82,6 +84,9 @@ LAYERS: list[Layer] = [
     ChannelRescaling(name="y", scale=(2.0, 0.5, -1.0), offset=(1.0, 0.0, 0.25)),
     LayerNormalization(name="y"),
     LayerNormalization(name="y", center=False, scale=False),
+    Cropping2D(name="y", cropping=((1, 0), (2, 1))),
+    ELU(name="y", alpha=0.5),
+    ELU(name="y", alpha=3.0),
     LeakyReLU(name="y", negative_slope=0.1),
     Normalization(name="y"),
     PReLU(name="y"),

@@ -34,6 +34,15 @@ def mean(k: Any, x: Any, axes: list[int], keepdims: bool) -> Any:
     return tf.reduce_mean(x, axis=axes, keepdims=keepdims)
 
 
+def leaky(k: Any, x: Any, slope: float) -> Any:
+    """The leaky ReLU as an operation, with a slope."""
+    if k.__version__ > "3":
+        return k.ops.leaky_relu(x, negative_slope=slope)
+    import tensorflow as tf
+
+    return tf.nn.leaky_relu(x, alpha=slope)
+
+
 HEADS: dict[str, Build] = {
     "activations inside": lambda k, x: k.layers.Conv2D(4, 3, activation="relu", name="a")(x),
     "named activation": lambda k, x: k.layers.Activation("sigmoid")(x),
@@ -58,6 +67,16 @@ HEADS: dict[str, Build] = {
     "arithmetic": lambda k, x: (2.0 - (x * 3.0 + 1.0)) / 4.0 - 0.5,
     "arithmetic of layers": lambda k, x: (x + k.layers.ReLU()(x)) * x,
     "elu": lambda k, x: k.layers.ELU()(k.layers.Conv2D(4, 1, activation="elu")(x)),
+    "elu with alpha": lambda k, x: k.layers.ELU(0.5)(k.layers.Conv2D(4, 1, activation=k.layers.ELU(2.0))(x)),
+    "softplus": lambda k, x: k.layers.Activation("softplus")(k.layers.Conv2D(4, 1, activation="softplus")(x)),
+    "mish": lambda k, x: k.layers.Conv2D(4, 1, activation="mish")(x),
+    "selu": lambda k, x: k.layers.Dense(4, activation="selu")(x),
+    "functions": lambda k, x: k.activations.tanh(k.activations.softplus(k.activations.selu(x))),
+    "elu functions": lambda k, x: k.activations.elu(k.ops.elu(x, alpha=0.5) if k.__version__ > "3" else x),
+    "gelu function": lambda k, x: k.activations.gelu(x),
+    "approximate gelu function": lambda k, x: k.activations.gelu(x, approximate=True),
+    "softmax function": lambda k, x: k.activations.softmax(x),
+    "leaky relu function": lambda k, x: leaky(k, x, 0.3),
     "tanh": lambda k, x: k.layers.Activation("tanh")(x),
     "swish": lambda k, x: k.layers.Activation("swish")(k.layers.Dense(4, activation="swish")(x)),
     "gelu": lambda k, x: k.layers.Conv2D(4, 1, activation="gelu")(x),
@@ -105,6 +124,12 @@ HEADS: dict[str, Build] = {
     "one group per channel": lambda k, x: k.layers.Conv2D(6, 3, groups=6, padding="same")(x),
     "several filters per channel": lambda k, x: k.layers.Conv2D(18, 3, groups=6, strides=2, use_bias=False)(x),
     "groups": lambda k, x: k.layers.ReLU()(k.layers.Conv2D(4, 3, groups=2, dilation_rate=2, padding="same")(x)),
+    "cropping": lambda k, x: k.layers.Cropping2D(((1, 0), (1, 2)))(x),
+    "even cropping": lambda k, x: k.layers.Cropping2D(1)(x),
+    "center crop": lambda k, x: k.layers.CenterCrop(3, 4)(x),
+    "center crop of a small map": lambda k, x: k.layers.CenterCrop(4, 9)(x),
+    "resizing with a crop": lambda k, x: k.layers.Resizing(4, 9, crop_to_aspect_ratio=True)(x),
+    "random crop of the same size": lambda k, x: k.layers.RandomCrop(6, 6)(x),
     "relu6 of a dictionary": lambda k, x: k.layers.Conv2D(3, 1, activation="relu6" if k.__version__ > "3" else "relu")(
         x
     ),
@@ -232,14 +257,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "slope": (lambda k, x: k.layers.ReLU(6.0, negative_slope=0.1, name="r")(x), r"r \(ReLU\): a negative slope"),
     "ceiling": (lambda k, x: k.layers.ReLU(5.0, name="r")(x), r"r \(ReLU\): max_value=5"),
     "activation": (
-        lambda k, x: k.layers.Dense(2, activation="softplus", name="d")(x),
-        r"d \(Dense\): activation softplus is not",
+        lambda k, x: k.layers.Dense(2, activation="softsign", name="d")(x),
+        r"d \(Dense\): activation softsign is not",
     ),
     "lambda": (lambda k, x: k.layers.Lambda(lambda y: y, name="l")(x), r"l \(Lambda\): contains code"),
-    "crop": (
-        lambda k, x: k.layers.Resizing(4, 4, crop_to_aspect_ratio=True, name="r")(x),
-        r"r \(Resizing\): crop_to_aspect_ratio is not supported",
-    ),
     "output padding": (
         lambda k, x: k.layers.Conv2DTranspose(2, 3, strides=2, output_padding=1, name="t")(x),
         r"t \(Conv2DTranspose\): output_padding=.* is not supported",
@@ -248,7 +269,6 @@ REFUSED: dict[str, tuple[Build, str]] = {
         lambda k, x: k.layers.Resizing(4, 4, interpolation="bicubic", name="r")(x),
         r"r \(Resizing\): interpolation bicubic is not supported",
     ),
-    "alpha": (lambda k, x: k.layers.ELU(0.5, name="e")(x), r"e \(ELU\): alpha=0.5 is not supported"),
     "layer norm axis": (
         lambda k, x: k.layers.LayerNormalization(axis=1, name="n")(x),
         r"n \(LayerNormalization\): normalization of axis 1",
@@ -283,7 +303,7 @@ def test_all_unsupported_layers_are_in_one_message(keras: Any, tmp_path: Path) -
     )
     base.name = "base"
     model = keras.Sequential(
-        [base, layers.UnitNormalization(name="two"), layers.Flatten(), layers.Dense(2, activation="softplus")]
+        [base, layers.UnitNormalization(name="two"), layers.Flatten(), layers.Dense(2, activation="softsign")]
     )
     theirs = Twin(model, np.empty(0), np.empty(0))
     with pytest.raises(WeightsError, match=r"(?s)3 layers.*base/one \(GroupNorm.*two \(UnitNorm.*dense.* \(Dense\)"):

@@ -155,13 +155,13 @@ def _dilated(rng: Any, node: Callable[..., str]) -> str:
     """Dilations, groups, and one group per channel with two filters each."""
     x = node("Conv", "x", rng.normal(size=(6, 3, 3, 2)), dilations=[2, 2], pads=[2, 1, 2, 1])
     x = node("Conv", x, rng.normal(size=(12, 1, 3, 3)), rng.normal(size=12), group=6, dilations=[3, 3], pads=[3] * 4)
-    x = node("Conv", x, rng.normal(size=(8, 3, 3, 3)), group=2, dilations=[2, 2], pads=[2] * 4)
+    x = node("Conv", x, rng.normal(size=(8, 6, 3, 3)), group=2, dilations=[2, 2], pads=[2] * 4)
     return node("GlobalAveragePool", x)
 
 
 def test_dilations_and_groups(tmp_path: Path) -> None:
     path = written(tmp_path / "network.onnx", _dilated, (1, 3, 18, 26))
-    graph = check(path, np.random.default_rng(3).normal(size=(1, 18, 26, 3)).astype(np.float32))
+    graph = check(path, np.random.default_rng(3).uniform(-1, 1, (1, 18, 26, 3)).astype(np.float32))
     assert [layer.type for layer in graph.layers[1:]] == [
         "Conv2D", "DepthwiseConv2D", "Conv2D", "GlobalAveragePooling2D"
     ]  # fmt: skip
