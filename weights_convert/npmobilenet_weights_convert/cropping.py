@@ -12,7 +12,7 @@ def center_crop(shape: Shape, height: int, width: int) -> Crop | None:
 
 
 def aspect_crop(shape: Shape, height: int, width: int) -> Crop:
-    """What `crop_to_aspect_ratio` and `smart_resize` remove from (H, W, C): the rest has the ratio of height to width."""
+    """What `crop_to_aspect_ratio` and `smart_resize` remove from (H, W, C): the rest has the ratio height to width."""
     H, W, _ = shape
     kept = max(min(H, W * height // width), 1), max(min(W, H * width // height), 1)
     return _around(H, kept[0]), _around(W, kept[1])
