@@ -19,8 +19,8 @@ OUTPUT_STRIDES = (8, 16, 32)
 class StridesToDilations:
     """Strides turned into dilations once the map is `output_stride` times smaller than the image.
 
-    A layer that would shrink the map further gets stride 1 and keeps its dilation; the layers after it see the same
-    pixels as before through taps that are as many times farther apart. Weights keep their shapes and meaning.
+    A layer that would shrink the map further gets stride 1 and keeps its dilation; in the layers after it the taps are
+    farther apart by the stride that it lost, so that they see the same pixels. Weights keep their shapes and meaning.
 
     Args:
         output_stride: one of `OUTPUT_STRIDES`.

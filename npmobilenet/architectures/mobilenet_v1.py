@@ -100,11 +100,16 @@ def mobilenet_v1(
             _conv_block(net, f"conv_pw_{block}", c_out, K=1)
     if not include_top:
         return net.pooled(pooling)
+    return _classified(net, classes, classifier_activation, dropout)
+
+
+def _classified(net: Builder, classes: int, activation: str | None, dropout: float) -> Graph:
+    """The graph with the classifier, a pointwise convolution of the mean."""
     net.global_pool(keepdims=True)
     net.add(Dropout, "dropout", rate=dropout)
     net.conv("conv_preds", classes, K=1, use_bias=True)
     net.add(Reshape, "reshape_2", target_shape=(classes,))
-    net.activation(classifier_activation or "linear", "predictions")
+    net.activation(activation or "linear", "predictions")
     return net.graph()
 
 

@@ -86,7 +86,7 @@ def _can_pad(layer: Layer) -> bool:
 
 
 def with_depthwise(graph: Graph, params: Params) -> tuple[Graph, dict[str, Array]]:
-    """The same network, with each convolution of as many groups as channels as a depthwise one.
+    """The same network, with each convolution of one group per channel as a depthwise one.
 
     Its kernel (K_h, K_w, 1, C * M) becomes (K_h, K_w, C, M): filter c * M + m reads channel c in both.
 

@@ -9,6 +9,7 @@ from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import SYMMETRIC
 from npmobilenet.porting.diagnose import diagnose
 from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import DepthwiseConv2D
 from tests.helpers.networks import random_images, random_params
 
 GRAPH = mobilenet_v2(alpha=0.35, resolution=64, classes=12, output_stride=8)
@@ -20,8 +21,11 @@ def model() -> Model:
 
 
 def dilated_otherwise(model: Model, name: str, dilation: int) -> Model:
-    layers = (replace(layer, dilation=dilation) if layer.name == name else layer for layer in model.graph.layers)
-    return replace(model, graph=Graph(model.graph.name, tuple(layers)), stored_check=None)
+    layers = {layer.name: layer for layer in model.graph.layers}
+    layer = layers[name]
+    assert isinstance(layer, DepthwiseConv2D)
+    layers[name] = replace(layer, dilation=dilation)
+    return replace(model, graph=Graph(model.graph.name, tuple(layers.values())), stored_check=None)
 
 
 def test_a_dilated_network_equals_itself(model: Model) -> None:

@@ -93,7 +93,7 @@ def test_activations_equal_keras_at_the_corners_and_between(keras: Any, name: st
 @pytest.mark.parametrize("name", POINTWISE)
 def test_nan_goes_through_every_activation_and_infinity_to_its_limit(name: str) -> None:
     products = dict.fromkeys(("hard_swish", "silu", "gelu", "gelu_tanh", "mish"), (np.nan, np.inf))
-    products |= {"softplus": (0, np.inf), "selu": (np.float32(-1.0507009873554805 * 1.6732632423543772), np.inf)}
+    products |= {"softplus": (0, np.inf), "selu": (float(np.float32(-1.0507009873554805 * 1.6732632423543772)), np.inf)}
     limits = {"relu": (0, np.inf), "relu6": (0, 6), "tanh": (-1, 1), "elu": (-1, np.inf)} | products
     y = POINTWISE[name][0](np.array([np.nan, -np.inf, np.inf], np.float32))
     np.testing.assert_array_equal(y, [np.nan, *limits.get(name, (0, 1))])

@@ -111,7 +111,7 @@ def test_every_layer_gives_the_shape_it_declares_within_its_bound(layer: Layer) 
     assert y.shape == (2, *graph.output_shape)
     assert (np.abs(y - exact) <= bound).all()
     only_moves = {"Reshape", "Flatten", "Dropout", "ZeroPadding2D", "MaxPooling2D", "GlobalMaxPooling2D", "Concatenate"}
-    only_moves |= {"Broadcast", "Maximum", "Minimum"}
+    only_moves |= {"Broadcast", "Cropping2D", "Maximum", "Minimum"}
     only_clips = [Activation(name="y", activation=name) for name in ("linear", "relu", "relu6")]
     is_exact = layer.type in only_moves or layer in only_clips or getattr(layer, "interpolation", "") == "nearest"
     assert (bound.max() == 0) == is_exact

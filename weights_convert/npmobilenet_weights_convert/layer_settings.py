@@ -123,7 +123,7 @@ def activation_of_operation(operation: str, arguments: dict[str, Any], shape: Sh
 
     Args:
         operation: its plain name, one of `FUNCTIONS`.
-        arguments: of the call, beside the value: of Keras 3's class, or of TensorFlow's function.
+        arguments: of the call, without the value: of Keras 3's class, or of TensorFlow's function.
         shape: of the value, without the batch axis.
 
     Raises:

@@ -8,8 +8,8 @@ import numpy as np
 
 from npmobilenet.analysis.segments import Segment, SegmentStep
 from npmobilenet.porting.diagnose.mistakes.variants import Variant, in_place
-from npmobilenet.reference.layer import Convolution, Window
-from npmobilenet.reference.layers import ZeroPadding2D
+from npmobilenet.reference.layer import Window
+from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D, ZeroPadding2D
 from npmobilenet.reference.shapes import output_size, same_padding
 from npmobilenet.types import Array, Pair
 
@@ -56,9 +56,9 @@ def _paddings(size: tuple[int, ...], layer: Window, own: Pads, *, merged: bool) 
 
 
 def dilations(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
-    """A dilated window with its taps closer together or farther apart, as many outputs as before."""
+    """A dilated convolution with its taps closer together or farther apart, of the same output size."""
     layer = step.layer
-    assert isinstance(layer, Convolution)
+    assert isinstance(layer, Conv2D | DepthwiseConv2D)
     if layer.dilation == 1 or layer.padding != "same" or step.before is not None:
         return
     for dilation in sorted({1, layer.dilation // 2, layer.dilation * 2} - {layer.dilation}):
