@@ -70,16 +70,16 @@ def _part(step: MemoryStep, name: str, array: Array) -> Array:
 
 
 def _depthwise_in_place(layer: DepthwiseConv2D, params: Params, x: Array, y: Array, held: Array) -> None:
-    """Row by row into memory that x (1, H, W, C) and y share; `held` (K, W, C) is a ring buffer of rows of x."""
+    """Row by row into memory that x (1, H, W, C) and y share; `held` (rows, W, C) is a ring buffer of rows of x."""
     H, W, C = x.shape[1:]
-    K = layer.kernel_size[0]
+    ring = len(held)
     read = 0
     for i in range(y.shape[1]):
         (first, last), rows = layer.rows_read((i, i + 1), (H, W, C))
         while read < last:
-            held[read % K] = x[0, read]
+            held[read % ring] = x[0, read]
             read += 1
-        window = np.stack([held[row % K] for row in range(first, last)])[None]  # (1, <= K, W, C)
+        window = np.stack([held[row % ring] for row in range(first, last)])[None]  # (1, <= ring, W, C)
         y[:, i : i + 1] = layer.on_rows(rows, (H, W, C)).apply(params, window)
 
 

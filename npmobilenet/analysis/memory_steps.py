@@ -199,7 +199,7 @@ def take_over(
             fitting = [tensor for tensor in free if prod(shapes[tensor]) == size]
             step = replace(step, over=fitting[0]) if fitting else step
         elif isinstance(step.layer, DepthwiseConv2D) and free and in_place in (InPlace.DEPTHWISE, InPlace.STRIDED):
-            held = (step.layer.kernel_size[0], *shapes[free[0]][1:])
+            held = (step.layer.extent[0], *shapes[free[0]][1:])
             fits = size == prod(shapes[free[0]]) or in_place is InPlace.STRIDED
             if fits and prod(held) < size and _rows_follow(step.layer, shapes[free[0]]):
                 scratch = f"{step.writes.tensor} (rows held back)"
@@ -212,6 +212,6 @@ def _rows_follow(layer: DepthwiseConv2D, shape: Shape) -> bool:
     """Whether every output row is stored before the first input row that has not been read yet."""
     H_out, W_out, C_out = layer.output_shape(shape)
     H, W, C = shape
-    K, top = layer.kernel_size[0], layer.zeros(shape)[0][0]
-    read = (min(i * layer.stride - top + K, H) for i in range(H_out))
-    return all((i + 1) * W_out * C_out <= max(rows, 0) * W * C for i, rows in enumerate(read))
+    rows, top = layer.extent[0], layer.zeros(shape)[0][0]
+    read = (min(i * layer.stride - top + rows, H) for i in range(H_out))
+    return all((i + 1) * W_out * C_out <= max(end, 0) * W * C for i, end in enumerate(read))

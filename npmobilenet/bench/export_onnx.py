@@ -92,6 +92,7 @@ class _OnnxWriter(OnnxBuilder):
             f"{name}/conv",
             kernel_shape=kernel.shape[:2],
             strides=[op.stride] * 2,
+            dilations=[op.dilation] * 2,
             pads=[top, left, bottom, right],
             group=groups,
         )

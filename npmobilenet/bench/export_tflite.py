@@ -129,8 +129,9 @@ class _TfliteWriter:
             code, options, kernel = "DEPTHWISE_CONV_2D", schema.DepthwiseConv2DOptionsT(), op.kernel[None]
             options.depthMultiplier = 1
         options.strideH = options.strideW = op.stride
+        options.dilationHFactor = options.dilationWFactor = op.dilation
         options.padding = schema.Padding.SAME
-        if op.padding != resolve_padding("same", shape[:2], op.kernel.shape[:2], op.stride):
+        if op.padding != resolve_padding("same", shape[:2], op.extent, op.stride):
             options.padding = schema.Padding.VALID
             x = self._padded(op, x, shape)
         # kernel: (c_out, K, K, c_in), of a depthwise layer (1, K, K, C)

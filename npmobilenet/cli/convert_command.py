@@ -121,8 +121,8 @@ def _described_network(
     if arch is None:
         if network.any_given() or (classes, activation, hidden_activation) != (None, None, None):
             raise UsageError(
-                "--alpha, --resolution, --classes, --activation, --hidden-activation, --minimalistic and --no-top "
-                "require --arch"
+                "--alpha, --resolution, --classes, --activation, --hidden-activation, --minimalistic, --output-stride "
+                "and --no-top require --arch"
             )
         return None
     if network.no_top and (classes, activation) != (None, None):

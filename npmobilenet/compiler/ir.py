@@ -19,12 +19,14 @@ meaning in NumPy: what the kernel that computes it must equal. Exporters, schedu
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from npmobilenet import reference
 from npmobilenet.reference import layers
 from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.shapes import dilated
 from npmobilenet.types import Array, Pair, Params, Shape
 
 FUSED_ACTIVATIONS = ("linear", "relu", "relu6", "hard_swish", "hard_sigmoid")  # that an epilogue computes
@@ -128,10 +130,22 @@ class Window(Weighted):
     Attributes:
         stride: of both axes.
         padding: zeros at ((top, bottom), (left, right)).
+        dilation: pixels from tap to tap, of both axes.
     """
 
     stride: int
     padding: tuple[Pair, Pair]
+    dilation: int = 1
+
+    @property
+    def extent(self) -> Pair:
+        """Rows and columns that the window covers."""
+        return dilated(self.kernel.shape[:2], self.dilation)
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """Its keyword arguments of `conv2d` and `depthwise_conv2d`."""
+        return {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -161,7 +175,7 @@ class Conv(Window):
     def is_stem(self) -> bool:
         """Whether it has the form of a published network's first convolution: K x K, stride 2, 3 channels in."""
         K = len(self.kernel)
-        return self.stride == 2 and self.kernel.shape[:3] == (K, K, 3)
+        return self.stride == 2 and self.dilation == 1 and self.kernel.shape[:3] == (K, K, 3)
 
     def sums(self, *inputs: Array) -> Array:
         x = inputs[0]
@@ -170,7 +184,7 @@ class Conv(Window):
         if self.gate:
             x = x * inputs[1]
         kernel, bias = self.kernel.astype(x.dtype), self.bias.astype(x.dtype)
-        return reference.conv2d(x, kernel, bias, stride=self.stride, padding=self.padding)
+        return reference.conv2d(x, kernel, bias, **self.window)
 
     def evaluate(self, *inputs: Array) -> Array:
         y = super().evaluate(*inputs)
@@ -188,7 +202,7 @@ class Depthwise(Window):
     def sums(self, *inputs: Array) -> Array:
         x = inputs[0]
         filters, bias = self.filters(x.shape[-1]).astype(x.dtype), self.bias.astype(x.dtype)
-        return reference.depthwise_conv2d(x, filters, bias, stride=self.stride, padding=self.padding)
+        return reference.depthwise_conv2d(x, filters, bias, **self.window)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

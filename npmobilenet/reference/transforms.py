@@ -6,8 +6,8 @@ from dataclasses import replace
 from npmobilenet.errors import ArgumentError
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layer import KernelLayer, Layer, Window
-from npmobilenet.reference.layers import BatchNormalization, Conv2D, ZeroPadding2D
-from npmobilenet.types import Padding
+from npmobilenet.reference.layers import BatchNormalization, Conv2D, DepthwiseConv2D, ZeroPadding2D
+from npmobilenet.types import Array, Padding, Params
 
 
 def subgraph_to(graph: Graph, name: str) -> Graph:
@@ -85,3 +85,24 @@ def with_epsilon(graph: Graph, epsilon: float) -> Graph:
 
 def _can_pad(layer: Layer) -> bool:
     return isinstance(layer, Window) and isinstance(layer, KernelLayer) and layer.is_unpadded
+
+
+def with_depthwise(graph: Graph, params: Params) -> tuple[Graph, dict[str, Array]]:
+    """The same network, with each convolution of one group per channel as a depthwise one.
+
+    Its kernel (K_h, K_w, 1, C * M) becomes (K_h, K_w, C, M): filter c * M + m reads channel c in both.
+
+    Args:
+        graph: the network.
+        params: its arrays by `layer/array`.
+    """
+    layers: list[Layer] = []
+    arrays = dict(params)
+    for layer in graph.layers:
+        if isinstance(layer, Conv2D) and 1 < layer.groups == graph.input_shapes(layer)[0][2]:
+            name = f"{layer.name}/kernel"
+            arrays[name] = arrays[name].reshape(*layer.kernel_size, layer.groups, -1)
+            fields = {key: value for key, value in vars(layer).items() if key not in ("filters", "groups")}
+            layer = DepthwiseConv2D(depth_multiplier=layer.filters // layer.groups, **fields)
+        layers.append(layer)
+    return Graph(graph.name, tuple(layers)), arrays

@@ -31,8 +31,11 @@ from npmobilenet_weights_convert.config_wiring import (
     sequential_shape,
     weight_paths,
 )
+from npmobilenet_weights_convert.cropping import aspect_crop, center_crop
 from npmobilenet_weights_convert.layer_settings import (
     ACTIVATION_LAYERS,
+    CROPS,
+    FUNCTION_CLASSES,
     FUNCTIONS,
     MAX_SIDE,
     MEANS,
@@ -40,11 +43,12 @@ from npmobilenet_weights_convert.layer_settings import (
     OPERATIONS,
     SETTINGS,
     TRAINING_ONLY,
-    WITH_ARGUMENTS,
     ActivationLike,
+    Parametric,
     UnsupportedError,
     activation_name,
     activation_of,
+    activation_of_operation,
     fields_of,
     given_statistics,
     per_channel,
@@ -209,10 +213,12 @@ class _Importer:
             raise UnsupportedError("channels first is not supported; build the model with data_format='channels_last'")
         operation = operation_name(kind, config)
         is_operation = kind == "TFOpLambda" or "ops" in str(entry.get("module", "")).split(".")
-        if is_operation or has_constant(operands) or operation in MEANS:  # an .h5 file of Keras 3 has no modules
+        is_operation |= kind in FUNCTION_CLASSES  # an .h5 file of Keras 3 has no modules
+        if is_operation or has_constant(operands) or operation in MEANS:
             if operation in MEANS:
                 return self._mean({**config, **call_arguments(entry)}, name, sources)
-            return self._operation(operation, name, operands, sources)
+            arguments = {**config, **call_arguments(entry)}
+            return self._operation(operation, arguments, name, operands, sources)
         if kind in MERGES:
             if len(sources) == 1:
                 return sources[0]
@@ -225,6 +231,8 @@ class _Importer:
             return self._separable(config, name, path, sources[0])
         if kind in ACTIVATION_LAYERS:
             return self._activation(activation_of(kind, config, self.shapes[sources[0]]), name, sources[0])
+        if kind in CROPS or (kind == "Resizing" and config.get("crop_to_aspect_ratio")):
+            return self._crop(kind, config, name, sources[0])
         if kind == "BatchNormalization" and called_in_training(entry):
             raise UnsupportedError("called with training=True; save the model with training=False")
         if kind not in SETTINGS:
@@ -238,6 +246,23 @@ class _Importer:
             scale, offset = statistics
             return self._add("ChannelRescaling", name, sources, scale=tuple(scale), offset=tuple(offset))
         return self._plain_layer(kind, config, name, path, sources[0])
+
+    def _crop(self, kind: str, config: dict[str, Any], name: str, source: str) -> str:
+        """Add a layer that crops an image: in the center, or to the proportions of a size and then resized to that."""
+        shape, (height, width) = self.shapes[source], (int(config["height"]), int(config["width"]))
+        if kind == "RandomCrop" and shape[:2] == (height, width):
+            return source
+        if kind == "RandomCrop" and self.keras_major > 2:
+            raise UnsupportedError(
+                f"Keras 3 hands {shape[0]} x {shape[1]} pixels on uncropped at inference; use CenterCrop or Resizing"
+            )
+        if kind == "CenterCrop" and (crop := center_crop(shape, height, width)):
+            return self._add("Cropping2D", name, [source], cropping=crop)
+        fields = fields_of("Resizing", config, shape)
+        crop = aspect_crop(shape, height, width)
+        if any(map(any, crop)):
+            source = self._add("Cropping2D", f"{name}/cropped", [source], cropping=crop)
+        return self._add("Resizing", name, [source], **fields)
 
     def _mean(self, arguments: dict[str, Any], name: str, sources: list[str]) -> str:
         """Add a mean over rows and columns."""
@@ -287,8 +312,8 @@ class _Importer:
         return output if inside else self._activation(activation, f"{name}/activation", output)
 
     def _activation(self, activation: ActivationLike, name: str, source: str) -> str:
-        if isinstance(activation, float):
-            return self._add("LeakyReLU", name, [source], negative_slope=activation)
+        if isinstance(activation, Parametric):
+            return self._add(activation.kind, name, [source], **{activation.field: activation.value})
         if self._is_plain(activation):
             return self._add("Activation", name, [source], activation=activation)
         # Keras 2's hard_sigmoid, clip(0.2 * x + 0.5, 0, 1), is relu6(1.2 * x + 3) / 6
@@ -314,10 +339,13 @@ class _Importer:
         activation = activation_name(config.get("activation"))
         return output if activation == "linear" else self._activation(activation, name, output)
 
-    def _operation(self, operation: str, name: str, operands: list[Operand], sources: list[str]) -> str:
-        """Add arithmetic: with a number a Rescaling, with two layers a merge of them."""
-        if operation in FUNCTIONS and operation not in WITH_ARGUMENTS and len(operands) == 1:
-            return self._activation(FUNCTIONS[operation], name, sources[0])
+    def _operation(
+        self, operation: str, arguments: dict[str, Any], name: str, operands: list[Operand], sources: list[str]
+    ) -> str:
+        """Add an activation, or arithmetic: with a number a Rescaling, with two layers a merge of them."""
+        if operation in FUNCTIONS and len(operands) == 1:
+            activation = activation_of_operation(operation, arguments, self.shapes[sources[0]])
+            return self._activation(activation, name, sources[0])
         if operation not in OPERATIONS:
             supported = ", ".join(sorted(set(OPERATIONS.values())))
             raise UnsupportedError(f"the operation {operation} is not supported (only {supported})")

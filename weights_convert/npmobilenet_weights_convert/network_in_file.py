@@ -11,7 +11,7 @@ from npmobilenet.errors import ShapeError, WeightsError
 from npmobilenet.models.preprocessing import RAW, choose_scaling
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import BatchNormalization, GlobalMaxPooling2D
-from npmobilenet.reference.transforms import with_epsilon
+from npmobilenet.reference.transforms import with_depthwise, with_epsilon
 from npmobilenet.types import Array
 from npmobilenet_weights_convert.assumptions import (
     assumed_of,
@@ -154,7 +154,9 @@ def _from_config(contents: Contents, config: dict[str, Any]) -> FileNetwork:
     certain = ["the network ends in a softmax over one class, which is 1 for every image"] * ends_in_certainty(
         imported.graph
     )
-    return _filled(imported.graph, pairs, matched_by, False, (*imported.notes, *certain))
+    filled = _filled(imported.graph, pairs, matched_by, False, (*imported.notes, *certain))
+    graph, params = with_depthwise(filled.graph, filled.params)
+    return replace(filled, graph=graph, params=params)
 
 
 def _from_architecture(contents: Contents, own: FileNetwork) -> FileNetwork | None:

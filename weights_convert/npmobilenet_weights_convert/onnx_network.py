@@ -208,9 +208,15 @@ class _Network:
 
     def _stride(self, node: OnnxNode) -> int:
         strides = tuple(node.attributes.get("strides", (1, 1)))
-        if strides[0] != strides[-1] or any(side != 1 for side in node.attributes.get("dilations", (1, 1))):
-            raise self._refuse(node, f"with strides {strides}, dilations {node.attributes.get('dilations')}")
+        if strides[0] != strides[-1]:
+            raise self._refuse(node, f"with strides {strides}")
         return int(strides[0])
+
+    def _dilation(self, node: OnnxNode) -> int:
+        dilations = tuple(node.attributes.get("dilations", (1, 1)))
+        if dilations[0] != dilations[-1]:
+            raise self._refuse(node, f"with dilations {dilations}")
+        return int(dilations[0])
 
     def _conv(self, node: OnnxNode, x: _Value) -> _Value:
         self._channels_first(node, x)
@@ -219,16 +225,15 @@ class _Network:
         fields = {
             "kernel_size": kernel.shape[2:],
             "stride": self._stride(node),
+            "dilation": self._dilation(node),
             "padding": self._padding(node),
             "use_bias": bias is not None,
         }
         if bias is not None:
             self.params[f"{name}/bias"] = bias
-        if groups == 1:
-            self.params[f"{name}/kernel"] = kernel.transpose(2, 3, 1, 0)  # (K_h, K_w, C_in, C_out)
-            return self._layer(node, Conv2D, x, filters=kernel.shape[0], **fields)
-        if groups != channels:
-            raise self._refuse(node, f"with {groups} groups of {channels} channels")
+        if groups != channels or groups == 1:
+            self.params[f"{name}/kernel"] = kernel.transpose(2, 3, 1, 0)  # (K_h, K_w, C_in / groups, C_out)
+            return self._layer(node, Conv2D, x, filters=kernel.shape[0], groups=groups, **fields)
         multiplier = kernel.shape[0] // channels
         depthwise = kernel.reshape(channels, multiplier, *kernel.shape[2:])
         self.params[f"{name}/kernel"] = depthwise.transpose(2, 3, 0, 1)  # (K_h, K_w, C, M)
@@ -265,6 +270,8 @@ class _Network:
             raise self._refuse(node, "that counts padding")
         if node.attributes.get("ceil_mode"):
             raise self._refuse(node, "in ceil mode")
+        if self._dilation(node) != 1:
+            raise self._refuse(node, f"with dilations {node.attributes['dilations']}")
         kind = AveragePooling2D if node.op == "AveragePool" else MaxPooling2D
         size: Pair = tuple(node.attributes["kernel_shape"])
         return self._layer(node, kind, x, kernel_size=size, stride=self._stride(node), padding=padding)
