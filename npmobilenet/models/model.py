@@ -17,12 +17,12 @@ from npmobilenet.models.image_file import WHITE
 from npmobilenet.models.labels import Label, label_pairs
 from npmobilenet.models.model_file import ModelFile, corruption_reported
 from npmobilenet.models.preprocessing import (
-    SYMMETRIC,
     ImageLike,
     ImagesLike,
     Reading,
     Scaling,
     check_input_range,
+    choose_scaling,
     network_pixels,
 )
 from npmobilenet.models.resizing import check_resize
@@ -43,7 +43,7 @@ class Model:
     Args:
         graph: the network.
         params: float32 arrays by `layer/array`, exactly those of `graph.param_shapes`.
-        scaling: from pixels in 0..255 to the network's input.
+        scaling: from pixels in 0..255 to the network's input; by default `choose_scaling(graph)`.
         labels: (wnid, label) of every class, or empty; two for one sigmoid output.
         background: output 0 stands for none of the labels.
         source: what the weights were converted from.
@@ -59,7 +59,7 @@ class Model:
 
     graph: Graph
     params: Mapping[str, Array]
-    scaling: Scaling = SYMMETRIC
+    scaling: Scaling = cast("Scaling", None)
     labels: Sequence[str | Label] = ()
     background: bool = False
     source: Mapping[str, str] = field(default_factory=dict)
@@ -72,6 +72,8 @@ class Model:
         check_backend(self.backend)
         check_resize(self.resize_rule())
         check_params(self.graph, self.params)
+        if self.scaling is None:
+            object.__setattr__(self, "scaling", choose_scaling(self.graph))
         self.scaling.check(self.graph)
         object.__setattr__(self, "labels", label_pairs(self.labels))
         if self.labels and not fits(self.graph, self.labels, self.background):
