@@ -59,7 +59,7 @@ class Model:
 
     graph: Graph
     params: Mapping[str, Array]
-    scaling: Scaling = cast("Scaling", None)
+    scaling: Scaling = None  # type: ignore[assignment]  # chosen in __post_init__
     labels: Sequence[str | Label] = ()
     background: bool = False
     source: Mapping[str, str] = field(default_factory=dict)

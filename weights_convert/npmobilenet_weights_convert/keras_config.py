@@ -80,10 +80,8 @@ def import_config(config: dict[str, Any], keras_major: int, resolution: tuple[in
     importer = _Importer(keras_major, resolution)
     importer.model(config, "", "", "", None, 0)
     if importer.problems:
-        raise WeightsError(
-            f"{len(importer.problems)} layers of {config['config'].get('name', 'the model')} are not supported\n  "
-            + "\n  ".join(importer.problems)
-        )
+        name = config["config"].get("name", "the model")
+        raise WeightsError.listing(f"{len(importer.problems)} layers of {name} are not supported", importer.problems)
     graph = Graph(str(config["config"].get("name", "model")), tuple(importer.layers))
     largest = max(graph.shapes, key=lambda name: prod(graph.shapes[name]))
     if prod(graph.shapes[largest]) > MAX_VALUES or any(side < 1 for shape in graph.shapes.values() for side in shape):
@@ -178,7 +176,10 @@ class _Importer:
     ) -> str:
         config = entry["config"]
         if config.get("data_format") not in (None, "channels_last"):
-            raise UnsupportedError("channels first is not supported; build the model with data_format='channels_last'")
+            raise UnsupportedError(
+                "channels first is not supported; build the model with data_format='channels_last' and load these "
+                "weights, which are the same for both unless a Dense layer follows Flatten"
+            )
         operation = operation_name(kind, config)
         is_operation = kind == "TFOpLambda" or "ops" in str(entry.get("module", "")).split(".")
         if is_operation or has_constant(operands) or operation in MEANS:  # an .h5 file of Keras 3 has no modules
