@@ -3,7 +3,7 @@
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.cli.options import Argument, Option, UsageError
@@ -19,6 +19,7 @@ from npmobilenet.cli.shared import (
     reported,
 )
 from npmobilenet.errors import NpMobileNetError, ShapeError
+from npmobilenet.models.model import Model
 from npmobilenet.output import print_json, print_table
 from npmobilenet.reference.graph import Graph
 
@@ -40,6 +41,16 @@ class HiddenActivation(StrEnum):
     relu = "relu"
 
 
+HeadOption = Annotated[
+    str | None,
+    Option(
+        metavar="HEAD",
+        help="With --arch: pooling (avg, max, flatten) and Dense layers in place of the classifier, such as "
+        "avg,64:relu,3:softmax.",
+    ),
+]
+
+
 def convert(
     source: Annotated[
         Path,
@@ -58,14 +69,7 @@ def convert(
     activation: Annotated[
         ClassifierActivation | None, Option(help="With --arch: activation after the classifier.")
     ] = None,
-    head: Annotated[
-        str | None,
-        Option(
-            metavar="HEAD",
-            help="With --arch: pooling (avg, max, flatten) and Dense layers in place of the classifier, such as "
-            "avg,64:relu,3:softmax.",
-        ),
-    ] = None,
+    head: HeadOption = None,
     hidden_activation: Annotated[
         HiddenActivation | None, Option(help="With --arch: activation of every other layer of V1 and V2.")
     ] = None,
@@ -97,17 +101,22 @@ def convert(
             resize=resize,
         )
         print_notes(str(source), model)
-        document = {
-            "output": str(destination),
-            "model": model.graph.name,
-            "input_shape": model.graph.input_shape,
-            "params": model.graph.total_params,
-            **model.source,
-        }
+        document = _document(destination, model)
         if as_json:
             print_json(document)
         else:
             print_table(("", ""), [(name.replace("_", " "), value) for name, value in document.items()])
+
+
+def _document(destination: Path, model: Model) -> dict[str, Any]:
+    """What was written, for the table and for JSON."""
+    return {
+        "output": str(destination),
+        "model": model.graph.name,
+        "input_shape": model.graph.input_shape,
+        "params": model.graph.total_params,
+        **model.source,
+    }
 
 
 def _described_network(

@@ -322,7 +322,7 @@ def test_a_gray_image_three_times_equals_keras() -> None:
 
 def test_a_policy_of_lower_precision_is_noted() -> None:
     model = read_model(real_file("cases", "mixed_float16", "model.keras"))
-    assert "trained with policy mixed_float16; computed in float32" in model.source["notes"]
+    assert model.source["notes"] == "trained with policy mixed_float16; computed in float32"  # in one sentence
     oracle = np.load(real_file("cases", "mixed_float16", "oracle.npz"))
     y = model.forward(oracle["x"].astype(np.float32), backend="reference")
     (name,) = set(oracle.files) - {"x"}

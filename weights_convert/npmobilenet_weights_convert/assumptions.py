@@ -132,6 +132,7 @@ def _has_hidden_relu6(graph: Graph) -> bool:
 def precision_notes(config: Any) -> list[str]:
     """A note on a config with a policy of lower precision, in which Keras computes; the arrays are float32."""
     found = set(LOW_PRECISION.findall(json.dumps(config)))
+    found -= {policy.removeprefix("mixed_") for policy in found if policy.startswith("mixed_")}  # of its layers' inputs
     return [f"trained with policy {policy}; computed in float32" for policy in sorted(found)]
 
 
