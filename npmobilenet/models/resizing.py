@@ -6,6 +6,8 @@
     teachable-machine  cover by the short side, center crop, Lanczos: the sample script of Teachable Machine
     stretch-FILTER     stretch by one of Pillow's filters
 
+The filters are those of `resampling.py`, to Pillow's bytes.
+
 Pixels are uint8, or float32 for values that are not whole numbers; "keras-dataset" always returns float32, unrounded.
 """
 
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from npmobilenet.errors import ImageError, ShapeError
+from npmobilenet.models.resampling import resample_image
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
@@ -156,26 +159,24 @@ def _neighbors(size: int, target: int) -> tuple[Array, Array, Array]:
 
 
 def _crop(image: "Image.Image", height: int, width: int) -> "Image.Image":
-    from PIL import Image
-
     if image.size == (width, height):
         return image
     scale = CROP * min(image.height / height, image.width / width)  # input pixels per output pixel
     top, left = (image.height - scale * height) / 2, (image.width - scale * width) / 2
-    box = (left, top, left + scale * width, top + scale * height)
-    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    return resample_image(image, height, width, "bilinear", (left, top, left + scale * width, top + scale * height))
 
 
 def _cover(image: "Image.Image", height: int, width: int) -> "Image.Image":
-    from PIL import Image, ImageOps
-
-    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    """The largest box of the target's aspect ratio, centered: Pillow's ImageOps.fit."""
+    ratio, own = width / height, image.width / image.height
+    w = ratio * image.height if own > ratio else image.width
+    h = image.width / ratio if own < ratio else image.height
+    left, top = (image.width - w) * 0.5, (image.height - h) * 0.5
+    return resample_image(image, height, width, "lanczos", (left, top, left + w, top + h))
 
 
 def _stretch(filter_: str, image: "Image.Image", height: int, width: int) -> "Image.Image":
-    from PIL import Image
-
-    return image.resize((width, height), Image.Resampling[filter_.upper()])
+    return resample_image(image, height, width, filter_)
 
 
 def _bilinear_image(image: "Image.Image", height: int, width: int) -> Array:
