@@ -64,9 +64,10 @@ const page = {
     });
   },
 
-  /** A number as the current language writes it; four significant digits unless it is whole.
+  /** A number as the current language writes it; four significant digits unless it is whole, 1.2e-7 where it is tiny.
    * @param {number} value @param {Intl.NumberFormatOptions} [options] */
   number(value, options = Number.isInteger(value) ? {} : { maximumSignificantDigits: 4 }) {
+    if (value !== 0 && Math.abs(value) < 1e-4) return value.toExponential(1);
     return new Intl.NumberFormat(this.language, options).format(value);
   },
 
