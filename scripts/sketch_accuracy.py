@@ -2,8 +2,8 @@
 
     python -m scripts.sketch_accuracy [FILE] [--number 100]
 
-Sketches are in the ways of writing that training held out, made from another seed; below, the same for the ways that were
-trained on. "Not sure" are answers below 60 %, as the page shows them. Needs scikit-learn.
+The sketches are in the ways of writing that training held out, made from another seed; the same for the ways that were
+trained on follows. "Not sure" are answers below 60 %, as the page shows them. Needs scikit-learn.
 """
 
 import argparse
@@ -32,7 +32,7 @@ class Accuracy:
     @property
     def right(self) -> NDArray[np.bool_]:
         """Whether each is the digit, (N,)."""
-        return self.answers == self.digits
+        return np.equal(self.answers, self.digits)
 
     def of_digit(self, digit: int) -> float:
         """Share of a digit's images that are answered rightly."""
@@ -63,7 +63,9 @@ def report_ways(chosen: list[Sketch], found: Accuracy) -> None:
     ways = np.array([sketch.way for sketch in chosen])
     for digit in range(len(WAYS)):
         rows = {way: found.right[(found.digits == digit) & (ways == way)] for way in range(len(WAYS[digit]))}
-        print(f"  {digit}:", "  ".join(f"way {way + 1} {right.mean():.0%}" for way, right in rows.items() if right.size))
+        print(
+            f"  {digit}:", "  ".join(f"way {way + 1} {right.mean():.0%}" for way, right in rows.items() if right.size)
+        )
 
 
 def main() -> None:

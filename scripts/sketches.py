@@ -1,12 +1,13 @@
 """Drawn digits: six ways of writing each, as a pen's strokes; every other way is held out of training.
 
-    python scripts/sketches.py          prints one of each way
+    python -m scripts.sketches          prints one of each way
 
-No real hands were at hand. A sketch is a way of writing, shaken: its points jittered, slanted, widened, turned, and drawn
-with a pen of 3.5 to 6.5 of 32 pixels.
+No drawings by people were available. A sketch is a way of writing, shaken: its points jittered, slanted, widened and
+turned, and drawn with a pen of 3.5 to 6.5 of 32 pixels.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ def line(*points: tuple[float, float]) -> Points:
     """Straight from point to point, in steps short enough to be bent."""
     corners = np.array(points, float)
     steps = np.linspace(0, 1, 6)[:, None]
-    parts = [start + (end - start) * steps for start, end in zip(corners[:-1], corners[1:], strict=True)]
+    parts = [start + (end - start) * steps for start, end in pairwise(corners)]
     return np.concatenate(parts)
 
 
@@ -43,15 +44,20 @@ def joined(*parts: Points) -> Points:
     return np.concatenate(parts)
 
 
-# Boxes are 1 high. Of each digit's ways, the first, third and fifth are trained on; the second, fourth, sixth are not.
+# 1 high. Of each digit's ways, the first, third and fifth are trained on; the second, fourth and sixth are held out.
 WAYS: tuple[tuple[Way, ...], ...] = (
     (  # 0
         [arc(0.35, 0.5, 0.7, 1, 270, -90)],  # an ellipse from the top
         [arc(0.3, 0.5, 0.55, 1, 300, -45)],  # narrow, not quite closed
         [arc(0.4, 0.5, 0.8, 1, -60, 320)],  # wide, clockwise, overlapping
         [arc(0.3, 0.5, 0.6, 1, 270, 90), arc(0.3, 0.5, 0.6, 1, 270, 450)],  # two halves
-        [joined(arc(0.35, 0.3, 0.6, 0.6, 270, 180), arc(0.35, 0.7, 0.6, 0.6, 180, 0), arc(0.35, 0.3, 0.6, 0.6, 0, -90))],
-        [joined(line((0.45, 0.06), (0.4, 0)), arc(0.35, 0.5, 0.7, 1, 280, -100), line((0.3, 0.05), (0.5, 0.1)))],  # a knot
+        [
+            joined(arc(0.35, 0.3, 0.6, 0.6, 270, 180), arc(0.35, 0.7, 0.6, 0.6, 180, 0),
+            arc(0.35, 0.3, 0.6, 0.6, 0, -90)),
+        ],
+        [  # a knot
+            joined(line((0.45, 0.06), (0.4, 0)), arc(0.35, 0.5, 0.7, 1, 280, -100), line((0.3, 0.05), (0.5, 0.1))),
+        ],
     ),
     (  # 1
         [line((0, 0), (0, 1))],  # a stroke
@@ -62,19 +68,33 @@ WAYS: tuple[tuple[Way, ...], ...] = (
         [line((-0.12, 0.1), (0, 0), (0.02, 1)), line((-0.18, 1), (0.2, 0.98))],  # with a small serif and a foot
     ),
     (  # 2
-        [joined(arc(0.35, 0.28, 0.66, 0.56, 190, 390), line((0.6, 0.45), (0, 1), (0.7, 1)))],  # a round head, a flat foot
+        [  # a round head, a flat foot
+            joined(arc(0.35, 0.28, 0.66, 0.56, 190, 390), line((0.6, 0.45), (0, 1), (0.7, 1))),
+        ],
         [joined(arc(0.35, 0.25, 0.7, 0.5, 180, 380), line((0.65, 0.4), (0.05, 0.98), (0.75, 0.95)))],
-        [joined(arc(0.33, 0.27, 0.6, 0.54, 200, 400), arc(0.12, 0.9, 0.24, 0.2, 300, 60), line((0.2, 0.9), (0.7, 1)))],  # a loop
-        [joined(arc(0.3, 0.25, 0.6, 0.5, 170, 420), arc(0.1, 0.88, 0.2, 0.24, 320, 20), line((0.2, 0.92), (0.5, 1), (0.7, 0.9)))],
+        [  # a loop
+            joined(arc(0.33, 0.27, 0.6, 0.54, 200, 400), arc(0.12, 0.9, 0.24, 0.2, 300, 60),
+            line((0.2, 0.9), (0.7, 1))),
+        ],
+        [
+            joined(arc(0.3, 0.25, 0.6, 0.5, 170, 420), arc(0.1, 0.88, 0.2, 0.24, 320, 20),
+            line((0.2, 0.92), (0.5, 1), (0.7, 0.9))),
+        ],
         [line((0.02, 0.08), (0.6, 0.02), (0.55, 0.4), (0, 0.98), (0.65, 1))],  # angular
-        [joined(line((0, 0.18), (0.15, 0.02)), arc(0.35, 0.3, 0.6, 0.6, 250, 400), line((0.5, 0.55), (0.02, 0.95), (0.66, 0.98)))],
+        [
+            joined(line((0, 0.18), (0.15, 0.02)), arc(0.35, 0.3, 0.6, 0.6, 250, 400),
+            line((0.5, 0.55), (0.02, 0.95), (0.66, 0.98))),
+        ],
     ),
     (  # 3
         [joined(arc(0.3, 0.25, 0.56, 0.5, 200, 440), arc(0.3, 0.74, 0.64, 0.52, 270, 520))],  # two bows
         [joined(arc(0.3, 0.27, 0.6, 0.54, 210, 430), arc(0.28, 0.76, 0.6, 0.48, 280, 510))],
         [joined(line((0.02, 0.02), (0.56, 0.02), (0.25, 0.4)), arc(0.25, 0.7, 0.66, 0.6, 270, 510))],  # a flat head
         [joined(line((0, 0.05), (0.6, 0), (0.28, 0.42)), arc(0.3, 0.72, 0.6, 0.58, 260, 530))],
-        [joined(arc(0.3, 0.24, 0.5, 0.48, 190, 420), arc(0.36, 0.48, 0.14, 0.1, 60, 300), arc(0.28, 0.74, 0.68, 0.52, 280, 520))],
+        [
+            joined(arc(0.3, 0.24, 0.5, 0.48, 190, 420), arc(0.36, 0.48, 0.14, 0.1, 60, 300),
+            arc(0.28, 0.74, 0.68, 0.52, 280, 520)),
+        ],
         [joined(arc(0.32, 0.2, 0.46, 0.4, 180, 450), arc(0.3, 0.7, 0.66, 0.6, 270, 540))],  # a small head
     ),
     (  # 4
@@ -82,11 +102,15 @@ WAYS: tuple[tuple[Way, ...], ...] = (
         [line((0.05, 0), (0.05, 0.55), (0.7, 0.55)), line((0.5, 0), (0.5, 1))],  # open, upright
         [line((0.5, 1), (0.5, 0), (0, 0.68), (0.7, 0.68))],  # closed
         [line((0.45, 0), (0, 0.62), (0.7, 0.62)), line((0.5, 0.02), (0.46, 1))],  # closed, in two strokes
-        [joined(arc(0.3, 0.2, 0.6, 0.7, 200, 90), line((0.3, 0.55), (0.6, 0.5))), line((0.62, 0.05), (0.5, 1))],  # as a u
+        [  # as a u
+            joined(arc(0.3, 0.2, 0.6, 0.7, 200, 90), line((0.3, 0.55), (0.6, 0.5))), line((0.62, 0.05), (0.5, 1)),
+        ],
         [line((0.25, 0), (0, 0.55), (0.72, 0.5)), line((0.55, 0.25), (0.42, 1))],  # half open
     ),
     (  # 5
-        [joined(line((0.1, 0), (0.05, 0.45)), arc(0.28, 0.7, 0.66, 0.6, 230, 510)), line((0.1, 0), (0.6, 0))],  # hat last
+        [  # hat last
+            joined(line((0.1, 0), (0.05, 0.45)), arc(0.28, 0.7, 0.66, 0.6, 230, 510)), line((0.1, 0), (0.6, 0)),
+        ],
         [joined(line((0.58, 0.02), (0.12, 0.02), (0.08, 0.42)), arc(0.27, 0.7, 0.62, 0.58, 240, 520))],  # in one stroke
         [joined(arc(0.4, 0.22, 0.6, 0.44, 300, 100), arc(0.3, 0.7, 0.6, 0.58, 270, 500))],  # round, as an S
         [line((0.6, 0), (0.05, 0), (0.05, 0.45), (0.6, 0.5), (0.58, 0.95), (0, 1))],  # angular
@@ -107,15 +131,23 @@ WAYS: tuple[tuple[Way, ...], ...] = (
         [line((0, 0), (0.6, 0), (0.25, 1)), line((0.1, 0.5), (0.58, 0.48))],  # with a bar
         [joined(line((0, 0.04), (0.6, 0)), arc(0.75, 0.9, 1.0, 1.7, 250, 175))],  # bent
         [line((0, 0.15), (0.02, 0), (0.6, 0), (0.3, 1))],  # with a serif
-        [line((0, 0.16), (0.04, 0.02), (0.66, 0), (0.3, 0.95)), line((0.2, 0.52), (0.6, 0.46))],  # with a serif and a bar
+        [  # with a serif and a bar
+            line((0, 0.16), (0.04, 0.02), (0.66, 0), (0.3, 0.95)), line((0.2, 0.52), (0.6, 0.46)),
+        ],
     ),
     (  # 8
-        [joined(arc(0.3, 0.25, 0.5, 0.48, -30, -270), arc(0.3, 0.74, 0.6, 0.5, 270, 630), arc(0.3, 0.25, 0.5, 0.48, 90, -30))],
+        [
+            joined(arc(0.3, 0.25, 0.5, 0.48, -30, -270), arc(0.3, 0.74, 0.6, 0.5, 270, 630),
+            arc(0.3, 0.25, 0.5, 0.48, 90, -30)),
+        ],
         [arc(0.3, 0.25, 0.5, 0.5, 0, 360), arc(0.3, 0.75, 0.6, 0.5, 0, 360)],  # two circles
         [arc(0.3, 0.2, 0.42, 0.4, 90, 450), arc(0.3, 0.7, 0.6, 0.6, 270, 630)],  # a small head
         [line((0.55, 0.12), (0.3, 0), (0.08, 0.2), (0.55, 0.75), (0.3, 1), (0.04, 0.78), (0.52, 0.25), (0.5, 0.1))],
         [line((0.05, 0.05), (0.6, 0.95), (0.02, 1), (0.55, 0.05), (0.05, 0.05))],  # an hourglass
-        [joined(arc(0.32, 0.24, 0.5, 0.46, 320, 100), arc(0.3, 0.74, 0.56, 0.52, 270, 600), line((0.3, 0.48), (0.56, 0.12)))],
+        [
+            joined(arc(0.32, 0.24, 0.5, 0.46, 320, 100), arc(0.3, 0.74, 0.56, 0.52, 270, 600),
+            line((0.3, 0.48), (0.56, 0.12))),
+        ],
     ),
     (  # 9
         [joined(arc(0.3, 0.3, 0.58, 0.6, 0, -360), line((0.58, 0.25), (0.55, 1)))],  # straight

@@ -4,7 +4,7 @@
     box       moved and scaled, aspect ratio kept, so that the pen just stays inside 32 x 32 pixels
     bitmap    32 x 32, 1 where the pen has been
     ink       8 x 8, inked pixels of each cell of 4 x 4: 0..16
-    picture   64 x 64, enlarged by a bicubic filter, white on black
+    image     64 x 64, enlarged by a bicubic filter, white on black
 
 The page does the same in `npmobilenet/page/js/images.js`, to the bit: distances are compared as squares, because not
 every language rounds a square root, or a hypotenuse, alike.
@@ -18,7 +18,7 @@ from npmobilenet.models.resizing import resized
 PEN = 5.0  # pixels of 32: width of the page's pen
 BITMAP_SIDE = 32
 INK_SIDE = 8
-PICTURE_SIDE = 64
+IMAGE_SIDE = 64
 MOST_INK = 16  # of a cell
 
 Strokes = list[NDArray[np.float64]]
@@ -43,15 +43,13 @@ def inked_bitmap(strokes: Strokes, pen: float = PEN) -> Pixels:
     """Bitmap (32, 32): 1 where a pixel's center is at most half a pen from a stroke, in pixels of the bitmap."""
     starts = np.concatenate([np.concatenate([stroke[:1], stroke[:-1]]) for stroke in strokes])  # a point is a segment
     ends = np.concatenate(strokes)
-    pixel = np.arange(BITMAP_SIDE) + 0.5
-    near = _squared_distances(pixel[None, :], pixel[:, None], starts, ends) <= pen / 2 * (pen / 2)
-    return near.any(axis=0).astype(np.uint8)
+    near = _squared_distances(starts, ends) <= pen / 2 * (pen / 2)  # (segments, 32, 32)
+    return np.asarray(near.any(axis=0), np.uint8)
 
 
-def _squared_distances(
-    x: NDArray[np.float64], y: NDArray[np.float64], starts: NDArray[np.float64], ends: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """From pixels (32, 32) to segments: (segments, 32, 32)."""
+def _squared_distances(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From the pixels of the bitmap to segments: (segments, 32, 32)."""
+    y, x = np.indices((BITMAP_SIDE, BITMAP_SIDE)) + 0.5
     x0, y0 = starts.T[:, :, None, None]
     dx, dy = (ends - starts).T[:, :, None, None]
     length = dx * dx + dy * dy
@@ -64,11 +62,11 @@ def _squared_distances(
 def ink_of_cells(bitmap: Pixels) -> Ink:
     """Ink (8, 8): inked pixels of each cell of 4 x 4."""
     cell = BITMAP_SIDE // INK_SIDE
-    return bitmap.reshape(INK_SIDE, cell, INK_SIDE, cell).sum(axis=(1, 3)).astype(np.float64)
+    return np.asarray(bitmap.reshape(INK_SIDE, cell, INK_SIDE, cell).sum(axis=(1, 3)), np.float64)
 
 
-def picture_of_ink(ink: Ink) -> Pixels:
-    """Ink (8, 8) in 0..16 enlarged to a picture (64, 64, 3), white on black."""
+def image_of_ink(ink: Ink) -> Pixels:
+    """Ink (8, 8) in 0..16 enlarged to an image (64, 64, 3), white on black."""
     gray = np.round(ink * 255 / MOST_INK).astype(np.uint8)
     color = np.repeat(gray[..., None], 3, axis=2)
-    return resized(color, PICTURE_SIDE, PICTURE_SIDE, "stretch-bicubic").astype(np.uint8)
+    return resized(color, IMAGE_SIDE, IMAGE_SIDE, "stretch-bicubic").astype(np.uint8)

@@ -2,9 +2,9 @@
 
     python -m scripts.train_digits [DESTINATION]
 
-MobileNetV1, alpha 0.25, 32 x 32, on scikit-learn's bundled handwritten digits and on sketches: a fifth of the digits, and
-half of the ways of writing that are sketched, are held out and never seen in training. Needs the `test` extra. Takes some
-minutes; the result is converted by our own converter.
+MobileNetV1, alpha 0.25, 32 x 32, on scikit-learn's bundled handwritten digits and on sketches. A fifth of the digits,
+and half of the ways of writing that are sketched, are held out and never seen in training. Needs the `test` extra.
+Takes some minutes; the result is converted by our own converter.
 
 Data: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998,
 https://doi.org/10.24432/C50P49, licence CC BY 4.0; scikit-learn carries its 1,797 test digits as 8 x 8 pixels.
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from npmobilenet.models.preprocessing import SYMMETRIC
 from npmobilenet.models.resizing import RESIZES
 from scripts.sketches import TRAINED, Sketch, sketches
-from scripts.strokes import picture_of_ink
+from scripts.strokes import image_of_ink
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 32  # pixels, what the network takes
@@ -44,7 +44,7 @@ def split_digits() -> tuple[Digits, Digits]:
     from sklearn.model_selection import train_test_split
 
     bunch = load_digits()
-    images = np.stack([picture_of_ink(ink) for ink in bunch.images])  # (1797, 64, 64, 3)
+    images = np.stack([image_of_ink(ink) for ink in bunch.images])  # (1797, 64, 64, 3)
     train, held_out, y_train, y_held_out = train_test_split(
         images, bunch.target, test_size=0.2, stratify=bunch.target, random_state=0
     )
@@ -53,7 +53,7 @@ def split_digits() -> tuple[Digits, Digits]:
 
 def drawn(chosen: list[Sketch]) -> Digits:
     """Sketches as images (N, 64, 64, 3), and their digits (N,)."""
-    images = np.stack([picture_of_ink(sketch.ink()) for sketch in chosen])
+    images = np.stack([image_of_ink(sketch.ink()) for sketch in chosen])
     return images, np.array([sketch.digit for sketch in chosen])
 
 

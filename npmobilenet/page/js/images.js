@@ -130,15 +130,18 @@ function resizeCover(picture, height, width) {
 /** What a network is given: a picture resized and scaled, (H, W, C). @param {Picture} picture @param {Model} model @returns {Tensor} */
 function networkInput(picture, { graph, scaling, resize }) {
   const [H, W, C] = graph.layers[0].shape;
-  const { data } = resizeByRule(picture, H, W, resize || "crop");
-  const of = (/** @type {number|number[]} */ value, /** @type {number} */ c) => (typeof value === "number" ? value : value[c]);
+  const { data } = resizeByRule(C === 1 ? grayPicture(picture) : picture, H, W, resize || "crop");
+  const of = (/** @type {number|number[]} */ value, /** @type {number} */ c) => Math.fround(typeof value === "number" ? value : value[c]);
   const x = zeros(H, W, C);
   for (let i = 0; i < H * W; i++)
-    for (let c = 0; c < C; c++) {
-      const pixel = C === 3 ? data[3 * i + c] : Math.round(0.299 * data[3 * i] + 0.587 * data[3 * i + 1] + 0.114 * data[3 * i + 2]);
-      x.data[i * C + c] = Math.fround(pixel * Math.fround(of(scaling.scale, c))) + Math.fround(of(scaling.offset, c));
-    }
+    for (let c = 0; c < C; c++) x.data[i * C + c] = Math.fround(data[3 * i + c] * of(scaling.scale, c)) + of(scaling.offset, c);
   return x;
+}
+
+/** Luminance in all three channels, as Pillow computes it. @param {Picture} picture @returns {Picture} */
+function grayPicture({ width, height, data }) {
+  const gray = (/** @type {number} */ i) => (data[i] * 19595 + data[i + 1] * 38470 + data[i + 2] * 7471 + 0x8000) >> 16;
+  return { width, height, data: Uint8Array.from(data, (_, i) => gray(i - i % 3)) };
 }
 
 /** Strokes, whatever their size, as the data set's digits were made: box, pen, ink, picture.
@@ -163,14 +166,17 @@ function fittedStrokes(strokes) {
 function inkedBitmap(strokes) {
   const bitmap = new Uint8Array(BITMAP_SIDE * BITMAP_SIDE);
   for (const stroke of strokes)
-    stroke.forEach((end, k) => {
-      const start = stroke[Math.max(0, k - 1)];
-      bitmap.forEach((_, i) => {
-        const center = [i % BITMAP_SIDE + 0.5, Math.floor(i / BITMAP_SIDE) + 0.5];
-        if (squaredDistance(center, start, end) <= PEN / 2 * (PEN / 2)) bitmap[i] = 1;
-      });
-    });
+    stroke.forEach((end, k) => inkSegment(bitmap, stroke[Math.max(0, k - 1)], end));
   return bitmap;
+}
+
+/** Ink the pixels around a segment; the others are too far away. @param {Uint8Array} bitmap @param {number[]} start @param {number[]} end */
+function inkSegment(bitmap, start, end) {
+  const [firstX, firstY] = [0, 1].map((axis) => Math.max(0, Math.floor(Math.min(start[axis], end[axis]) - PEN / 2)));
+  const [lastX, lastY] = [0, 1].map((axis) => Math.min(BITMAP_SIDE - 1, Math.floor(Math.max(start[axis], end[axis]) + PEN / 2)));
+  for (let i = firstY; i <= lastY; i++)
+    for (let j = firstX; j <= lastX; j++)
+      if (squaredDistance([j + 0.5, i + 0.5], start, end) <= PEN / 2 * (PEN / 2)) bitmap[i * BITMAP_SIDE + j] = 1;
 }
 
 /** From a point to a segment. Not Math.hypot: languages round it differently. @param {number[]} point @param {number[]} start @param {number[]} end */
