@@ -1,19 +1,24 @@
 """Accuracy of the digits network on drawings, digit by digit, and on scikit-learn's held-out digits.
 
-    python -m scripts.sketch_accuracy [FILE] [--number 100]
+    python scripts/sketch_accuracy.py [FILE] [--number 100]
 
 The sketches are in the ways of writing that training held out, made from another seed; the same for the ways that were
 trained on follows. "Not sure" are answers below 60 %, as the page shows them. Needs scikit-learn.
 """
 
 import argparse
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from npmobilenet import Model
 from npmobilenet.hub.load import load
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that `python scripts/...` finds its neighbors
+
 from scripts.sketches import HELD_OUT, TRAINED, WAYS, Sketch, sketches
 from scripts.train_digits import Digits, drawn, split_digits
 

@@ -1,16 +1,20 @@
 """Drawn digits: six ways of writing each, as a pen's strokes; every other way is held out of training.
 
-    python -m scripts.sketches          prints one of each way
+    python scripts/sketches.py         prints one of each way
 
 No drawings by people were available. A sketch is a way of writing, shaken: its points jittered, slanted, widened and
 turned, and drawn with a pen of 3.5 to 6.5 of 32 pixels.
 """
 
+import sys
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that `python scripts/...` finds its neighbors
 
 from scripts.strokes import Ink, Strokes, ink_of_strokes
 

@@ -1,6 +1,6 @@
 """Train the digits network that ships with the package, and draw the images in examples/digits.
 
-    python -m scripts.train_digits [DESTINATION]
+    python scripts/train_digits.py [DESTINATION]
 
 MobileNetV1, alpha 0.25, 32 x 32, on scikit-learn's bundled handwritten digits and on sketches. A fifth of the digits,
 and half of the ways of writing that are sketched, are held out and never seen in training. Needs the `test` extra.
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 
 from npmobilenet.models.preprocessing import SYMMETRIC
 from npmobilenet.models.resizing import RESIZES
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that `python scripts/...` finds its neighbors
+
 from scripts.sketches import TRAINED, Sketch, sketches
 from scripts.strokes import image_of_ink
 

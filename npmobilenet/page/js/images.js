@@ -98,13 +98,15 @@ function weightedPixel(data, first, step, weights) {
   return Math.max(0, Math.min(255, Math.floor(sum / 2 ** PRECISION)));
 }
 
-/** A picture as a network is shown it, by a rule of npmobilenet. @param {Picture} picture @param {number} height @param {number} width @param {string} rule */
+/** A picture as a network is shown it, by a rule of npmobilenet. @param {Picture} picture @param {number} height @param {number} width @param {string} rule
+ * @returns {{width: number, height: number, data: Uint8Array|Float32Array}} */
 function resizeByRule(picture, height, width, rule) {
   if (rule === "crop") return resizeCrop(picture, height, width);
+  if (rule === "keras-dataset") return resizeSmoothly(picture, height, width);
   if (rule === "keras") return resizePicture(picture, width, height, "nearest");
   if (rule === "teachable-machine") return resizeCover(picture, height, width);
   if (rule.startsWith("stretch-")) return resizePicture(picture, width, height, rule.slice("stretch-".length));
-  throw new Error(`resize '${rule}' is not supported in the page; npmobilenet classify supports it`);
+  throw new Error(`unknown resize '${rule}'`);
 }
 
 /** The central 0.875 of a picture, stretched to the target: ImageNet's evaluation. A picture of that size stays.
@@ -125,6 +127,27 @@ function resizeCover(picture, height, width) {
   const h = own < ratio ? picture.width / ratio : picture.height;
   const [left, top] = [(picture.width - w) * 0.5, (picture.height - h) * 0.5];
   return resizePicture(picture, width, height, "lanczos", [left, top, left + w, top + h]);
+}
+
+/** By the four nearest pixels, in float32 and unrounded, as Keras's image_dataset_from_directory.
+ * @param {Picture} picture @param {number} height @param {number} width */
+function resizeSmoothly(picture, height, width) {
+  const [rows, columns] = [neighborPixels(picture.height, height), neighborPixels(picture.width, width)];
+  const at = (/** @type {number} */ i, /** @type {number} */ j, /** @type {number} */ c) => picture.data[(i * picture.width + j) * 3 + c];
+  const between = (/** @type {number} */ a, /** @type {number} */ b, /** @type {number} */ share) =>
+    Math.fround(a + Math.fround(Math.fround(b - a) * share));
+  const values = rows.flatMap(([top, bottom, v]) => columns.flatMap(([left, right, u]) => [0, 1, 2].map((c) =>
+    between(between(at(top, left, c), at(top, right, c), u), between(at(bottom, left, c), at(bottom, right, c), u), v))));
+  return { width, height, data: Float32Array.from(values) };
+}
+
+/** For each output pixel of one axis the pixels before and after it, and the share of the latter. @param {number} size @param {number} target */
+function neighborPixels(size, target) {
+  const inside = (/** @type {number} */ pixel) => Math.max(0, Math.min(size - 1, pixel));
+  return Array.from({ length: target }, (_, i) => {
+    const at = Math.fround(Math.fround((i + 0.5) * Math.fround(size / target)) - 0.5);
+    return [inside(Math.floor(at)), inside(Math.ceil(at)), Math.fround(at - Math.floor(at))];
+  });
 }
 
 /** What a network is given: a picture resized and scaled, (H, W, C). @param {Picture} picture @param {Model} model @returns {Tensor} */
