@@ -118,7 +118,7 @@ function edgeMaps(right, other) {
     right.data.forEach((value, i) => {
       if (cornerOf(other, right.shape, i) !== value) context.strokeRect((i % W) * cell + 1, Math.floor(i / W) * cell + 1, cell - 2, cell - 2);
     });
-    return el("figure", { style: "margin: 0" }, canvas, el("figcaption", { class: "quiet" }, page.text("e.mean", { name: /** @type {string} */ (name) })));
+    return el("figure", { style: "margin: 0" }, canvas, el("figcaption", { class: "quiet", style: "max-width: 240px" }, page.text("e.mean", { name: /** @type {string} */ (name) })));
   });
 }
 
