@@ -71,7 +71,7 @@ def test_both_ways_of_view_b_end_in_the_value_of_the_package(page_file: Path, ch
         at = visited.evaluate("valueAt(currentPair())")
         both = visited.evaluate("outputsBothWays(currentPair(), valueAt(currentPair()), 3)")
     x, f, m = (array(pair[name]) for name in ("x", "f", "m"))
-    padding = pair["padding"] if isinstance(pair["padding"], str) else tuple(map(tuple, pair["padding"]))
+    padding: Any = pair["padding"] if isinstance(pair["padding"], str) else tuple(map(tuple, pair["padding"]))
     z = depthwise_conv2d(x[None].astype(np.float64), f.astype(np.float64), stride=pair["stride"], padding=padding)
     exact = pointwise_conv2d(z, m.astype(np.float64))[0, at["i"], at["j"]]
     for value in both:
