@@ -26,6 +26,10 @@ FLOORS = [  # bottom to top
     "hub",
     "porting",
     "bench",
+    "exercises",
+    "ladder",
+    "figures",
+    "page",
     "cli",
     "facade",
 ]

@@ -29,6 +29,7 @@ SUMMARIES = {
     "compare": "Find the first layer that another implementation computes wrongly, and name the mistake.",
     "verify": "Run the self-check of a file, and compare its layers with the engine and with Keras.",
     "bench": "Benchmark against other runtimes and the CPU's FMA peak (interleaved), or, with --steps, by step.",
+    "page": "Write the page: a real MobileNet, number by number, in one HTML file that needs no network.",
     "warmup": "Compile the kernels for this CPU ahead of their first use.",
 }
 """First line of the docstring of every command, in the order of `--help`."""
