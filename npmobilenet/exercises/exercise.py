@@ -33,6 +33,10 @@ class Draw:
         """Nested lists of multiples of a unit, -4 to 4 of them, few of them 0."""
         return filled(shape, lambda *_: unit * (self.between(1, 4) if self.below(2) else -self.between(0, 4)))
 
+    def reals(self, *shape: int) -> list:
+        """Nested lists of numbers in -2..2, which float32 holds."""
+        return filled(shape, lambda *_: (self.below(65537) - 32768) / 16384)
+
 
 class Case:
     """Arguments for a function.
@@ -40,7 +44,7 @@ class Case:
     Args:
         says: the case in words.
         args: the arguments, nested lists and numbers.
-        bound: what each value may be off by: a number, or nested lists.
+        bound: what each value may be off by: a number, or nested lists of the shape of the results.
     """
 
     def __init__(self, says: str, args: list, bound: "Any" = EXACT) -> None:
@@ -61,6 +65,8 @@ class Exercise:
         mistakes: (key, text, function that makes it).
         how: (args, index, theirs) -> lines that show how a value is made; the index begins with the result's number.
         read: (answer, args) -> values that are compared; it raises ValueError for what cannot be read.
+        diagnose: (args, theirs) -> (key, text) of a mistake that no function makes, or None.
+        whole: whether arrays among its arguments are of whole numbers.
     """
 
     def __init__(
@@ -75,6 +81,8 @@ class Exercise:
         mistakes: list,
         how: "Callable[[list, tuple, Any], list]",
         read: "Callable[[Any, list], list] | None" = None,
+        diagnose: "Callable[[list, list], tuple | None] | None" = None,
+        whole: bool = False,
     ) -> None:
         self.name = name
         self.points = points
@@ -86,6 +94,8 @@ class Exercise:
         self.mistakes = mistakes
         self.how = how
         self.read = read or self._parts
+        self.diagnose = diagnose
+        self.whole = whole
 
     def _parts(self, answer: "Any", args: list) -> list:
         """The results, as a list of one value each."""

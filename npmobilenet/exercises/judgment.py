@@ -5,7 +5,7 @@ In CPython and in MicroPython alike.
 
 import sys
 
-from npmobilenet.exercises.exercise import Case, Draw, Exercise
+from npmobilenet.exercises.exercise import EXACT, Case, Draw, Exercise
 from npmobilenet.exercises.nested import at, is_number, number, places, plain, shape_of, subscript
 
 TYPE_CHECKING = False
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+ROUNDING = 1e-5  # of the largest value: float32 leaves 6 to 7 digits, and every mistake changes an earlier one
 CASES_THAT_NAME = 3  # a mistake is named if it gives the same wrong values in this number of cases
 
 
@@ -171,9 +172,12 @@ def is_right(theirs: "Any", right: "Any", bound: float) -> bool:
 
 
 def bound_at(bound: "Any", index: tuple) -> float:
-    """The bound of a value, from nested lists of bounds, or from one number for all."""
-    value: float = at(bound, index) if isinstance(bound, list) else bound
-    return value
+    """The bound of a value, from nested lists of bounds; a number stands for all values below it."""
+    for k in index:
+        if not isinstance(bound, list):
+            break
+        bound = bound[k]
+    return bound
 
 
 def judge_case(exercise: Exercise, case: Case, outcome: Outcome) -> Finding | None:
@@ -230,42 +234,52 @@ def first_beyond(theirs: list, expected: list) -> tuple:
 
 
 def explain(exercise: Exercise, cases: list, outcomes: list, first: int) -> "tuple | None":
-    """(key, text) of the first mistake that gives the same values in the case and in two more, where they are wrong."""
+    """(key, text) of the mistake that gives the same values in the case and in two more: the one with most of them."""
+    best, named = 0, None
     for key, text, mistake in exercise.mistakes:
-        evidence = 0
+        evidence, refuted = 0, False
         for k in range(first, first + len(cases)):
             case, outcome = cases[k % len(cases)], outcomes[k % len(cases)]
-            agrees = None if outcome.kind != "value" else agreement(exercise, case, outcome, mistake)
+            agrees = agreement(exercise, case, outcome, mistake)
             if agrees is False or (agrees is None and k == first):
-                evidence = 0
+                refuted = True
                 break
             evidence += agrees is True
-            if evidence == CASES_THAT_NAME:
-                break
-        if evidence:
-            return key, text
-    return None
+        if evidence > best and (evidence >= CASES_THAT_NAME or not refuted):
+            best, named = evidence, (key, text)
+    if named or exercise.diagnose is None:
+        return named
+    args = cases[first].args
+    return exercise.diagnose(args, exercise.read(outcomes[first].value, args))
 
 
 def agreement(exercise: Exercise, case: Case, outcome: Outcome, mistake: "Callable[..., Any]") -> "bool | None":
     """Whether a mistake gives the same values; None where it cannot be seen, since it changes nothing or fails."""
+    if outcome.kind != "value":
+        return None
     try:
         made = exercise.read(plain(mistake(*plain(case.args))), case.args)
     except (ValueError, IndexError, TypeError, ZeroDivisionError):
         return None
-    if same(made, exercise.expected(case), case.bound):
+    if same(made, exercise.expected(case)):
         return None
     try:
-        return same(exercise.read(outcome.value, case.args), made, case.bound)
+        return same(exercise.read(outcome.value, case.args), made)
     except ValueError:
         return False
 
 
-def same(theirs: list, right: list, bound: "Any") -> bool:
-    """Whether all values agree within their bounds."""
-    if len(theirs) != len(right) or any(shape_of(theirs[k]) != shape_of(right[k]) for k in range(len(right))):
-        return False
-    return all(is_right(at(theirs, index), value, bound_at(bound, index)) for index, value in places(right))
+def same(theirs: list, made: list) -> bool:
+    """Whether results are those of a mistake, up to `ROUNDING` of the largest value of each."""
+    for k in range(len(made)):
+        if shape_of(theirs[k]) != shape_of(made[k]):
+            return False
+        values = [value for _, value in places(made[k])]
+        numbers = [abs(value) for value in values if is_number(value) and abs(value) < float("inf")]
+        bound = ROUNDING * max(numbers + [EXACT])
+        if not all(is_right(at(theirs[k], index), value, bound) for index, value in places(made[k])):
+            return False
+    return True
 
 
 def verdict(exercise: Exercise, cases: list, outcomes: list) -> Verdict:
