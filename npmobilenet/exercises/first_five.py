@@ -209,12 +209,21 @@ def _by_channel(change: "Any") -> "Any":
 
 
 def _second(column: list, size: float, row: list, taps: list) -> tuple:
-    """The second pair of singular vectors with its value."""
+    """The second pair of singular vectors with its value; the first if there is one only."""
+    if min(len(column), len(row)) == 1:
+        return column, scaled_list(row, size)
     rest = [[taps[p][d] - size * column[p] * row[d] for d in range(len(row))] for p in range(len(taps))]
     if length([value for line in rest for value in line]) < size * FLOAT32:
         return scaled_list(column, 0), row
     column, size, row = rank_one(rest)
     return column, scaled_list(row, size)
+
+
+def _last(column: list, size: float, row: list, taps: list) -> tuple:
+    """The last pair: where there are more than two, its value is 0."""
+    if min(len(column), len(row)) > 2:
+        return scaled_list(column, 0), row
+    return _second(column, size, row, taps)
 
 
 def scaled_list(values: list, factor: float) -> list:
@@ -275,6 +284,7 @@ BEST_SEPARABLE = Exercise(
          _by_channel(lambda column, size, row, taps: (scaled_list(column, size), scaled_list(row, size)))),
         ("second", "the second singular pair, not the first: singular values are in falling order",
          _by_channel(_second)),
+        ("second", "the last singular pair, not the first: singular values are in falling order", _by_channel(_last)),
         ("spatial", "the filter is a column times a row of the plane: separable in space, not in depth",
          _by_channel(_spatial)),
         ("means", "means over outputs and taps are no nearest product", _by_channel(_means)),

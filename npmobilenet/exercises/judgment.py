@@ -122,7 +122,8 @@ def first_change(before: list, after: list, names: tuple) -> str:
 
 def raised(error: BaseException, source: "list | None" = None) -> list:
     """An exception, and the line of the program that it comes from."""
-    lines = [f"{type(error).__name__}: {error}"]
+    message = str(error)
+    lines = [f"{type(error).__name__}: {message}" if message else type(error).__name__]
     calls = frames(error)[1:]  # the first is `run`
     own = [call for call in calls if call[0] == calls[0][0]]  # without those of libraries
     if own:
@@ -193,11 +194,15 @@ def judge_case(exercise: Exercise, case: Case, outcome: Outcome) -> Finding | No
     wrong = [entry for entry in values if not is_right(entry[2], entry[1], bound_at(case.bound, entry[0]))]
     shapes = shape_lines(exercise, theirs, expected)
     if not wrong and not shapes:
-        return Finding("changed", [f"an argument was changed: {outcome.changed}"]) if outcome.changed else None
+        if not outcome.changed:
+            return None
+        return Finding("changed", [f"an argument was changed: {outcome.changed}"], outcome.changed.split(" ")[0])
     lines, kind = shapes, "shape" if shapes else "value"
     index, right, got = wrong[0] if wrong else first_beyond(theirs, expected)
-    place = subscript(exercise.results[index[0]], index[1:])
-    lines.append(f"first wrong value: {place} is {number(got)}, expected {number(right) if wrong else 'no such value'}")
+    place = _name(exercise, index)
+    digits = 6 if number(got) != number(right) else 9 if number(got, 9) != number(right, 9) else 17
+    shown, expected_text = number(got, digits), number(right, digits) if wrong else "no such value"
+    lines.append(f"first wrong value: {place} is {shown}, expected {expected_text}")
     nans = [entry for entry in places(theirs) if is_number(entry[1]) and entry[1] != entry[1]]
     if nans:
         kind = "NaN"
@@ -208,7 +213,7 @@ def judge_case(exercise: Exercise, case: Case, outcome: Outcome) -> Finding | No
         lines.append(f"{len(values) - len(wrong)} of {len(values)} values are right")
     if outcome.changed:
         lines.append(f"an argument was changed: {outcome.changed}")
-    return Finding(kind, lines, place, number(got), number(right))
+    return Finding(kind, lines, place, shown, expected_text)
 
 
 def _name(exercise: Exercise, index: tuple) -> str:
@@ -261,20 +266,21 @@ def agreement(exercise: Exercise, case: Case, outcome: Outcome, mistake: "Callab
         made = exercise.read(plain(mistake(*plain(case.args))), case.args)
     except (ValueError, IndexError, TypeError, ZeroDivisionError):
         return None
-    if same(made, exercise.expected(case)):
+    expected = exercise.expected(case)
+    if same(made, expected, expected):
         return None
     try:
-        return same(exercise.read(outcome.value, case.args), made)
+        return same(exercise.read(outcome.value, case.args), made, expected)
     except ValueError:
         return False
 
 
-def same(theirs: list, made: list) -> bool:
-    """Whether results are those of a mistake, up to `ROUNDING` of the largest value of each."""
+def same(theirs: list, made: list, expected: list) -> bool:
+    """Whether results are those of a mistake, up to `ROUNDING` of the largest value, made or expected."""
     for k in range(len(made)):
         if shape_of(theirs[k]) != shape_of(made[k]):
             return False
-        values = [value for _, value in places(made[k])]
+        values = [value for _, value in places(made[k])] + [value for _, value in places(expected[k])]
         numbers = [abs(value) for value in values if is_number(value) and abs(value) < float("inf")]
         bound = ROUNDING * max(numbers + [EXACT])
         if not all(is_right(at(theirs[k], index), value, bound) for index, value in places(made[k])):

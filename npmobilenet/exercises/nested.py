@@ -56,13 +56,13 @@ def is_number(value: "Any") -> bool:
     return isinstance(value, (int, float))
 
 
-def number(value: "Any") -> str:
+def number(value: "Any", digits: int = 6) -> str:
     """A value as it is printed, the same in every Python."""
     if value is None:
         return "missing"
     if not is_number(value):
         return f"a list of shape {shape_of(value)}" if isinstance(value, list) else repr(value)
-    return str(int(value)) if abs(value) < 1e15 and value == int(value) else f"{value:.9g}"
+    return str(int(value)) if abs(value) < 1e15 and value == int(value) else f"{value:.{digits}g}"
 
 
 def subscript(name: str, index: tuple) -> str:

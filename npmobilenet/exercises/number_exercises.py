@@ -232,7 +232,7 @@ WIDTH = Exercise(
 
 def _quantized(x: list, *, levels: int = 255, lowest: int = -128, whole: Callable[[Array], Array] = np.round,
                zero_whole: Callable[[Array], Array] = np.round, per: int | None = 0, with_zero: bool = True,
-               symmetric: bool = False) -> Any:  # fmt: skip
+               symmetric: bool = False, together: bool = False) -> Any:  # fmt: skip
     """`quantize` with one of its rules changed.
 
     Args:
@@ -242,6 +242,7 @@ def _quantized(x: list, *, levels: int = 255, lowest: int = -128, whole: Callabl
         per: axis over which the range is taken; None for one range for all.
         with_zero: whether the range takes in 0.
         symmetric: -127..127 around 0.
+        together: whether the zero point is added before rounding.
     """
     values = np.asarray(x, np.float64)
     low, high = values.min(axis=per), values.max(axis=per)
@@ -252,7 +253,7 @@ def _quantized(x: list, *, levels: int = 255, lowest: int = -128, whole: Callabl
     if symmetric:
         scale, zero = np.abs(values).max(axis=per) / 127, np.zeros(values.shape[1:])
     q = np.clip(whole(values / scale) + zero, lowest, lowest + 255)
-    if zero_whole is not np.round:
+    if together:
         q = np.clip(whole(values / scale + zero), lowest, lowest + 255)
     return q, scale, zero, (q - zero) * scale
 
@@ -306,7 +307,8 @@ QUANTIZE = Exercise(
     "quantize", 3, ("x",), ("q", "scale", "zero", "back"), "returns q (N, C), scale (C,), zero (C,), back (N, C)",
     _quantized, _quantize_cases,
     [
-        ("zero-not-whole", "the zero point is not rounded: 0 would not be exact", _changed(zero_whole=lambda z: z)),
+        ("zero-not-whole", "the zero point is not rounded: 0 would not be exact",
+         _changed(zero_whole=lambda z: z, together=True)),
         ("cut", "values are cut, not rounded", _changed(whole=_cut)),
         ("cut", "values are rounded down, not to the nearest", _changed(whole=np.floor)),
         ("cut", "values and the zero point are cut, not rounded",
@@ -318,6 +320,8 @@ QUANTIZE = Exercise(
          _changed(per=None)),
         ("per-tensor", "one range for all channels; each channel has its own",
          lambda x: (lambda q, scale, zero, back: (q, scale[0], zero[0], back))(*_quantized(x, per=None))),
+        ("per-tensor", "one range for all channels; each channel has its own",
+         _changed(per=None, together=True)),
         ("256-steps", "the range is divided by 256; from -128 to 127 there are 255 steps", _changed(levels=256)),
         ("unsigned", "0..255, uint8; int8 is -128..127", _changed(lowest=0)),
         ("without-zero", "the range does not take in 0", _changed(with_zero=False)),

@@ -114,10 +114,11 @@ def best_separable(k: list) -> tuple[list, list]:
 def rank_one(matrix: list) -> tuple[list, float, list]:
     """Unit column, singular value, unit row of the nearest matrix of rank one, by power iteration."""
     row = unit(max(matrix, key=length))
-    column = row
-    for _ in range(60):  # singular values fall to a third at least: 3**-60 squared is left
+    for _ in range(2000):
         column = unit([dot(line, row) for line in matrix])
-        row = unit([dot(column, [line[d] for line in matrix]) for d in range(len(row))])
+        before, row = row, unit([dot(column, [line[d] for line in matrix]) for d in range(len(row))])
+        if all(abs(before[d] - row[d]) < 1e-15 for d in range(len(row))):
+            break
     return column, dot(column, [dot(line, row) for line in matrix]), row
 
 
