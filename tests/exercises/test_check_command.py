@@ -4,10 +4,13 @@ import ast
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from npmobilenet.exercises import check
 from npmobilenet.exercises.cases import EXERCISES
 from tests.helpers.command_line import document, run
 
@@ -36,11 +39,6 @@ def hard_swish(x):
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
     return tmp_path / "exercises.py"
-
-
-def checked(program: Path, text: str, *options: object) -> object:
-    program.write_text(text)
-    return run("check", program, *options)
 
 
 def test_right_answers(program: Path) -> None:
@@ -139,6 +137,22 @@ def test_gradescope(program: Path, tmp_path: Path) -> None:
     run("check", program, "--gradescope", results)
     assert json.loads(results.read_text())["score"] == 0
     assert "ZeroDivisionError" in json.loads(results.read_text())["output"]
+
+
+def test_all_graders_give_the_same_points(program: Path, tmp_path: Path) -> None:
+    """nbgrader and otter take an AssertionError in a cell as no points, and none as all."""
+    program.write_text(WRONG)
+    results = tmp_path / "results.json"
+    by_json = document(run("check", program, "--seed", 7, "--json", "--gradescope", results), exit_code=1)
+    cells: dict[str, Any] = {}
+    exec(WRONG, cells)
+    for marked, test in zip(by_json["exercises"], json.loads(results.read_text())["tests"], strict=True):
+        assert marked["points"] == test["score"]
+        if marked["name"] in cells:
+            passes: Any = nullcontext() if marked["points"] else pytest.raises(AssertionError)
+            with passes as error:
+                check(cells[marked["name"]], seed=7)
+            assert marked["points"] or str(error.value) == marked["text"]
 
 
 def test_lists_are_tried_where_arrays_do_not_fit(program: Path) -> None:

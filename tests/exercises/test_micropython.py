@@ -106,7 +106,7 @@ def test_micropython_says_what_cpython_says(tmp_path: Path) -> None:
         pytest.skip("node is not installed")
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    arguments = [
+    arguments: list[str | Path] = [
         node,
         Path(__file__).parent / "in_micropython.mjs",
         MICROPYTHON,

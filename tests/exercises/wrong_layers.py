@@ -167,7 +167,7 @@ QUANTIZE: list[Answer] = [
 
 def last_that_differs(x: Any, layers: Any, values: Any) -> Any:
     """Against a right run from the image, and the last difference instead of the first."""
-    y, found = x, None
+    y, found = x, layers[0]
     for layer, value in zip(layers, values, strict=True):
         y = run_layer(layer, y, "")
         if differs(y, value, 1e-3):
