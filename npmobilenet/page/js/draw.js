@@ -76,7 +76,7 @@ function checkbox(label, checked, change) {
 function table(caption, header, rows) {
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
     el("table", {}, el("caption", {}, caption),
-      el("thead", {}, el("tr", {}, ...header.map((cell) => el("th", { scope: "col" }, cell)))),
+      el("thead", {}, el("tr", {}, ...header.map((cell) => (cell ? el("th", { scope: "col" }, cell) : el("td"))))),
       el("tbody", {}, ...rows.map(([first, ...rest]) =>
         el("tr", {}, el("th", { scope: "row" }, first), ...rest.map((cell) => el("td", {}, cell)))))));
 }
@@ -125,10 +125,15 @@ function drawPicture(canvas, picture) {
   context.putImageData(pixels, 0, 0);
 }
 
+/** About the width of a text in a drawing; Chinese characters are square. @param {string} text */
+function textWidth(text) {
+  return Array.from(text).reduce((sum, character) => sum + (character > "\u2e80" ? 14 : 8), 0);
+}
+
 /** Horizontal bars with their numbers written beside them: rows are {label, value, text, color?}.
  * @param {string} name @param {{label: string, value: number, text: string, color?: string}[]} rows @param {number} [full] value of a full bar */
 function bars(name, rows, full = Math.max(...rows.map((row) => row.value), 0)) {
-  const [left, right, height] = [Math.min(150, 12 + 8 * Math.max(...rows.map((row) => row.label.length))), 100, 26];
+  const [left, right, height] = [Math.min(160, 12 + Math.max(...rows.map((row) => textWidth(row.label)))), 110, 26];
   const width = fitting(640);
   return drawing(width, rows.length * height + 4, name, ...rows.flatMap((row, i) => [
     svg("text", { x: left - 8, y: i * height + 18, "text-anchor": "end" }, row.label),

@@ -64,9 +64,10 @@ const page = {
     });
   },
 
-  /** A number as the current language writes it; four significant digits unless it is whole.
+  /** A number as the current language writes it; four significant digits unless it is whole, 1.2e-7 where it is tiny.
    * @param {number} value @param {Intl.NumberFormatOptions} [options] */
   number(value, options = Number.isInteger(value) ? {} : { maximumSignificantDigits: 4 }) {
+    if (value !== 0 && Math.abs(value) < 1e-4) return value.toExponential(1);
     return new Intl.NumberFormat(this.language, options).format(value);
   },
 
@@ -135,7 +136,7 @@ function showState(state) {
   const language = page.language;
   const before = page.state.view;
   page.state = state;
-  document.body.classList.toggle("lecture", "lecture" in state);
+  document.documentElement.classList.toggle("lecture", "lecture" in state);
   if (page.language !== language) translatePage();
   const view = /** @type {View} */ (VIEWS.get(state.view));
   const section = viewSection(view);
@@ -254,16 +255,14 @@ function answerKey(event) {
   else if (event.key === "ArrowLeft" && onPage && at > 0) page.open(letters[at - 1]);
   else if (event.key === "?") showKeys();
   else if (event.key === "+" || event.key === "-") resizeText(event.key === "+" ? 1.1 : 1 / 1.1);
-  else if (event.key === ".") document.body.classList.toggle("blank");
+  else if (event.key === ".") document.documentElement.classList.toggle("blank");
   else if (event.key === "l") toggleLecture();
 }
 
 /** @param {number} factor */
 function resizeText(factor) {
-  const style = document.body.style;
-  const size = Number(getComputedStyle(document.body).getPropertyValue("--size"));
+  const size = Number(getComputedStyle(document.documentElement).getPropertyValue("--size"));
   document.documentElement.style.setProperty("--size", String(size * factor));
-  style.setProperty("--size", String(size * factor));
 }
 
 /** Text of one of the page's data elements. @param {string} id */

@@ -33,8 +33,10 @@ registerView({
   update() {
     replaceContent("a-steps", ...preprocessingSteps());
     replaceContent("a-answers", answerBars(), answerTable());
+    const macs = multiplyAdds(page.model);
+    replaceContent("a-long", macs > LONG_NETWORK ? page.text("a.long", { macs, seconds: page.passTime / 1000 }) : "");
     const [first] = answers();
-    const line = { macs: multiplyAdds(page.model), time: page.passTime, label: first.label, percent: percent(first.probability) };
+    const line = { macs, time: page.passTime, label: first.label, percent: percent(first.probability) };
     return page.text(first.probability < UNSURE ? "a.unsure" : "a.live", line);
   },
 
@@ -122,7 +124,7 @@ function networkChoice() {
 
 /** The pictures between the reader's hand and the network. */
 function preprocessingSteps() {
-  const canvases = [];
+  const canvases = /** @type {[Picture, string][]} */ ([]);
   if (pad.steps) {
     canvases.push([bitmapPicture(pad.steps.bitmap), page.text("a.strokes")], [inkPicture(pad.steps.ink), page.text("a.ink")]);
   }
