@@ -90,9 +90,9 @@ def _network(draw: Draw) -> list[Layer]:
             ("batch_norm", _small_variances(draw, C)),
             ("relu6", []),
         ):
-            name = {"depthwise": "conv_dw", "pointwise": "conv_pw"}.get(kind, kind)
-            block = f"{name}_{number}" if kind in ("depthwise", "pointwise") else f"{layers[-1][0]}_{kind[:4]}"
-            layers.append([block, kind, params])
+            convolution = {"depthwise": f"conv_dw_{number}", "pointwise": f"conv_pw_{number}"}.get(kind)
+            before = layers[-1][0].removesuffix("_bn") if layers else ""
+            layers.append([convolution or before + {"batch_norm": "_bn", "relu6": "_relu"}[kind], kind, params])
     return layers
 
 

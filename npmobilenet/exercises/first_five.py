@@ -77,7 +77,7 @@ def _macs_cases(draw: Draw) -> list:
     cases = []
     for kinds in ("c", "d", "p", "cdp", "cdpdp", "cdpdpdp"):
         H, W, C = draw.between(5, 9) * 4, draw.between(5, 9) * 4 + 1 + draw.below(3), 2 * draw.between(1, 8) + 1
-        says, table, channels = f"x {H} x {W} x {C}, {len(kinds)} rows", [], C
+        says, table, channels = f"x {H} x {W} x {C}, a table of {len(kinds)}", [], C
         for letter in kinds:
             kind = KINDS["cdp".index(letter)]
             table.append(row(kind, channels, 1 if kind == "pointwise" else draw.between(1, 2)))

@@ -42,10 +42,8 @@ def _padding_how(args: list, index: tuple, theirs: Any) -> list[str]:
     size, K, stride = args
     outputs = -(-size // stride)
     total = (outputs - 1) * stride + K - size
-    return [
-        f"ceil({size} / {stride}) = {outputs} windows reach over ({outputs} - 1) * {stride} + {K} pixels, "
-        f"{total} more than {size}" + (": no zeros" if total < 0 else "")
-    ]
+    more = f"{total} more than {size}" if total >= 0 else f"{-total} fewer than {size}: no zeros"
+    return [f"ceil({size} / {stride}) = {outputs} windows reach over ({outputs} - 1) * {stride} + {K} pixels, {more}"]
 
 
 SAME_PADDING = Exercise(
@@ -111,8 +109,9 @@ RELU6 = Exercise(
          _relu6(slope=lambda x: (x >= 0) & (x < 6))),
         ("slope-at-ends", "the slope at 0 and at 6 is 1; TensorFlow's is 0 at both ends",
          _relu6(slope=lambda x: (x >= 0) & (x <= 6))),
-        ("slope-of-relu", "the slope is that of ReLU: above 6 it is 0", _relu6(slope=lambda x: x > 0)),
-        ("slope-of-relu", "the slope is that of ReLU: above 6 it is 0, and at 0", _relu6(slope=lambda x: x >= 0)),
+        ("slope-of-relu", "the slope is that of ReLU, 1 above 6; ReLU6's is 0 there", _relu6(slope=lambda x: x > 0)),
+        ("slope-of-relu", "the slope is that of ReLU, 1 above 6 and at 0; ReLU6's is 0 there",
+         _relu6(slope=lambda x: x >= 0)),
         ("relu", "ReLU: values above 6 are not cut", _relu6(most=math.inf)),
         ("relu", "ReLU, and its slope: values above 6 are not cut", _relu6(most=math.inf, slope=lambda x: x > 0)),
         ("relu", "ReLU, and its slope: values above 6 are not cut", _relu6(most=math.inf, slope=lambda x: x >= 0)),
@@ -211,6 +210,8 @@ WIDTH = Exercise(
         ("ten-percent", "the rule of 10 % is forgotten: where rounding loses more than a tenth, 8 are added",
          _widths(_nearest_8)),
         ("cut", "V2 and V3 are cut as V1; their channels are rounded to multiples of 8", _widths(int)),
+        ("cut", "all is cut as V1, V2's last layer too; V2 and V3 are rounded to multiples of 8",
+         _widths(int, "never")),
         ("head-scaled", "the last layer of V2 is scaled below 1; it keeps its width", _widths(make_divisible, "never")),
         ("head-kept", "the last layer of V2 keeps its width above 1; there it is scaled",
          _widths(make_divisible, "always")),
