@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from npmobilenet.exercises import student_process
 from npmobilenet.exercises.call_arguments import call_arguments
 from npmobilenet.exercises.cases import all_cases, find_exercise
@@ -253,8 +255,14 @@ def mark_program(
 def _judged(process: StudentProcess, exercise: Exercise, seed: int) -> Verdict:
     cases = all_cases(exercise, seed)
     return judged_in_both_forms(
-        lambda as_lists: verdict(exercise, cases, process.outcomes(exercise, cases, as_lists=as_lists))
+        lambda as_lists: _verdict(exercise, cases, process.outcomes(exercise, cases, as_lists=as_lists))
     )
+
+
+def _verdict(exercise: Exercise, cases: list[Case], outcomes: list[Outcome]) -> Verdict:
+    """The verdict, without NumPy's warnings of what a mistake computes."""
+    with np.errstate(all="ignore"):
+        return verdict(exercise, cases, outcomes)
 
 
 def judged_in_both_forms(judged: Callable[[bool], Verdict]) -> Verdict:
@@ -284,6 +292,6 @@ def check_function(function: Callable[..., Any], exercise: Exercise, seed: int =
         for number, case in enumerate(cases):
             args = call_arguments(case.args, number, as_lists=as_lists, whole=exercise.whole)
             outcomes.append(run(function, args, exercise.arguments))
-        return verdict(exercise, cases, outcomes)
+        return _verdict(exercise, cases, outcomes)
 
     return judged_in_both_forms(judged)

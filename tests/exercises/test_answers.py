@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from npmobilenet.exercises import judgment
+from npmobilenet.exercises import judgment, plainly
 from npmobilenet.exercises.cases import EXERCISES, all_cases, find_exercise
+from npmobilenet.exercises.exercise import Draw
 from npmobilenet.exercises.marking import check_function
 from npmobilenet.exercises.nested import plain
+from npmobilenet.reference.convolution import conv2d, depthwise_conv2d, pointwise_conv2d
 from tests.exercises import right_answers, wrong_convolutions, wrong_layers
 
 WRONG = wrong_convolutions.ANSWERS + wrong_layers.ANSWERS
@@ -92,3 +94,27 @@ def test_the_network_counts_what_the_package_counts() -> None:
     import npmobilenet
 
     assert sum(counts) == npmobilenet.mobilenet_v1().macs - 1_024_000
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_loops_compute_what_the_package_computes(seed: int) -> None:
+    def arrays(*values: Any) -> list[Any]:
+        return [np.array(value, np.float64) for value in values]
+
+    for case in all_cases(find_exercise("convolution"), seed):
+        (x, w, b), stride = arrays(*case.args[:3]), case.args[3]
+        np.testing.assert_allclose(plainly.convolution(*case.args), conv2d(x[None], w, b, stride=stride)[0], atol=1e-12)
+    for case in all_cases(find_exercise("depthwise_conv"), seed):
+        (x, w), stride = arrays(*case.args[:2]), case.args[2]
+        expected = depthwise_conv2d(x[None], w[..., None], stride=stride)[0]
+        np.testing.assert_allclose(plainly.depthwise_conv(*case.args), expected, atol=1e-12)
+    for case in all_cases(find_exercise("pointwise_conv"), seed):
+        x, w = arrays(*case.args)
+        np.testing.assert_allclose(plainly.pointwise_conv(*case.args), pointwise_conv2d(x[None], w)[0], atol=1e-12)
+    for case in find_exercise("best_separable").cases(Draw(seed)):
+        f, m = arrays(*plainly.best_separable(*case.args))
+        (k,) = arrays(*case.args)
+        for c in range(k.shape[2]):
+            u, s, vt = np.linalg.svd(k[:, :, c].reshape(-1, k.shape[3]), full_matrices=False)
+            np.testing.assert_allclose(np.outer(f[:, :, c], m[c]), s[0] * np.outer(u[:, 0], vt[0]), atol=1e-9 * s[0])
+            assert len(s) == 1 or s[1] <= s[0] / 3 * (1 + 1e-9)  # what its bound is derived from
