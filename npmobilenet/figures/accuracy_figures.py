@@ -1,12 +1,20 @@
 """Accuracy against cost: the networks of the papers, counted, with the accuracies that were published."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from npmobilenet.analysis.published import V1, V2, V3, Figure
 from npmobilenet.figures.published_points import SLIM, SLIM_V1, pareto, points
+from npmobilenet.figures.style import GRID, INK, LOOKS, QUIET, SMALL, Look
+from npmobilenet.figures.words import Words
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+MILLION = 1e6
 
 SERIES: Mapping[str, Callable[[Figure], bool]] = {  # of `v2-accuracy`
     "MobileNetV1, TF-Slim": lambda row: row.source == SLIM_V1,
@@ -66,6 +74,7 @@ def rivals_data() -> dict[str, Any]:
         "squeezenet_printed": squeezenet["printed"]["macs"]["printed_value"]
         / small["printed"]["macs"]["printed_value"],
         "squeezenet_weights": squeezenet["weights"] / small["weights"],
+        "squeezenet_percent": 100 * abs(1 - squeezenet["weights"] / small["weights"]),
     }
 
 
@@ -100,3 +109,135 @@ def _gain_of_doubling(rows: list[dict[str, Any]]) -> float:
 def _verdicts(rows: list[dict[str, Any]], cost: str) -> dict[str, int]:
     found = [row["printed"][cost]["verdict"] for row in rows]
     return {verdict: found.count(verdict) for verdict in dict.fromkeys(found)}
+
+
+def draw_v1_accuracy_macs(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
+    axes = canvas.subplots()
+    _draw_v1(axes, data, words, "macs")
+    axes.set(xscale="log", xlabel=words("accuracy.macs"))
+    axes.set_xticks([20, 50, 100, 200, 500], ["20", "50", "100", "200", "500"])
+    axes.minorticks_off()
+
+
+def draw_v1_accuracy_params(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
+    axes = canvas.subplots()
+    _draw_v1(axes, data, words, "weights")
+    axes.set(xlabel=words("accuracy.weights"), xlim=(0, 4.6))
+
+
+def _draw_v1(axes: "Axes", data: dict[str, Any], words: Words, cost: str) -> None:
+    for alpha, look in zip((1.0, 0.75, 0.5, 0.25), LOOKS, strict=False):
+        rows = [row for row in data["points"] if row["alpha"] == alpha]
+        x, y = [row[cost] / MILLION for row in rows], [row["top1"] for row in rows]
+        axes.plot(x, y, look.marker, color=look.color, linestyle=look.line, markersize=8, markeredgecolor=INK,
+                  label=words("accuracy.alpha", alpha=alpha))  # fmt: skip
+        for row in rows:
+            left = row["resolution"] in (192, 128) if cost == "weights" else alpha == 0.75
+            offset = (-8 if left else 8, -3 if cost == "weights" else 5 if left else -12)
+            place = (row[cost] / MILLION, row["top1"])
+            axes.annotate(f"{row['resolution']}", place, offset, textcoords="offset points",
+                          ha="right" if left else "left", fontsize=SMALL)  # fmt: skip
+    x, y = ([row[key] for row in data["paper"]] for key in (cost, "top1"))
+    style = {"color": QUIET, "markersize": 7, "markeredgewidth": 1.5, "linestyle": "none"}
+    axes.plot([value / MILLION for value in x], y, "x", label=words("accuracy.paper"), **style)
+    axes.set(ylabel=words("accuracy.top1"), ylim=(38, 74))
+    axes.grid()
+    axes.legend(loc="lower right")
+
+
+def draw_v2_accuracy(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
+    axes = canvas.subplots()
+    fillings = {"TF-Slim": True, "paper": False}
+    families = {"MobileNetV1": LOOKS[0], "MobileNetV2": LOOKS[1], "MobileNetV3": LOOKS[2]}
+    others = Look(QUIET, "none", "D", "")
+    front = data["front"]
+    axes.plot([row["macs"] / MILLION for row in front], [row["top1"] for row in front], color=GRID, linewidth=6,
+              label=words("v2-accuracy.front"))  # fmt: skip
+    for name, rows in data["series"].items():
+        family, _, kind = name.partition(", ")
+        look, filled = families.get(family, others), fillings.get(kind, False)
+        x, y = [row["macs"] / MILLION for row in rows], [row["top1"] for row in rows]
+        face = look.color if filled else "none"
+        text = words.of("series", name) if family in families else None
+        axes.plot(x, y, look.marker, color=look.color, markerfacecolor=face, markersize=7, markeredgecolor=look.color if not filled else INK,
+                  label=text)  # fmt: skip
+        if family not in families:
+            _name_points(axes, rows, words)
+    axes.set(xscale="log", xlabel=words("accuracy.macs"), ylabel=words("accuracy.top1"), ylim=(38, 80), xlim=(9, 30000))
+    axes.set_xticks([10, 30, 100, 300, 1000, 3000, 10000], ["10", "30", "100", "300", "1,000", "3,000", "10,000"])
+    axes.minorticks_off()
+    axes.grid()
+    axes.legend(loc="lower right")
+
+
+NAME_PLACES = {  # offset in points and horizontal alignment
+    "Conv MobileNet": (8, -3, "left"),
+    "Shallow MobileNet": (8, -9, "left"),
+    "GoogleNet": (8, -3, "left"),
+    "VGG 16": (0, 9, "center"),
+    "Squeezenet": (8, -3, "left"),
+    "AlexNet": (-8, -12, "center"),
+    "ShuffleNet (1.5)": (9, -2, "left"),
+    "ShuffleNet (x2)": (9, -13, "left"),
+    "NasNet-A": (10, -2, "left"),
+}
+
+
+def _name_points(axes: "Axes", rows: list[dict[str, Any]], words: Words, cost: str = "macs") -> None:
+    for row in rows:
+        x, y, side = NAME_PLACES.get(row["model"], (8, -3, "left"))
+        name = words.of("network", row["model"])
+        if row["model"] == "MobileNetV1":
+            name = words("rivals.mobilenet", alpha=row["alpha"], resolution=row["resolution"])
+        axes.annotate(name, (row[cost] / MILLION, row["top1"]), (x, y), textcoords="offset points", ha=side, fontsize=SMALL)
+
+
+def draw_rivals(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
+    for axes, cost in zip(canvas.subplots(1, 2), ("macs", "weights"), strict=True):
+        rows = sorted(data["points"], key=lambda row: row["macs"])
+        for place, row in enumerate(rows):
+            look = LOOKS[0] if row["model"] == "MobileNetV1" else LOOKS[1]
+            printed = row["printed"][cost]
+            value = row[cost] / MILLION
+            axes.barh(place, value, color=look.color, hatch=look.hatch, edgecolor=INK, height=0.6)
+            verdict = words.of("verdict", printed["verdict"])
+            text = words("rivals.value", value=value, printed=printed["printed"], verdict=verdict)
+            axes.text(value * 1.15, place, text, va="center", fontsize=SMALL)
+        names = [_name(row, words) for row in rows]
+        axes.set_yticks(range(len(rows)), names if cost == "macs" else [""] * len(rows))
+        highest = max(row[cost] for row in rows) / MILLION
+        axes.set(xscale="log", title=words(f"rivals.{cost}"), xlim=(min(row[cost] for row in rows) / MILLION / 3, highest * 400))
+        axes.minorticks_off()
+        axes.set_xticks([ten for ten in (1, 10, 100, 1000, 10000) if ten < 2 * highest], minor=False)
+        axes.set_xticklabels([f"{ten:,}" for ten in (1, 10, 100, 1000, 10000) if ten < 2 * highest])
+
+
+def _name(row: dict[str, Any], words: Words) -> str:
+    name = words.of("network", row["model"])
+    if row["model"] == "MobileNetV1":
+        name = words("rivals.mobilenet", alpha=row["alpha"], resolution=row["resolution"])
+    return words("rivals.name", name=name, top1=row["top1"])
+
+
+def draw_pair(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
+    """Two networks in three panels: multiply-adds, weights, accuracy."""
+    for axes, what in zip(canvas.subplots(1, 3), ("macs", "weights", "top1"), strict=True):
+        scale = 1 if what == "top1" else MILLION
+        values = [row[what] / scale for row in data["points"]]
+        for place, (value, look) in enumerate(zip(values, LOOKS, strict=False)):
+            axes.bar(place, value, color=look.color, hatch=look.hatch, edgecolor=INK, width=0.6)
+            text = f"{value:,.1f}" if what != "weights" else f"{value:,.2f}"
+            axes.text(place, value, text, ha="center", va="bottom", fontsize=SMALL)
+            if what != "top1":
+                printed = data["points"][place]["printed"][what]
+                verdict = words.of("verdict", printed["verdict"])
+                box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+                text = words("pair.printed", printed=printed["printed"], verdict=verdict)
+                axes.text(place, value * 0.5 if value > 0.4 * max(values) else 0.25 * max(values), text, ha="center", va="center",
+                          fontsize=SMALL, bbox=box)  # fmt: skip
+        axes.set_xticks([0, 1], [words.of("pair", _pair_name(row)) for row in data["points"]])
+        axes.set(title=words(f"pair.{what}"), ylim=(0, 1.15 * max(values)), xlim=(-0.6, 1.6))
+
+
+def _pair_name(row: dict[str, Any]) -> str:
+    return f"{row['model']} {row['alpha']:g}"

@@ -1,11 +1,17 @@
 """Activations, batch normalization and the number formats that hold their values."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from npmobilenet.figures.style import DARK, GRID, INK, LIGHT, LOOKS, MIDDLE, QUIET, SMALL
+from npmobilenet.figures.words import Words
 from npmobilenet.reference.activations import hard_sigmoid, hard_swish, relu, relu6, sigmoid, silu
 from npmobilenet.types import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 INT8_STEP = 6 / 255
 """Step of 8 bits over 0..6, the range of ReLU6."""
@@ -27,6 +33,27 @@ def relu6_data(low: float = -2.0, high: float = 9.0, points: int = 221) -> dict[
     }
 
 
+def draw_relu6(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
+    values, slopes = canvas.subplots(1, 2)
+    x = np.array(data["x"])
+    for name, look, width in (("relu", LOOKS[1], 3.2), ("relu6", LOOKS[0], 1.8)):
+        label = {"relu": "ReLU", "relu6": "ReLU6"}[name]
+        values.plot(x, data[name], color=look.color, linestyle=look.line, linewidth=width, label=label)
+        slope = np.array(data[f"{name}_derivative"])
+        jumps = np.flatnonzero(np.diff(slope))
+        split = np.insert(slope, jumps + 1, np.nan), np.insert(x, jumps + 1, np.nan)
+        slopes.plot(split[1], split[0], color=look.color, linestyle=look.line, linewidth=width, label=label)
+    for corner in data["corners"]:
+        slopes.plot(corner, 1, "o", color=DARK, markerfacecolor="white", markersize=7)
+        slopes.plot(corner, 0, "o", color=DARK, markersize=7)
+    values.set(title=words("relu6.value"), xlabel="x", ylabel="y")
+    slopes.set(title=words("relu6.derivative"), xlabel="x", ylabel="dy/dx", ylim=(-0.1, 1.35), yticks=[0, 1])
+    for axes in (values, slopes):
+        axes.grid()
+        axes.legend(loc="upper left")
+        axes.set_xticks([-2, 0, 2, 4, 6, 8])
+
+
 def float16_data() -> dict[str, Any]:
     """Distance from a number to the next larger one in float16, bfloat16 and in 8 bits over 0..6."""
     x = np.exp2(np.arange(-16, 16, 0.25)).astype(np.float16).astype(np.float64)
@@ -44,6 +71,23 @@ def float16_data() -> dict[str, Any]:
         "at_1000": float(spacing_float16(np.array([1000.0]))[0]),
         "finer_than_int8": INT8_STEP / float(spacing_float16(np.array([5.0]))[0]),
     }
+
+
+def draw_float16(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
+    axes = canvas.subplots()
+    for name, look in (("bfloat16", LOOKS[1]), ("float16", LOOKS[0])):
+        axes.step(data["x"], data[name], where="post", color=look.color, linestyle=look.line, label=name)
+    low = min(data["x"])
+    axes.plot([low, data["int8_range"][1]], [data["int8"]] * 2, color=LIGHT, linewidth=3, label=words("float16.int8"))
+    for mark in data["marks"]:
+        axes.plot(mark["x"], mark["spacing"], "o", color=INK, zorder=4)
+        text = words("float16.mark", x=mark["x"], spacing=mark["spacing"])
+        axes.annotate(text, (mark["x"], mark["spacing"]), (8, -14), textcoords="offset points", fontsize=SMALL)
+    axes.axvline(6, color=QUIET, linewidth=1, linestyle=":")
+    axes.text(6.6, 3e-7, "6", fontsize=SMALL, va="center")
+    axes.set(xscale="log", yscale="log", xlabel="x", ylabel=words("float16.y"), xlim=(low, 4e5), ylim=(1e-8, 3e3))
+    axes.grid()
+    axes.legend(loc="upper left")
 
 
 def spacing_float16(x: Array) -> Array:
@@ -71,6 +115,21 @@ def swish_data(limit: float = 6.0, points: int = 1201) -> dict[str, Any]:
         "sigmoid_distance": float(sigmoid_gap.max()),
         "sigmoid_distance_at": float(np.abs(x[sigmoid_gap.argmax()])),
     }
+
+
+def draw_swish(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
+    panels = (("swish", "hard_swish", "swish_distance"), ("sigmoid", "hard_sigmoid", "sigmoid_distance"))
+    for axes, (smooth, hard, gap) in zip(canvas.subplots(1, 2), panels, strict=True):
+        for name, look in ((smooth, LOOKS[1]), (hard, LOOKS[0])):
+            axes.plot(data["x"], data[name], color=look.color, linestyle=look.line, label=words(f"swish.{name}"))
+        distance = np.abs(np.subtract(data[hard], data[smooth]))
+        axes.fill_between(data["x"], distance, color=LIGHT, alpha=0.7, label=words("swish.distance"))
+        for side in (-1, 1):
+            place = side * data[f"{gap}_at"]
+            axes.plot(place, data[gap], "v", color=INK, markersize=6)
+        axes.set(title=words(f"swish.{smooth}_title", distance=data[gap], at=data[f"{gap}_at"]), xlabel="x")
+        axes.grid()
+        axes.legend(loc="upper left")
 
 
 def spirals_data(seed: int = 0, points: int = 400, draws: int = 200) -> dict[str, Any]:
@@ -138,3 +197,38 @@ def _there_and_back(x: Array, n: int, rng: np.random.Generator) -> dict[str, Arr
 
 def _error(x: Array, exact: Array) -> float:
     return float(np.linalg.norm(x - exact) / np.linalg.norm(exact))
+
+
+def draw_spirals(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
+    rows = canvas.add_gridspec(2, 1, height_ratios=(0.06, 1))
+    grid = rows[1].subgridspec(3, len(data["panels"])).subplots()
+    spiral = np.array(data["spiral"])
+    for column, panel in zip(grid.T, data["panels"], strict=True):
+        active = np.minimum(panel["active"], 2)
+        for axes, way in zip(column, ("linear", "affine", "exact"), strict=True):
+            axes.plot(*spiral.T, color=GRID, linewidth=1)
+            _scatter(axes, np.array(panel[way]), active)
+            axes.set(xticks=[], yticks=[], xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), aspect="equal")
+            axes.spines[["top", "right"]].set_visible(True)
+            axes.set_xlabel(words("spirals.error", error=panel[f"{way}_error"]), fontsize=SMALL)
+        column[0].set_title(words("spirals.n", n=panel["n"], share=100 * panel["share"]), fontsize=SMALL)
+    for axes, way in zip(grid[:, 0], ("linear", "affine", "exact"), strict=True):
+        axes.set_ylabel(words(f"spirals.{way}"))
+    legend = canvas.add_subplot(rows[0])
+    legend.set_axis_off()
+    handles = [grid[0, 0].plot([], [], **ACTIVE_LOOKS[rows], linestyle="none", label=words(f"spirals.active_{rows}"))[0]
+               for rows in (2, 1, 0)]  # fmt: skip
+    legend.legend(handles=handles, loc="center", ncols=3)
+
+
+ACTIVE_LOOKS: dict[int, dict[str, Any]] = {
+    2: {"marker": "o", "color": DARK, "markersize": 2.5},
+    1: {"marker": "s", "color": MIDDLE, "markersize": 2.5},
+    0: {"marker": "x", "color": INK, "markersize": 4},
+}
+
+
+def _scatter(axes: "Axes", points: Array, active: Array) -> None:
+    for rows, look in ACTIVE_LOOKS.items():
+        chosen = points[active == rows]
+        axes.plot(*chosen.T, linestyle="none", **look)

@@ -1,13 +1,19 @@
 """The last layers of a network: V3's tail before and after, and pooling against flattening."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from npmobilenet.analysis.conventions import CONVENTIONS
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v3_large
 from npmobilenet.architectures.builder import Builder
+from npmobilenet.figures.shapes_in_perspective import arrow, clear, cuboid, label
+from npmobilenet.figures.style import DARK, INK, LIGHT, LOOKS, MIDDLE, NORMAL, SMALL
+from npmobilenet.figures.words import Words
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layer import KernelLayer
 from npmobilenet.reference.layers import Dense, Flatten
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
 PRINTED_SAVING = 30_000_000
 """Multiply-adds that the V3 paper, section 5.1, says the new tail saves."""
@@ -26,6 +32,27 @@ def v3_tail_data() -> dict[str, Any]:
         "printed_saving": PRINTED_SAVING,
         "whole_macs": mobilenet_v3_large().macs,
     }
+
+
+def draw_v3_tail(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
+    for axes, name in zip(canvas.subplots(2, 1), ("before", "after"), strict=True):
+        clear(axes)
+        layers = data[name]
+        maps = [layers[0]["input"], *(layer["output"] for layer in layers)]
+        x = 0.0
+        for place, (H, _, C) in enumerate(maps):
+            width = C / 160
+            if place:
+                layer = layers[place - 1]
+                arrow(axes, (x - 11.2, 3.5), (x - 1, 3.5))
+                text = words(f"v3-tail.{layer['name']}", macs=layer["macs"])
+                axes.text(x - 6.1, 4.2, text, ha="center", va="bottom", fontsize=SMALL, linespacing=1.3)
+            color = MIDDLE if place and layers[place - 1]["differs"] else LIGHT
+            cuboid(axes, x, 3.5 - H / 2, width, H, H * 0.5, color=color)
+            label(axes, x + width / 2, -1.6, f"{H}×{H}×{C}")
+            x += width + 13
+        axes.set_title(words(f"v3-tail.title_{name}", macs=data[f"{name}_macs"]), fontsize=NORMAL)
+        axes.set(xlim=(-2, 127), ylim=(-2.5, 11))
 
 
 def original_tail() -> Graph:
@@ -53,9 +80,9 @@ def efficient_tail() -> Graph:
     return net.graph()
 
 
-def gap_or_flatten_data(arch_alpha: float = 1.0, classes: int = 1000) -> dict[str, Any]:
+def gap_or_flatten_data(alpha: float = 1.0, classes: int = 1000) -> dict[str, Any]:
     """A classifier on V1's last map: pooled to one value per channel, or flattened (V1's 7 x 7 x 1024)."""
-    body = mobilenet_v1(arch_alpha, include_top=False)
+    body = mobilenet_v1(alpha, include_top=False)
     H, W, C = body.output_shape
     pooled, flat = Builder("pooled", (H, W, C)), Builder("flat", (H, W, C))
     pooled.global_pool()
@@ -71,6 +98,30 @@ def gap_or_flatten_data(arch_alpha: float = 1.0, classes: int = 1000) -> dict[st
         "ratio": weights["flat"] / weights["pooled"],
         "body_weights": CONVENTIONS["weights"].count(body),
     }
+
+
+def draw_gap_or_flatten(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
+    scheme, chart = canvas.subplots(1, 2, width_ratios=(1.2, 1))
+    clear(scheme)
+    (H, W, C), classes = data["map"], data["classes"]
+    for y, name, length in ((14, "pooled", 4), (0, "flat", 8)):
+        cuboid(scheme, 0, y, 5, 7, 3, color=LIGHT)
+        label(scheme, 2.5, y - 1.4, f"{H}×{W}×{C}")
+        arrow(scheme, (7.5, y + 3.5), (14.5, y + 3.5))
+        label(scheme, 11, y + 5.2, words(f"gap-or-flatten.{name}_step"))
+        cuboid(scheme, 16, y + 3.5 - length / 2, 0.9, length, 0.6, color=MIDDLE)
+        label(scheme, 16.5, y - 1.4, f"{C:,}" if name == "pooled" else f"{H * W * C:,}")
+        arrow(scheme, (19, y + 3.5), (26, y + 3.5))
+        label(scheme, 22.5, y + 5.2, "Dense")
+        cuboid(scheme, 27.5, y + 1.5, 0.9, 4, 0.6, color=DARK)
+        label(scheme, 28, y - 1.4, f"{classes:,}")
+    scheme.set(xlim=(-1, 31), ylim=(-3, 24))
+    for place, (name, look) in enumerate(zip(("pooled", "flat"), LOOKS, strict=False)):
+        value = data[f"{name}_weights"]
+        chart.bar(place, value / 1e6, color=look.color, hatch=look.hatch, edgecolor=INK, width=0.6)
+        chart.text(place, value / 1e6, f"{value:,}", ha="center", va="bottom", fontsize=SMALL)
+    chart.set_xticks([0, 1], [words("gap-or-flatten.pooled"), words("gap-or-flatten.flat")])
+    chart.set(ylabel=words("gap-or-flatten.y"), ylim=(0, 1.15 * data["flat_weights"] / 1e6), xlim=(-0.6, 1.6))
 
 
 def _conv(net: Builder, name: str, filters: int) -> None:
