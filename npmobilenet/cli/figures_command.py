@@ -29,7 +29,7 @@ def figures(
     listed: Annotated[bool, Option("--list", help="List the figures.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw the papers' figures from the networks' graphs, with every number counted or quoted with its source.
+    """Draw the papers' figures from the networks' graphs, with numbers counted, or quoted with their source.
 
     With --json their numbers are printed, and drawn only if --output is given. --model and --image apply to
     squeeze-excite and growth.
@@ -44,7 +44,9 @@ def figures(
     given = {name: value for name, value in (("model", model), ("image", image)) if value is not None}
     with reported(as_json):
         if as_json and output is None:
-            print_json({"figures": [_to_json(figure, figure.data(**_options(figure, given)), language) for figure in chosen]})
+            print_json(
+                {"figures": [_to_json(figure, figure.data(**_options(figure, given)), language) for figure in chosen]}
+            )
             return
         folder = output or Path("figures")
         folder.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ SUMMARIES = {
     "bounds": "Show how rounding errors grow through a network: measured, and bounded.",
     "compare": "Find the first layer that another implementation computes wrongly, and name the mistake.",
     "verify": "Run the self-check of a file, and compare its layers with the engine and with Keras.",
-    "figures": "Draw the papers' figures from the networks' graphs, with every number counted or quoted with its source.",
+    "figures": "Draw the papers' figures from the networks' graphs, with numbers counted, or quoted with their source.",
     "bench": "Benchmark against other runtimes and the CPU's FMA peak (interleaved), or, with --steps, by step.",
     "warmup": "Compile the kernels for this CPU ahead of their first use.",
 }

@@ -7,6 +7,7 @@ import numpy as np
 
 from npmobilenet.analysis.published import V1, V2, V3, Figure
 from npmobilenet.figures.published_points import SLIM, SLIM_V1, pareto, points
+from npmobilenet.figures.shapes_in_perspective import value_above
 from npmobilenet.figures.style import GRID, INK, LOOKS, QUIET, SMALL, Look
 from npmobilenet.figures.words import Words
 
@@ -138,7 +139,7 @@ def _draw_v1(axes: "Axes", data: dict[str, Any], words: Words, cost: str) -> Non
             axes.annotate(f"{row['resolution']}", place, offset, textcoords="offset points",
                           ha="right" if left else "left", fontsize=SMALL)  # fmt: skip
     x, y = ([row[key] for row in data["paper"]] for key in (cost, "top1"))
-    style = {"color": QUIET, "markersize": 7, "markeredgewidth": 1.5, "linestyle": "none"}
+    style: dict[str, Any] = {"color": QUIET, "markersize": 7, "markeredgewidth": 1.5, "linestyle": "none"}
     axes.plot([value / MILLION for value in x], y, "x", label=words("accuracy.paper"), **style)
     axes.set(ylabel=words("accuracy.top1"), ylim=(38, 74))
     axes.grid()
@@ -147,7 +148,6 @@ def _draw_v1(axes: "Axes", data: dict[str, Any], words: Words, cost: str) -> Non
 
 def draw_v2_accuracy(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
     axes = canvas.subplots()
-    fillings = {"TF-Slim": True, "paper": False}
     families = {"MobileNetV1": LOOKS[0], "MobileNetV2": LOOKS[1], "MobileNetV3": LOOKS[2]}
     others = Look(QUIET, "none", "D", "")
     front = data["front"]
@@ -155,12 +155,11 @@ def draw_v2_accuracy(data: dict[str, Any], canvas: "Canvas", words: Words) -> No
               label=words("v2-accuracy.front"))  # fmt: skip
     for name, rows in data["series"].items():
         family, _, kind = name.partition(", ")
-        look, filled = families.get(family, others), fillings.get(kind, False)
+        look, filled = families.get(family, others), kind == "TF-Slim"
         x, y = [row["macs"] / MILLION for row in rows], [row["top1"] for row in rows]
-        face = look.color if filled else "none"
-        text = words.of("series", name) if family in families else None
-        axes.plot(x, y, look.marker, color=look.color, markerfacecolor=face, markersize=7, markeredgecolor=look.color if not filled else INK,
-                  label=text)  # fmt: skip
+        axes.plot(x, y, look.marker, color=look.color, markersize=7, markerfacecolor=look.color if filled else "none",
+                  markeredgecolor=INK if filled else look.color,
+                  label=words.of("series", name) if family in families else None)  # fmt: skip
         if family not in families:
             _name_points(axes, rows, words)
     axes.set(xscale="log", xlabel=words("accuracy.macs"), ylabel=words("accuracy.top1"), ylim=(38, 80), xlim=(9, 30000))
@@ -177,19 +176,19 @@ NAME_PLACES = {  # offset in points and horizontal alignment
     "VGG 16": (0, 9, "center"),
     "Squeezenet": (8, -3, "left"),
     "AlexNet": (-8, -12, "center"),
-    "ShuffleNet (1.5)": (9, -2, "left"),
+    "ShuffleNet (1.5)": (9, 6, "left"),
     "ShuffleNet (x2)": (9, -13, "left"),
     "NasNet-A": (10, -2, "left"),
 }
 
 
-def _name_points(axes: "Axes", rows: list[dict[str, Any]], words: Words, cost: str = "macs") -> None:
+def _name_points(axes: "Axes", rows: list[dict[str, Any]], words: Words) -> None:
     for row in rows:
-        x, y, side = NAME_PLACES.get(row["model"], (8, -3, "left"))
+        x, y, side = NAME_PLACES[row["model"]]
         name = words.of("network", row["model"])
-        if row["model"] == "MobileNetV1":
-            name = words("rivals.mobilenet", alpha=row["alpha"], resolution=row["resolution"])
-        axes.annotate(name, (row[cost] / MILLION, row["top1"]), (x, y), textcoords="offset points", ha=side, fontsize=SMALL)
+        axes.annotate(
+            name, (row["macs"] / MILLION, row["top1"]), (x, y), textcoords="offset points", ha=side, fontsize=SMALL
+        )
 
 
 def draw_rivals(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
@@ -206,7 +205,11 @@ def draw_rivals(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
         names = [_name(row, words) for row in rows]
         axes.set_yticks(range(len(rows)), names if cost == "macs" else [""] * len(rows))
         highest = max(row[cost] for row in rows) / MILLION
-        axes.set(xscale="log", title=words(f"rivals.{cost}"), xlim=(min(row[cost] for row in rows) / MILLION / 3, highest * 400))
+        axes.set(
+            xscale="log",
+            title=words(f"rivals.{cost}"),
+            xlim=(min(row[cost] for row in rows) / MILLION / 3, highest * 400),
+        )
         axes.minorticks_off()
         axes.set_xticks([ten for ten in (1, 10, 100, 1000, 10000) if ten < 2 * highest], minor=False)
         axes.set_xticklabels([f"{ten:,}" for ten in (1, 10, 100, 1000, 10000) if ten < 2 * highest])
@@ -227,16 +230,19 @@ def draw_pair(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
         for place, (value, look) in enumerate(zip(values, LOOKS, strict=False)):
             axes.bar(place, value, color=look.color, hatch=look.hatch, edgecolor=INK, width=0.6)
             text = f"{value:,.1f}" if what != "weights" else f"{value:,.2f}"
-            axes.text(place, value, text, ha="center", va="bottom", fontsize=SMALL)
+            value_above(axes, place, value, text)
             if what != "top1":
-                printed = data["points"][place]["printed"][what]
-                verdict = words.of("verdict", printed["verdict"])
-                box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
-                text = words("pair.printed", printed=printed["printed"], verdict=verdict)
-                axes.text(place, value * 0.5 if value > 0.4 * max(values) else 0.25 * max(values), text, ha="center", va="center",
-                          fontsize=SMALL, bbox=box)  # fmt: skip
+                _write_printed(
+                    axes, place, max(value / 2, max(values) / 4), data["points"][place]["printed"][what], words
+                )
         axes.set_xticks([0, 1], [words.of("pair", _pair_name(row)) for row in data["points"]])
         axes.set(title=words(f"pair.{what}"), ylim=(0, 1.15 * max(values)), xlim=(-0.6, 1.6))
+
+
+def _write_printed(axes: "Axes", x: float, y: float, printed: dict[str, Any], words: Words) -> None:
+    text = words("pair.printed", printed=printed["printed"], verdict=words.of("verdict", printed["verdict"]))
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+    axes.text(x, y, text, ha="center", va="center", fontsize=SMALL, bbox=box)
 
 
 def _pair_name(row: dict[str, Any]) -> str:

@@ -98,7 +98,7 @@ def spacing_float16(x: Array) -> Array:
 def spacing_bfloat16(x: Array) -> Array:
     """Distance from |x| to the next larger bfloat16: eight significant bits, float32's exponents."""
     _, exponent = np.frexp(np.abs(x))  # |x| = m * 2**exponent, 0.5 <= m < 1
-    return np.ldexp(1.0, exponent - BFLOAT16_BITS)
+    return np.asarray(np.ldexp(1.0, exponent - BFLOAT16_BITS))
 
 
 def swish_data(limit: float = 6.0, points: int = 1201) -> dict[str, Any]:
@@ -179,18 +179,17 @@ def _there_and_back(x: Array, n: int, rng: np.random.Generator) -> dict[str, Arr
     """x (P, 2) through a random (n, 2) matrix and ReLU, and back in three ways, each (P, 2)."""
     matrix = rng.standard_normal((n, 2))
     y = relu(x @ matrix.T)  # (P, n)
-    ones = np.ones((len(x), 1))
-    affine = np.linalg.lstsq(np.hstack([y, ones]), x, rcond=None)[0]
-    patterns, which = np.unique(
-        y > 0, axis=0, return_inverse=True
-    )  # a row is cut off on half of the plane: few patterns
+    terms = np.hstack([y, np.ones((len(x), 1))])  # (P, n + 1)
+    gram, moments = np.einsum("pi,pj->ij", terms, terms), np.einsum("pi,pj->ij", terms, x)
+    fit = np.linalg.lstsq(gram, moments, rcond=None)[0]  # a small system: BLAS takes no threads for it
+    patterns, which = np.unique(y > 0, axis=0, return_inverse=True)  # few: each row is cut off on a half plane
     inverses = np.linalg.pinv(matrix * patterns[..., None])  # (patterns, 2, n)
     exact = (inverses[which.ravel()] @ y[..., None])[..., 0]
     return {
         "matrix": matrix,
         "active": (y > 0).sum(axis=1),
         "linear": y @ np.linalg.pinv(matrix).T,
-        "affine": np.hstack([y, ones]) @ affine,
+        "affine": terms @ fit,
         "exact": exact,
     }
 
@@ -201,7 +200,7 @@ def _error(x: Array, exact: Array) -> float:
 
 def draw_spirals(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
     rows = canvas.add_gridspec(2, 1, height_ratios=(0.06, 1))
-    grid = rows[1].subgridspec(3, len(data["panels"])).subplots()
+    grid = np.asarray(rows[1].subgridspec(3, len(data["panels"])).subplots())
     spiral = np.array(data["spiral"])
     for column, panel in zip(grid.T, data["panels"], strict=True):
         active = np.minimum(panel["active"], 2)

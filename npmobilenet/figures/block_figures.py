@@ -7,7 +7,7 @@ from npmobilenet.analysis.conventions import CONVENTIONS
 from npmobilenet.analysis.memory_plan import plan
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2
 from npmobilenet.architectures.builder import Builder
-from npmobilenet.figures.shapes_in_perspective import arrow, blank_axes, box, clear, cuboid, label
+from npmobilenet.figures.shapes_in_perspective import arrow, box, clear, cuboid, label
 from npmobilenet.figures.style import DARK, LIGHT, LOOKS, MIDDLE, NORMAL, PALE, PAPER, SMALL
 from npmobilenet.figures.words import Words
 from npmobilenet.reference.graph import Graph
@@ -29,7 +29,7 @@ def v1_block_data(block: int = 7) -> dict[str, Any]:
     pair = _stack(separable, (f"conv_dw_{block}", f"conv_pw_{block}"))
     alone = _stack(full, (f"conv_{block}",))
     macs = {"full_macs": sum(row["macs"] for row in alone), "separable_macs": sum(row["macs"] for row in pair)}
-    stacks = [{"name": "full", "layers": alone}, {"name": "separable", "layers": pair}]
+    stacks: list[dict[str, Any]] = [{"name": "full", "layers": alone}, {"name": "separable", "layers": pair}]
     return {"stacks": stacks, "block": block, **macs, "times": macs["full_macs"] / macs["separable_macs"]}
 
 
@@ -40,7 +40,7 @@ def draw_v1_block(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
 def v2_blocks_data() -> dict[str, Any]:
     """V1's block, and V2's with stride 1 and with stride 2, as layers of the graphs (V2, figure 4)."""
     v1, v2 = fold_padding(mobilenet_v1()), fold_padding(mobilenet_v2())
-    stacks = [
+    stacks: list[dict[str, Any]] = [
         {"name": "v1", "layers": _merged(_stack(v1, ("conv_dw_3", "conv_pw_3")))},
         {"name": "v2_stride_1", "layers": _merged(_stack(v2, ("block_2",)))},
         {"name": "v2_stride_2", "layers": _merged(_stack(v2, ("block_1",)))},
@@ -127,7 +127,7 @@ def _bypass(axes: "Axes", top: float) -> None:
 
 
 def v2_evolution_data(side: int = 56, channels: int = 24, expansion: int = 6) -> dict[str, Any]:
-    """From the regular convolution to the inverted residual, all from side x side x channels to the same (V2, figure 2)."""
+    """From the regular convolution to the inverted residual, input and output of one shape (V2, figure 2)."""
     wide = expansion * channels
     kinds = {
         "regular": [("standard", channels, "relu6")],
@@ -166,7 +166,10 @@ def draw_v2_evolution(data: dict[str, Any], canvas: "Canvas", words: Words) -> N
     rows = canvas.subplots(2, 2)
     for axes, block in zip(rows.ravel(), data["blocks"], strict=True):
         clear(axes)
-        maps = [{"output": [0, 0, data["channels"]], "linear": block["name"] in ("linear", "expansion")}, *block["steps"]]
+        maps = [
+            {"output": [0, 0, data["channels"]], "linear": block["name"] in ("linear", "expansion")},
+            *block["steps"],
+        ]
         x = 0.0
         for place, step in enumerate(maps):
             width = step["output"][2] / 24 * 2.2
@@ -245,9 +248,13 @@ def draw_residuals(data: dict[str, Any], canvas: "Canvas", words: Words) -> None
         shapes.set(xlim=(-1, 53), ylim=(-2.5, 17))
         look = LOOKS[0 if block["name"] == "residual" else 1]
         used = [step["bytes"] / 1024 for step in block["live"]]
-        chart.bar(range(len(used)), used, color=look.color, hatch=look.hatch, edgecolor="white", label=words("residuals.live"))
+        chart.bar(
+            range(len(used)), used, color=look.color, hatch=look.hatch, edgecolor="white", label=words("residuals.live")
+        )
         for policy, line in (("in_place", "--"), ("split", ":")):
-            chart.axhline(block[policy] / 1024, color="black", linestyle=line, linewidth=1.2, label=words(f"residuals.{policy}"))
+            chart.axhline(
+                block[policy] / 1024, color="black", linestyle=line, linewidth=1.2, label=words(f"residuals.{policy}")
+            )
         chart.set(ylim=(0, 1.45 * limit), xticks=[], xlabel=words("residuals.x"))
         chart.legend(loc="upper center", ncols=3, fontsize=SMALL)
     grid[1, 0].set_ylabel("KiB")

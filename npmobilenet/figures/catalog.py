@@ -26,7 +26,11 @@ from npmobilenet.files import write_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-V1, V2, V3 = "Howard et al. 2017, arXiv:1704.04861", "Sandler et al. 2018, arXiv:1801.04381", "Howard et al. 2019, arXiv:1905.02244"
+V1, V2, V3 = (
+    "Howard et al. 2017, arXiv:1704.04861",
+    "Sandler et al. 2018, arXiv:1801.04381",
+    "Howard et al. 2019, arXiv:1905.02244",
+)
 FORMATS = ("svg", "png", "pdf")
 COLUMNS_PER_INCH = 14.0  # of the caption; DejaVu Sans at 9 points has 14 to 16 letters per inch
 
@@ -56,7 +60,7 @@ class Definition:
     def caption(self, data: Mapping[str, Any], language: str) -> str:
         """What it shows, with numbers of the data, the verdict on what was printed, and its source."""
         words = Words(language)
-        scalars = {key: value for key, value in data.items() if isinstance(value, int | float)}
+        scalars: dict[str, Any] = {key: value for key, value in data.items() if isinstance(value, int | float)}
         scalars |= {key: words.of("value", value) for key, value in data.items() if isinstance(value, str)}
         text = words(f"{self.name}.caption", **scalars)
         return f"{text} {words('figures.source', source=self.source)}" if self.source else text
@@ -137,9 +141,16 @@ def write_figure(
 
 
 def _definitions() -> tuple[Definition, ...]:
-    accuracy, act, blocks, edges = accuracy_figures, activation_figures, block_figures, edge_figures
-    filters, mem, nets, norm, tails = filter_figures, memory_figures, network_figures, normalization_figures, tail_figures
+    acc, act, blocks, edges = accuracy_figures, activation_figures, block_figures, edge_figures
+    filters, mem, nets, norm, tails = (
+        filter_figures,
+        memory_figures,
+        network_figures,
+        normalization_figures,
+        tail_figures,
+    )
     wang = "Wang 2018, A Basic Introduction to Separable Convolutions"
+    bn, nin = "Ioffe & Szegedy 2015, arXiv:1502.03167", "Lin et al. 2013, arXiv:1312.4400"
     return (
         Definition("filters", filters.filters_data, filters.draw_filters, f"{V1}, fig. 2", (9, 3.9)),
         Definition("both-ways", filters.both_ways_data, filters.draw_both_ways, wang, (9, 5.6)),
@@ -150,25 +161,25 @@ def _definitions() -> tuple[Definition, ...]:
         Definition("v1-block", blocks.v1_block_data, blocks.draw_v1_block, f"{V1}, fig. 3", (9, 6)),
         Definition("v1-body", nets.v1_body_data, nets.draw_v1_body, f"{V1}, table 1", (11, 6)),
         Definition("v1-shares", nets.v1_shares_data, nets.draw_v1_shares, f"{V1}, table 2", (9.6, 4.4)),
-        Definition("v1-full-or-separable", accuracy.v1_full_or_separable_data, accuracy.draw_pair, f"{V1}, table 4", (9, 4.8)),
-        Definition("v1-thin-or-shallow", accuracy.v1_thin_or_shallow_data, accuracy.draw_pair, f"{V1}, table 5", (9, 4.8)),
-        Definition("v1-accuracy-macs", accuracy.v1_accuracy_data, accuracy.draw_v1_accuracy_macs, f"{V1}, fig. 4"),
-        Definition("v1-accuracy-params", accuracy.v1_accuracy_data, accuracy.draw_v1_accuracy_params, f"{V1}, fig. 5"),
-        Definition("rivals", accuracy.rivals_data, accuracy.draw_rivals, f"{V1}, tables 8, 9", (11, 5.4)),
+        Definition("v1-full-or-separable", acc.v1_full_or_separable_data, acc.draw_pair, f"{V1}, table 4", (9, 4.8)),
+        Definition("v1-thin-or-shallow", acc.v1_thin_or_shallow_data, acc.draw_pair, f"{V1}, table 5", (9, 4.8)),
+        Definition("v1-accuracy-macs", acc.v1_accuracy_data, acc.draw_v1_accuracy_macs, f"{V1}, fig. 4"),
+        Definition("v1-accuracy-params", acc.v1_accuracy_data, acc.draw_v1_accuracy_params, f"{V1}, fig. 5"),
+        Definition("rivals", acc.rivals_data, acc.draw_rivals, f"{V1}, tables 8, 9", (11, 5.4)),
         Definition("relu6", act.relu6_data, act.draw_relu6, "", (9, 4.6)),
         Definition("float16", act.float16_data, act.draw_float16, ""),
-        Definition("batch-norm", norm.batch_norm_data, norm.draw_batch_norm, "Ioffe & Szegedy 2015, arXiv:1502.03167", (10, 4.6)),
+        Definition("batch-norm", norm.batch_norm_data, norm.draw_batch_norm, bn, (10, 4.6)),
         Definition("spirals", act.spirals_data, act.draw_spirals, f"{V2}, fig. 1", (11, 7.2)),
         Definition("v2-evolution", blocks.v2_evolution_data, blocks.draw_v2_evolution, f"{V2}, fig. 2", (10, 5.6)),
         Definition("residuals", blocks.residuals_data, blocks.draw_residuals, f"{V2}, fig. 3", (10, 5.8)),
         Definition("v2-blocks", blocks.v2_blocks_data, blocks.draw_v2_blocks, f"{V2}, fig. 4", (11, 5.6)),
         Definition("v2-memory", mem.v2_memory_data, mem.draw_v2_memory, f"{V2}, table 3", (11, 6)),
-        Definition("v2-accuracy", accuracy.v2_accuracy_data, accuracy.draw_v2_accuracy, f"{V2}, fig. 5; {V3}, table 3", (10, 6.6)),
+        Definition("v2-accuracy", acc.v2_accuracy_data, acc.draw_v2_accuracy, f"{V2}, fig. 5", (10, 6.6)),
         Definition("memory", mem.memory_data, mem.draw_memory, "", (10, 6.2)),
         Definition("swish", act.swish_data, act.draw_swish, f"{V3}, fig. 6", (9, 4.8)),
         Definition("squeeze-excite", norm.squeeze_excite_data, norm.draw_squeeze_excite, f"{V3}, fig. 4", (9.6, 5.6)),
         Definition("v3-tail", tails.v3_tail_data, tails.draw_v3_tail, f"{V3}, fig. 5", (11, 5)),
-        Definition("gap-or-flatten", tails.gap_or_flatten_data, tails.draw_gap_or_flatten, "Lin et al. 2013, arXiv:1312.4400", (9.6, 4.8)),
+        Definition("gap-or-flatten", tails.gap_or_flatten_data, tails.draw_gap_or_flatten, nin, (9.6, 4.8)),
         Definition("ssd-heads", nets.ssd_heads_data, nets.draw_ssd_heads, f"{V2}, table 5"),
         Definition("conventions", nets.conventions_data, nets.draw_conventions, "", (9.6, 7)),
         Definition("intensity", nets.intensity_data, nets.draw_intensity, "", (10, 5.2)),

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 def window_data(
-    size: int = 5, K: int = 3, stride: int = 2, padding: str = "same", seed: int = 0  # noqa: N803
+    size: int = 5,
+    K: int = 3,
+    stride: int = 2,
+    padding: str = "same",
+    seed: int = 0,
 ) -> dict[str, Any]:
     """A window that slides over a map of one channel, in whole numbers: what it reads at each place, and the sums."""
     rng = np.random.default_rng(seed)
@@ -25,7 +29,9 @@ def window_data(
     chosen: Padding = "same" if padding == "same" else "valid"
     rows, cols = resolve_padding(chosen, (size, size), (K, K), stride)
     padded = np.pad(x, (rows, cols))
-    y = conv2d(x[None, :, :, None].astype(np.float64), w[:, :, None, None].astype(np.float64), stride=stride, padding=chosen)[0, :, :, 0]
+    y = conv2d(
+        x[None, :, :, None].astype(np.float64), w[:, :, None, None].astype(np.float64), stride=stride, padding=chosen
+    )[0, :, :, 0]
     steps = [
         {
             "row": row,
@@ -101,10 +107,10 @@ def cells(axes: "Axes", values: Array, inside: Array | None = None, color: str =
     axes.set(xlim=(-0.15, W + 0.15), ylim=(-0.15, H + 0.15))
 
 
-def padding_data(size: int = 8, K: int = 3, stride: int = 2) -> dict[str, Any]:  # noqa: N803
+def padding_data(size: int = 8, K: int = 3, stride: int = 2) -> dict[str, Any]:
     """One row of pixels: the windows of TensorFlow's SAME, and of PyTorch's padding=K // 2."""
     rules = {"tensorflow": same_padding(size, K, stride), "pytorch": (K // 2, K // 2)}
-    worlds = {
+    worlds: dict[str, dict[str, Any]] = {
         name: {
             "padding": list(padding),
             "starts": [place * stride - padding[0] for place in range(output_size(size, K, stride, padding))],
@@ -144,7 +150,9 @@ def _row_of_pixels(axes: "Axes", data: dict[str, Any], world: dict[str, Any]) ->
             square.set_hatch("///")
         axes.add_patch(square)
         box = {"facecolor": PALE, "edgecolor": "none", "pad": 1.5} if is_padding else None
-        axes.text(pixel + 0.5, 0.5, "0" if is_padding else f"x{pixel}", ha="center", va="center", fontsize=NORMAL, bbox=box)
+        axes.text(
+            pixel + 0.5, 0.5, "0" if is_padding else f"x{pixel}", ha="center", va="center", fontsize=NORMAL, bbox=box
+        )
     for place, start in enumerate(world["starts"]):
         level = -0.35 - 0.42 * (place % 2)
         color = DARK if place % 2 else MIDDLE

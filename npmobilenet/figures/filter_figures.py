@@ -1,4 +1,4 @@
-"""A standard convolution and the separable one that replaces it: filters, maps, costs, and what a 3 x 3 filter can be."""
+"""A standard convolution and the separable one that replaces it: filters, maps, costs, and the rank of filters."""
 
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ SOBEL = ((1, 0, -1), (2, 0, -2), (1, 0, -1))
 LAPLACE = ((0, 1, 0), (1, -4, 1), (0, 1, 0))
 
 
-def filters_data(c_in: int = 4, c_out: int = 6, K: int = 3) -> dict[str, Any]:  # noqa: N803
+def filters_data(c_in: int = 4, c_out: int = 6, K: int = 3) -> dict[str, Any]:
     """Filters of a standard, a depthwise and a pointwise convolution, and their weights."""
     cost = SeparableCost(1, 1, c_in, c_out, K)
     banks = {name: _bank(layer, x) for name, (layer, x) in cost.layers.items()}
@@ -58,7 +58,7 @@ def draw_filters(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
     axes.set(xlim=(-15.5, 6.4 * data["c_out"] + 13), ylim=(-1, y))
 
 
-def both_ways_data(side: int = 12, c_in: int = 3, c_out: int = 256, K: int = 5) -> dict[str, Any]:  # noqa: N803
+def both_ways_data(side: int = 12, c_in: int = 3, c_out: int = 256, K: int = 5) -> dict[str, Any]:
     """A map of side x side x c_in to c_out channels without padding, in one step and in two."""
     standard = Conv2D(name="standard", filters=c_out, kernel_size=(K, K), padding="valid", use_bias=False)
     depthwise = DepthwiseConv2D(name="depthwise", kernel_size=(K, K), padding="valid", use_bias=False)
@@ -105,7 +105,7 @@ def _step(axes: "Axes", start: tuple[float, float], end: tuple[float, float], te
 
 
 def ratio_data(limit: int = 2048) -> dict[str, Any]:
-    """Cost of the separable convolution over that of the standard one, by output channels N and kernel K; V1's layers."""
+    """Cost of the separable convolution over that of the standard one, by output channels N and K; V1's pairs."""
     channels = sorted({round(2 ** (step / 4)) for step in range(4 * limit.bit_length())} | {256})
     channels = [c_out for c_out in channels if c_out <= limit]
     curves = {str(K): [float(SeparableCost(14, 14, 8, c_out, K).ratio) for c_out in channels] for K in KERNEL_SIDES}
@@ -190,13 +190,17 @@ def draw_separability(data: dict[str, Any], canvas: "Canvas", words: Words) -> N
         image.imshow(kernel, cmap="Blues", vmin=-limit, vmax=2 * limit)
         for (row, col), value in np.ndenumerate(kernel):
             ink = "white" if value > 0.9 * limit else INK
-            image.text(col, row, f"{value:g}" if value == round(value) else f"{value:.2f}", ha="center", va="center", color=ink)
+            image.text(
+                col, row, f"{value:g}" if value == round(value) else f"{value:.2f}", ha="center", va="center", color=ink
+            )
         image.set(xticks=[], yticks=[], title=words(f"separability.{entry['name']}", **_place(data)))
         relative = np.array(entry["singular_values"]) / entry["singular_values"][0]
         places = np.arange(len(relative))
         chart.bar(places, relative, color=LIGHT, edgecolor=INK, width=0.6)
         for place, value in zip(places, relative, strict=True):
-            chart.text(place, value + 0.04, "0" if value < 1e-9 else f"{value:.2f}", ha="center", va="bottom", fontsize=SMALL)
+            chart.text(
+                place, value + 0.04, "0" if value < 1e-9 else f"{value:.2f}", ha="center", va="bottom", fontsize=SMALL
+            )
         chart.set(ylim=(0, 1.3), yticks=[0, 0.5, 1], xticks=places, xticklabels=[f"σ{place + 1}" for place in places])
         chart.set_xlabel(words("separability.rank", rank=entry["rank"], energy=100 * entry["rank_1_energy"]))
         if chart is not bars[0]:

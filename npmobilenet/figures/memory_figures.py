@@ -21,7 +21,7 @@ def memory_data(arch: str = "mobilenet_v2", itemsize: int = 4) -> dict[str, Any]
     """Bytes in use at every step of a network, under every policy of `memory_plan`."""
     graph = ARCHITECTURES[arch]()
     position = {layer.name: index for index, layer in enumerate(graph.layers)}
-    plans = [
+    plans: list[dict[str, Any]] = [
         {
             "policy": plan.policy,
             "live_bytes": list(plan.live_bytes),

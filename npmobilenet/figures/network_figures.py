@@ -8,7 +8,7 @@ from npmobilenet.analysis.published import V1, V2, figures
 from npmobilenet.analysis.recounts import Recount, recount
 from npmobilenet.architectures import ARCHITECTURES, mobilenet_v1
 from npmobilenet.architectures.ssd import COCO_80, ssd
-from npmobilenet.figures.shapes_in_perspective import blank_axes, cuboid, label
+from npmobilenet.figures.shapes_in_perspective import blank_axes, cuboid, label, value_above
 from npmobilenet.figures.style import INK, LIGHT, LOOKS, PALE, SMALL, Look
 from npmobilenet.figures.words import Words
 from npmobilenet.reference.layer import KernelLayer
@@ -117,7 +117,9 @@ def draw_v1_shares(data: dict[str, Any], canvas: "Canvas", words: Words) -> None
 def ssd_heads_data() -> dict[str, Any]:
     """SSD and SSDLite on MobileNetV2 at 320 x 320, by part: backbone, extra maps, predictors (V2, table 5)."""
     detectors = [_detector(name, lite=name == "SSDLite") for name in ("SSD", "SSDLite")]
-    head = {f"{entry['name'].lower()}_head_{key}": entry["head"][key] for entry in detectors for key in ("macs", "params")}
+    head = {
+        f"{entry['name'].lower()}_head_{key}": entry["head"][key] for entry in detectors for key in ("macs", "params")
+    }
     return {
         "detectors": detectors,
         **head,
@@ -130,7 +132,9 @@ def ssd_heads_data() -> dict[str, Any]:
 
 def _detector(name: str, *, lite: bool) -> dict[str, Any]:
     graph = ssd("mobilenet_v2", lite=lite, slots=COCO_80)
-    parts: dict[str, dict[str, int]] = {part: {"macs": 0, "params": 0} for part in ("backbone", "extra", "box", "class")}
+    parts: dict[str, dict[str, int]] = {
+        part: {"macs": 0, "params": 0} for part in ("backbone", "extra", "box", "class")
+    }
     trained = {row.name: row for row in cost_table(graph).rows}
     for layer in graph.layers:
         stem = layer.name.partition("_")[0]
@@ -164,7 +168,7 @@ def draw_ssd_heads(data: dict[str, Any], canvas: "Canvas", words: Words) -> None
                 text = words(f"ssd-heads.{part}") if place == 0 else None
                 axes.bar(place, value, 0.55, bottom, color=look.color, hatch=look.hatch, edgecolor=INK, label=text)
                 bottom += value
-            axes.text(place, bottom, f"{bottom:.2f}", ha="center", va="bottom", fontsize=SMALL)
+            value_above(axes, place, bottom, f"{bottom:,.2f}")
         highest = max(sum(part[what] for part in entry["parts"].values()) for entry in data["detectors"]) / MILLION
         axes.set(title=words(f"ssd-heads.{what}"), ylim=(0, 1.12 * highest), xlim=(-0.6, 1.6))
         axes.set_xticks([0, 1], [entry["name"] for entry in data["detectors"]])
@@ -173,7 +177,7 @@ def draw_ssd_heads(data: dict[str, Any], canvas: "Canvas", words: Words) -> None
 
 def conventions_data() -> dict[str, Any]:
     """V1 counted under every convention in use."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": name, "value": value, "unit": unit, "counts": counts, "users": users}
         for name, value, unit, counts, users in conventions_table(mobilenet_v1())
     ]
@@ -207,7 +211,7 @@ def draw_conventions(data: dict[str, Any], canvas: "Canvas", words: Words) -> No
 def intensity_data(arch: str = "mobilenet_v1", itemsize: int = 4) -> dict[str, Any]:
     """Multiply-adds per byte of every layer with a kernel: inputs, weights and outputs read or written once each."""
     graph = ARCHITECTURES[arch]()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "layer": row.name,
             "kind": row.kind,
@@ -252,5 +256,3 @@ def _bars_by_kind(axes: "Axes", data: dict[str, Any], words: Words) -> None:
         axes.bar(places, values, color=look.color, hatch=look.hatch, edgecolor=INK, linewidth=0.5, label=text)
     highest = max(row["macs_per_byte"] for row in data["rows"])
     axes.set_ylim(0.15, highest * 3)
-
-

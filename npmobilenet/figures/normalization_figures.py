@@ -62,7 +62,9 @@ def batch_norm_data(layer: str = "conv_dw_1_bn", channel: int | None = None) -> 
     (source,) = norm.inputs
     outputs = dict(subgraph_to(network.graph, layer).run(network.params, example_input(network, None)))
     before, after = outputs[source][0], outputs[layer][0]  # (H, W, C)
-    arrays = {name: np.asarray(values, np.float64) for name, values in network.graph.arrays_of(norm, network.params).items()}
+    arrays = {
+        name: np.asarray(values, np.float64) for name, values in network.graph.arrays_of(norm, network.params).items()
+    }
     moved = np.abs(_scale(arrays, 1e-5) / _scale(arrays, norm.epsilon) - 1)  # (C,)
     if channel is None:
         both_signs = (after.min(axis=(0, 1)) < 0) & (after.max(axis=(0, 1)) > 0)

@@ -1,4 +1,4 @@
-"""Feature maps and filters as cuboids, layers as boxes, arrows between them."""
+"""Feature maps and filters as cuboids, layers as boxes, arrows between them, values above bars."""
 
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,9 @@ def box(
     corner = (x - width / 2, y - height / 2)
     style = "round,pad=0,rounding_size=0.06"
     axes.add_patch(
-        FancyBboxPatch(corner, width, height, boxstyle=style, facecolor=color, edgecolor=INK, linewidth=0.8, hatch=hatch)
+        FancyBboxPatch(
+            corner, width, height, boxstyle=style, facecolor=color, edgecolor=INK, linewidth=0.8, hatch=hatch
+        )
     )
     axes.text(x, y, text, ha="center", va="center", fontsize=SMALL, color=PAPER if color == DARK else INK)
 
@@ -63,6 +65,11 @@ def arrow(axes: "Axes", start: tuple[float, float], end: tuple[float, float], *,
 def label(axes: "Axes", x: float, y: float, text: str, *, size: float = SMALL, ha: str = "center") -> None:
     """Text below or above a shape, centered in both directions unless `ha` says otherwise."""
     axes.text(x, y, text, ha=ha, va="center", fontsize=size, linespacing=1.3)
+
+
+def value_above(axes: "Axes", x: float, y: float, text: str) -> None:
+    """The value of a bar, two points above its end at (x, y)."""
+    axes.annotate(text, (x, y), (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=SMALL)
 
 
 def _shaded(color: str, factor: float) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ from npmobilenet.errors import NpMobileNetError
 INK, QUIET, GRID, PAPER = "#1a1a1a", "#595959", "#d0d0d0", "#ffffff"
 DARK, MIDDLE, LIGHT, PALE = "#0b3c73", "#c2570c", "#7db8e8", "#f6dfb5"
 PALETTE = (DARK, MIDDLE, LIGHT, PALE)
-"""Apart by more than 15 steps of lightness each, so that they remain apart in gray and to every kind of color vision."""
+"""Apart by more than 15 steps of lightness each, so that they remain apart in gray and to color-blind readers."""
 SMALL, NORMAL, LARGE = 9, 10, 12  # font sizes in points; none is smaller
 
 CJK_FONTS = (

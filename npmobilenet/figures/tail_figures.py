@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from npmobilenet.analysis.conventions import CONVENTIONS
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v3_large
 from npmobilenet.architectures.builder import Builder
-from npmobilenet.figures.shapes_in_perspective import arrow, clear, cuboid, label
+from npmobilenet.figures.shapes_in_perspective import arrow, clear, cuboid, label, value_above
 from npmobilenet.figures.style import DARK, INK, LIGHT, LOOKS, MIDDLE, NORMAL, SMALL
 from npmobilenet.figures.words import Words
 from npmobilenet.reference.graph import Graph
@@ -119,7 +119,7 @@ def draw_gap_or_flatten(data: dict[str, Any], canvas: "Canvas", words: Words) ->
     for place, (name, look) in enumerate(zip(("pooled", "flat"), LOOKS, strict=False)):
         value = data[f"{name}_weights"]
         chart.bar(place, value / 1e6, color=look.color, hatch=look.hatch, edgecolor=INK, width=0.6)
-        chart.text(place, value / 1e6, f"{value:,}", ha="center", va="bottom", fontsize=SMALL)
+        value_above(chart, place, value / 1e6, f"{value:,}")
     chart.set_xticks([0, 1], [words("gap-or-flatten.pooled"), words("gap-or-flatten.flat")])
     chart.set(ylabel=words("gap-or-flatten.y"), ylim=(0, 1.15 * data["flat_weights"] / 1e6), xlim=(-0.6, 1.6))
 

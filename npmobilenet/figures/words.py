@@ -43,7 +43,7 @@ def texts() -> Mapping[str, Mapping[str, str]]:
 
 
 def wrap(text: str, width: int) -> str:
-    """Text in lines of at most `width` columns, a Chinese character being two; between these a line may end anywhere."""
+    """Text in lines of at most `width` columns; a Chinese character has two, and a line may end after any."""
     for loose, tight in UNBREAKABLE:
         text = text.replace(loose, tight)
     lines, line, used = [], "", 0
