@@ -42,6 +42,9 @@ def figures(
     if unknown := [form for form in forms if form not in FORMATS]:
         raise UsageError(f"unknown format {unknown[0]!r}; choose from {', '.join(FORMATS)}")
     given = {name: value for name, value in (("model", model), ("image", image)) if value is not None}
+    for option in given:
+        if not any(option in figure.options() for figure in chosen):
+            raise UsageError(f"--{option} does not apply to {', '.join(figure.name for figure in chosen)}")
     with reported(as_json):
         if as_json and output is None:
             print_json(

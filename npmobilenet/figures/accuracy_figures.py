@@ -176,19 +176,18 @@ NAME_PLACES = {  # offset in points and horizontal alignment
     "VGG 16": (0, 9, "center"),
     "Squeezenet": (8, -3, "left"),
     "AlexNet": (-8, -12, "center"),
-    "ShuffleNet (1.5)": (9, 6, "left"),
+    "ShuffleNet (1.5)": (-4, 40, "center"),
     "ShuffleNet (x2)": (9, -13, "left"),
     "NasNet-A": (10, -2, "left"),
 }
 
 
 def _name_points(axes: "Axes", rows: list[dict[str, Any]], words: Words) -> None:
+    line = {"arrowstyle": "-", "color": QUIET, "linewidth": 0.6}
     for row in rows:
         x, y, side = NAME_PLACES[row["model"]]
-        name = words.of("network", row["model"])
-        axes.annotate(
-            name, (row["macs"] / MILLION, row["top1"]), (x, y), textcoords="offset points", ha=side, fontsize=SMALL
-        )
+        axes.annotate(words.of("network", row["model"]), (row["macs"] / MILLION, row["top1"]), (x, y),
+                      textcoords="offset points", ha=side, fontsize=SMALL, arrowprops=line)  # fmt: skip
 
 
 def draw_rivals(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
