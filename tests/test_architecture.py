@@ -26,11 +26,13 @@ FLOORS = [  # bottom to top
     "hub",
     "porting",
     "bench",
-    "teaching",
+    "exercises",
+    "ladder",
+    "figures",
+    "page",
     "cli",
     "facade",
 ]
-TEACHING = ("exercises", "figures", "ladder", "page")  # folders of one floor
 ROOMS = {
     "npmobilenet_kernels": "kernels",
     "npmobilenet_weights_convert": "weights_convert",
@@ -65,8 +67,6 @@ def room(module: str) -> str:
     if package != "npmobilenet" or module in ROOMS:
         return ROOMS[module if module in ROOMS else package]
     folder, _, _ = rest.partition(".")
-    if folder in TEACHING:
-        return "teaching"
     return folder if folder in FLOORS else "base"
 
 
