@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from npmobilenet.cli.options import Argument, Option, UsageError, near
 from npmobilenet.cli.shared import AsJson, reported
-from npmobilenet.figures.catalog import FIGURES, FORMATS, Definition, write_figure
+from npmobilenet.figures.figure_catalog import FIGURES, FORMATS, Definition, moving, write_figure
 from npmobilenet.output import print_json, print_table, progress_bar
 
 
@@ -41,6 +41,8 @@ def figures(
     forms = formats.split(",")
     if unknown := [form for form in forms if form not in FORMATS]:
         raise UsageError(f"unknown format {unknown[0]!r}; choose from {', '.join(FORMATS)}")
+    if "gif" in forms and (still := [figure.name for figure in chosen if figure.draw_frame is None]):
+        raise UsageError(f"{still[0]} does not move; gif is a format of {', '.join(moving())}")
     given = {name: value for name, value in (("model", model), ("image", image)) if value is not None}
     for option in given:
         if not any(option in figure.options() for figure in chosen):

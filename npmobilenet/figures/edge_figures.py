@@ -78,6 +78,33 @@ def draw_window(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
         axes.set_axis_off()
 
 
+def draw_window_frame(data: dict[str, Any], canvas: "Canvas", words: Words, number: int) -> None:
+    """One step of the window as a frame of an animation: what it reads, the kernel, the sum, the result so far."""
+    step = data["steps"][number]
+    places, kernel, result = canvas.subplots(1, 3, width_ratios=(1.6, 0.8, 0.8))
+    clear(places)
+    draw_step(places, data, step)
+    places.set_title(words("window.step", row=step["row"], col=step["col"], sum=step["sum"]), fontsize=NORMAL)
+    done = np.full((data["output"], data["output"]), "", dtype=object)
+    for earlier in data["steps"][: number + 1]:
+        done[earlier["row"], earlier["col"]] = str(earlier["sum"])
+    for axes, name, values, color in ((kernel, "w", np.array(data["w"]), PALE), (result, "y", done, LIGHT)):
+        clear(axes)
+        cells(axes, values, color=color)
+        axes.set_title(words(f"window.{name}"), fontsize=NORMAL)
+    pairs = zip(_read(data, step), np.ravel(data["w"]), strict=True)
+    products = [f"{x}·{w}" if w >= 0 else f"{x}·({w})" for x, w in pairs]
+    rows = [" + ".join(products[row * data["K"] : (row + 1) * data["K"]]) for row in range(data["K"])]
+    kernel.text(0, -0.25, " +\n".join(rows) + f"\n= {step['sum']}", va="top", fontsize=SMALL, linespacing=1.5)
+
+
+def _read(data: dict[str, Any], step: dict[str, Any]) -> list[int]:
+    """Values that the window reads, row by row."""
+    K, padded = data["K"], np.array(data["padded"])
+    values: list[int] = padded[step["top"] : step["top"] + K, step["left"] : step["left"] + K].ravel().tolist()
+    return values
+
+
 def draw_step(axes: "Axes", data: dict[str, Any], step: dict[str, Any]) -> None:
     """The map with its padding, and the window of one step in it."""
     from matplotlib.patches import Rectangle

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from npmobilenet.cli.main import main
-from npmobilenet.figures.catalog import FIGURES
+from npmobilenet.figures.figure_catalog import FIGURES
 from tests.helpers.real_files import real_file
 
 
@@ -49,7 +49,8 @@ def test_the_list_has_every_figure(language: str, title: str, capsys: pytest.Cap
     [
         (["ration"], "unknown figure 'ration'; did you mean ratio?"),
         (["zzz"], "unknown figure 'zzz'; --list lists them"),
-        (["ratio", "--format", "svg,jpg"], "unknown format 'jpg'; choose from svg, png, pdf"),
+        (["ratio", "--format", "svg,jpg"], "unknown format 'jpg'; choose from svg, png, pdf, gif"),
+        (["window", "ratio", "--format", "gif"], "ratio does not move; gif is a format of window"),
         (["ratio", "--model", "digits"], "--model does not apply to ratio"),
     ],
 )

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from PIL import Image
 
 from npmobilenet.errors import ArgumentError, NpMobileNetError
 from npmobilenet.figures import style
-from npmobilenet.figures.catalog import FIGURES, FORMATS, drawn, rendered, write_figure
+from npmobilenet.figures.figure_catalog import FIGURES, drawn, rendered, write_figure
 from npmobilenet.figures.style import PALETTE, SMALL, cjk_font
 from npmobilenet.figures.words import LANGUAGES, texts, wrap
 
@@ -95,7 +96,7 @@ def test_texts_stand_clear_of_each_other_and_of_the_edges(
         if not (box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height)
     ]
     assert cut == []
-    assert min(text.get_fontsize() for text in shown) >= SMALL
+    assert min(float(text.get_fontsize()) for text in shown) >= SMALL
     written = "".join("".join(element.itertext()) for element in ElementTree.fromstring(content).iter(f"{SVG}text"))
     caption = wrap(figure.caption(numbers(name), language), 10**6)
     for text in (figure.title(language), caption):
@@ -111,7 +112,28 @@ def test_the_overlap_test_finds_an_overlap(monkeypatch: pytest.MonkeyPatch) -> N
     assert ("one text", "another text") in overlaps(shown, [text.get_window_extent() for text in shown])
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_gif_has_a_frame_per_step_and_no_overlaps(
+    language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_font(language)
+    (path,), data = write_figure("window", tmp_path, ("gif",), language)
+    with Image.open(path) as image:
+        assert getattr(image, "n_frames", 1) == len(data["steps"]) == 9
+    for frame in (0, 4):
+        canvas = drawn(FIGURES["window"], data, language, frame)
+        with texts_drawn(monkeypatch) as shown:
+            rendered(canvas, "png", language)
+        with style.rendering(language):
+            assert overlaps(shown, [text.get_window_extent() for text in shown]) == []
+
+
+def test_a_figure_that_does_not_move_is_no_gif(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="ratio does not move; gif is a format of window"):
+        write_figure("ratio", tmp_path, ("gif",))
+
+
+@pytest.mark.parametrize("form", ["svg", "png", "pdf"])
 def test_files_are_equal_whenever_they_are_written(form: str, tmp_path: Path) -> None:
     contents = []
     for folder in ("a", "b"):
@@ -127,7 +149,7 @@ def test_unknown_names_formats_and_languages_are_refused(tmp_path: Path) -> None
     for arguments in (("ratios",), ("ratio", ("jpg",)), ("ratio", ("svg",), "de")):
         name, *rest = arguments
         with pytest.raises(ArgumentError, match=r"unknown (figure 'ratios'|format 'jpg'|language 'de'); choose from"):
-            write_figure(str(name), tmp_path, *rest)  # type: ignore[arg-type]
+            write_figure(str(name), tmp_path, *rest)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,6 +1,7 @@
 """Numbers of the figures: against the formulas, the cost and memory modules, the published figures, and Keras."""
 
 import json
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -24,15 +25,15 @@ from npmobilenet.analysis.separable_cost import SeparableCost, count_multiplicat
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large
 from npmobilenet.figures.activation_figures import spirals_data
 from npmobilenet.figures.block_figures import residual_graph, residuals_data
-from npmobilenet.figures.catalog import FIGURES
 from npmobilenet.figures.edge_figures import padding_data, window_data
+from npmobilenet.figures.figure_catalog import FIGURES
 from npmobilenet.figures.filter_figures import both_ways_data, filters_data
 from npmobilenet.figures.normalization_figures import example_input, squeeze_excite_data
 from npmobilenet.figures.published_points import SLIM, SLIM_V1, pareto
 from npmobilenet.hub.load import load
 from npmobilenet.hub.published_models import KNOWN_MODELS
 from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D
-from tests.helpers.real_files import real_file
+from tests.helpers.real_files import ROOT, real_file
 
 
 @cache
@@ -48,7 +49,7 @@ def test_data_are_plain_finite_numbers(name: str) -> None:
 def test_numbers_need_no_matplotlib() -> None:
     program = (
         "import sys; sys.modules['matplotlib'] = None\n"
-        "from npmobilenet.figures.catalog import FIGURES\n"
+        "from npmobilenet.figures.figure_catalog import FIGURES\n"
         "print(len([FIGURES[name].caption(FIGURES[name].data(), 'zh') for name in ('ratio', 'relu6', 'growth')]))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -465,3 +466,9 @@ def test_every_source_is_known() -> None:
     sources = {row["source"] for row in numbers("v1-accuracy-macs")["points"]}
     assert sources == {SLIM_V1}
     assert {row["source"] for row in numbers("v2-accuracy")["series"]["MobileNetV3, TF-Slim"]} == {SLIM}
+
+
+def test_the_page_lists_every_figure() -> None:
+    page = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert [name for row in rows for name in re.findall(r"`([^`]+)`", row)] == list(FIGURES)

@@ -31,7 +31,8 @@ V1, V2, V3 = (
     "Sandler et al. 2018, arXiv:1801.04381",
     "Howard et al. 2019, arXiv:1905.02244",
 )
-FORMATS = ("svg", "png", "pdf")
+FORMATS = ("svg", "png", "pdf", "gif")
+FRAME_SECONDS = 1.2
 COLUMNS_PER_INCH = 14.0  # of the caption; DejaVu Sans at 9 points has 14 to 16 letters per inch
 
 
@@ -45,6 +46,8 @@ class Definition:
         draw: draws them on an empty figure, with texts in one language.
         source: what it shows in which publication, empty if none.
         size: width and height in inches.
+        draw_frame: draws one step of an animation, whose number it takes last; None for a figure that does not move.
+        frame_size: width and height of a frame in inches.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Definition:
     draw: Callable[[dict[str, Any], "Canvas", Words], None]
     source: str
     size: tuple[float, float] = (9.0, 5.6)
+    draw_frame: Callable[[dict[str, Any], "Canvas", Words, int], None] | None = None
+    frame_size: tuple[float, float] = (9.0, 5.0)
 
     def title(self, language: str) -> str:
         """Its title."""
@@ -81,8 +86,8 @@ def definition(name: str) -> Definition:
     return FIGURES[name]
 
 
-def drawn(figure: Definition, data: dict[str, Any], language: str = "en") -> "Canvas":
-    """A figure as matplotlib's, title and caption included.
+def drawn(figure: Definition, data: dict[str, Any], language: str = "en", frame: int | None = None) -> "Canvas":
+    """A figure as matplotlib's, or a frame of it, title and caption included.
 
     Raises:
         NpMobileNetError: matplotlib is not installed, or has no font for the language.
@@ -90,21 +95,37 @@ def drawn(figure: Definition, data: dict[str, Any], language: str = "en") -> "Ca
     with rendering(language):
         from matplotlib.figure import Figure as Canvas
 
-        canvas = Canvas(figsize=figure.size, layout="constrained")
+        size = figure.size if frame is None else figure.frame_size
+        canvas = Canvas(figsize=size, layout="constrained")
         canvas.get_layout_engine().set(w_pad=0.1, h_pad=0.08)  # type: ignore[union-attr,call-arg]
-        figure.draw(data, canvas, Words(language))
+        if frame is None or figure.draw_frame is None:
+            figure.draw(data, canvas, Words(language))
+        else:
+            figure.draw_frame(data, canvas, Words(language), frame)
         canvas.suptitle(figure.title(language), fontsize=LARGE, fontweight="bold")
-        caption = wrap(figure.caption(data, language), int(figure.size[0] * COLUMNS_PER_INCH))
+        caption = wrap(figure.caption(data, language), int(size[0] * COLUMNS_PER_INCH))
         canvas.supxlabel(caption, x=0.012, ha="left", fontsize=SMALL)
     return canvas
 
 
 def rendered(canvas: "Canvas", form: str, language: str = "en") -> bytes:
-    """The bytes of a file of one of `FORMATS`."""
+    """The bytes of a file of one of `FORMATS` but gif."""
     content = BytesIO()
     no_date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
     with rendering(language):
         canvas.savefig(content, format=form, metadata=no_date)
+    return content.getvalue()
+
+
+def animated(figure: Definition, data: dict[str, Any], language: str = "en") -> bytes:
+    """The steps of a figure that has them, as the bytes of a GIF that repeats."""
+    from PIL import Image
+
+    canvases = (drawn(figure, data, language, frame) for frame in range(len(data["steps"])))
+    frames = [Image.open(BytesIO(rendered(canvas, "png", language))).convert("P") for canvas in canvases]
+    content = BytesIO()
+    first, *others = frames
+    first.save(content, "gif", save_all=True, append_images=others, duration=round(1000 * FRAME_SECONDS), loop=0)
     return content.getvalue()
 
 
@@ -124,7 +145,7 @@ def write_figure(
         The paths, and the data that was drawn.
 
     Raises:
-        ArgumentError: unknown name, format or language.
+        ArgumentError: unknown name, format or language, or gif for a figure that does not move.
         NpMobileNetError: matplotlib is not installed, or has no font for the language.
         OSError: a file cannot be written.
     """
@@ -132,12 +153,20 @@ def write_figure(
     for value, known, what in ((language, LANGUAGES, "language"), *((form, FORMATS, "format") for form in forms)):
         if value not in known:
             raise ArgumentError(f"unknown {what} {value!r}; choose from {', '.join(known)}")
+    if "gif" in forms and figure.draw_frame is None:
+        raise ArgumentError(f"{name} does not move; gif is a format of {', '.join(moving())}")
     data = figure.data(**options)
     canvas = drawn(figure, data, language)
     paths = [folder / f"{name}.{form}" for form in forms]
     for path, form in zip(paths, forms, strict=True):
-        write_atomically(path, rendered(canvas, form, language))
+        content = animated(figure, data, language) if form == "gif" else rendered(canvas, form, language)
+        write_atomically(path, content)
     return paths, data
+
+
+def moving() -> list[str]:
+    """Names of the figures that can be a GIF."""
+    return [figure.name for figure in FIGURES.values() if figure.draw_frame is not None]
 
 
 def _definitions() -> tuple[Definition, ...]:
@@ -150,12 +179,13 @@ def _definitions() -> tuple[Definition, ...]:
         tail_figures,
     )
     wang = "Wang 2018, A Basic Introduction to Separable Convolutions"
+    conv_arithmetic = "Dumoulin & Visin 2016, arXiv:1603.07285"
     bn, nin = "Ioffe & Szegedy 2015, arXiv:1502.03167", "Lin et al. 2013, arXiv:1312.4400"
     return (
         Definition("filters", filters.filters_data, filters.draw_filters, f"{V1}, fig. 2", (9, 3.9)),
         Definition("both-ways", filters.both_ways_data, filters.draw_both_ways, wang, (9, 5.6)),
         Definition("ratio", filters.ratio_data, filters.draw_ratio, f"{V1}, section 3.1"),
-        Definition("window", edges.window_data, edges.draw_window, "Dumoulin & Visin 2016, arXiv:1603.07285", (9, 7.4)),
+        Definition("window", edges.window_data, edges.draw_window, conv_arithmetic, (9, 7.4), edges.draw_window_frame),
         Definition("padding", edges.padding_data, edges.draw_padding, "", (9, 4.6)),
         Definition("separability", filters.separability_data, filters.draw_separability, "", (9.6, 5.6)),
         Definition("v1-block", blocks.v1_block_data, blocks.draw_v1_block, f"{V1}, fig. 3", (9, 6)),
