@@ -117,10 +117,10 @@ def test_a_gif_has_a_frame_per_step_and_no_overlaps(
     language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_font(language)
-    (path,), data = write_figure("window", tmp_path, ("gif",), language)
+    (path,), data = write_figure("window", tmp_path, ("gif",), language, size=3)
     with Image.open(path) as image:
-        assert getattr(image, "n_frames", 1) == len(data["steps"]) == 9
-    for frame in (0, 4):
+        assert getattr(image, "n_frames", 1) == len(data["steps"]) == 4
+    for frame in (0, 3):
         canvas = drawn(FIGURES["window"], data, language, frame)
         with texts_drawn(monkeypatch) as shown:
             rendered(canvas, "png", language)
