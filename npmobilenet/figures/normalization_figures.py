@@ -7,6 +7,7 @@ import numpy as np
 from npmobilenet.analysis.rounding_growth import error_growth, plot_growth
 from npmobilenet.architectures import mobilenet_v3_small
 from npmobilenet.bench.random_weights import random_model
+from npmobilenet.errors import ArgumentError
 from npmobilenet.figures.shapes_in_perspective import arrow, box, clear, label
 from npmobilenet.figures.style import DARK, GRID, INK, LIGHT, LOOKS, MIDDLE, NORMAL, PALE, PAPER, SMALL
 from npmobilenet.figures.words import Words
@@ -122,9 +123,16 @@ def squeeze_excite_data(model: str | None = None, image: str | None = None, bloc
         model: a V3 network with weights; None for V3-Small with random ones, which `random` says.
         image: a file; None for a test image.
         block: number of the squeeze-and-excitation, from 0.
+
+    Raises:
+        ArgumentError: the network has no squeeze-and-excitation of this number.
     """
     network = random_model(mobilenet_v3_small()) if model is None else load(model)
     gates = [layer for layer in network.graph.layers if isinstance(layer, Multiply)]
+    if not 0 <= block < len(gates):
+        raise ArgumentError(
+            f"squeeze-excite: {network.graph.name} has {len(gates)} squeeze-and-excitations, got {block}"
+        )
     multiply = gates[block]
     graph = subgraph_to(network.graph, multiply.name)
     outputs = dict(graph.run(network.params, example_input(network, image)))
