@@ -22,6 +22,7 @@ SHOWN: dict[str, Callable[..., Any]] = {
     "taps": convolution.taps,
     "same_padding": shapes.same_padding,
     "batch_norm": normalization.batch_norm,
+    "relu": activations.relu,
     "relu6": activations.relu6,
     "global_average_pool": pooling.global_average_pool,
     "softmax": activations.softmax,
