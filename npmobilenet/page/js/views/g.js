@@ -113,14 +113,14 @@ registerView({
   build(stage) {
     const { at, seed, way, all } = spiralState();
     stage.append(
-      el("div", { class: "columns" },
-        el("div", {}, el("div", { id: "g-panels", class: "columns" }), el("p", { class: "quiet", id: "g-legend" })),
-        el("div", { id: "g-table", style: "flex: 1 1 30rem" })),
+      el("div", { id: "g-panels", class: "columns", style: "gap: 0.5rem 12px; align-items: stretch" }),
+      el("p", { class: "quiet", id: "g-legend", style: "max-width: none" }),
       el("div", { class: "controls" },
         slider({ label: page.text("g.n"), min: 0, max: G_DIMENSIONS.length - 1, value: at, show: (index) => String(G_DIMENSIONS[index]), change: (index) => page.set({ n: G_DIMENSIONS[index] }) }),
         slider({ label: page.text("g.seed"), min: 0, max: G_DRAWS - 1, value: seed, change: (value) => page.set({ seed: value }) }),
         choice(page.text("g.way"), G_WAYS.map((name) => [name, page.text(`g.${name}`)]), way, (name) => page.set({ way: name })),
-        checkbox(page.text("g.all"), all, (checked) => page.set({ all: checked ? 1 : null }))));
+        checkbox(page.text("g.all"), all, (checked) => page.set({ all: checked ? 1 : null }))),
+      el("div", { id: "g-table", style: "order: 3" }));
     setTimeout(countSpirals);
   },
 
@@ -162,31 +162,32 @@ function countSpirals() {
   if (place) place.replaceChildren(spiralTable(spiralState().seed));
 }
 
-/** The spiral, and what comes back. @param {number} n @param {string} way @param {{active: number[], back: Record<string, number[][]>}} found */
+/** The spiral, and what comes back by each way; the way that is chosen has a frame. @param {number} n @param {string} way @param {{active: number[], back: Record<string, number[][]>}} found */
 function largePanels(n, way, { active, back }) {
-  const side = fitting(310);
+  const side = window.innerWidth < 1100 ? (fitting(624) - 14) / 2 : 294;
   return [
     spiralPanel(page.text("g.before", { n }), spiral(), active, side),
-    spiralPanel(page.text("g.after", { n, way: page.text(`g.${way}`) }), back[way], active, side)];
+    ...G_WAYS.map((each) => spiralPanel(page.text("g.after", { way: page.text(`g.${each}`) }), back[each], active, side, each === way))];
 }
 
 /** @param {number} n @param {number} seed @param {string} way */
 function smallPanel(n, seed, way) {
   const { active, share, back } = thereAndBack(n, seed, [way]);
-  return spiralPanel(page.text("g.panel", { n, share: percent(share) }), back[way], active, Math.min(190, (fitting(400) - 24) / 2));
+  return spiralPanel(page.text("g.panel", { n, share: percent(share) }), back[way], active, Math.min(194, (fitting(408) - 14) / 2));
 }
 
 /** Points of the plane; the mark of each says how many rows are left of it. The gray line is the spiral.
- * @param {string} title @param {number[][]} points @param {number[]} active @param {number} side in px */
-function spiralPanel(title, points, active, side) {
+ * @param {string} title @param {number[][]} points @param {number[]} active @param {number} side in px @param {boolean} [framed] */
+function spiralPanel(title, points, active, side, framed = false) {
   const place = (/** @type {number[]} */ [x, y]) => [(x / G_RANGE + 1) * side / 2, (1 - y / G_RANGE) * side / 2].map((value) => value.toFixed(1));
   const line = spiral().map((point) => place(point).join(" ")).join("L");
   const marks = ["gone", "one", "two"].map((left, rows) => svg("path", {
     ...G_MARKS[left], d: points.filter((_, i) => Math.min(2, active[i]) === rows).map((point) => `M${place(point).join(" ")}${G_MARKS[left].shape}`).join(""), shape: null,
   }));
-  return el("figure", { style: `margin: 0; width: ${side}px` }, el("figcaption", {}, title),
-    drawing(side, side, title, svg("rect", { width: side, height: side, fill: "none", stroke: "var(--line)" }),
-      svg("path", { d: `M${line}`, fill: "none", stroke: "var(--line)", "stroke-width": 2 }), ...marks));
+  return el("figure", { style: `margin: 0; width: ${side}px; display: flex; flex-direction: column; justify-content: end${framed ? "; font-weight: 700" : ""}` }, el("figcaption", {}, title),
+    drawing(side, side, title,
+      svg("path", { d: `M${line}`, fill: "none", stroke: "var(--line)", "stroke-width": 2 }), ...marks,
+      svg("rect", { width: side, height: side, fill: "none", stroke: framed ? "var(--blue)" : "var(--line)", "stroke-width": framed ? 5 : 2 })));
 }
 
 /** Marks by what is left of a point: they differ in shape as well as in color. @type {Record<string, Record<string, any>>} */
