@@ -57,7 +57,7 @@ registerView({
       blockSliders.set(name, { label, values });
       return label;
     });
-    const blocks = page.facts.blocks.real.map((/** @type {any} */ each) => /** @type {[string, string]} */ ([realName(each), `${realName(each)}: ${each.H} × ${each.H} × ${each.c_in} → ${each.c_out}`]));
+    const blocks = page.facts.blocks.real.map((/** @type {any} */ each) => /** @type {[string, string]} */ ([realName(each), `${realName(each).replace("MobileNet", "")}: ${each.H} × ${each.H}, ${each.c_in} → ${each.c_out}`]));
     stage.append(
       el("div", { class: "controls" },
         choice(page.text("h.part"), H_PARTS.map((part) => [part, page.text(`h.${part}`)]), page.state.part || "block", (part) => page.set({ part }))),
@@ -73,7 +73,7 @@ registerView({
 
   update() {
     const { part = "block" } = page.state;
-    /** @type {HTMLElement} */ (document.getElementById("h-controls")).hidden = part !== "block";
+    /** @type {HTMLElement} */ (document.getElementById("h-controls")).style.display = part === "block" ? "" : "none";
     if (part === "tail") return showTail();
     if (part === "pooling") return showPooling();
     if (part === "swish") return showSwish();
@@ -112,7 +112,7 @@ function showBlock() {
   const block = shownBlock();
   const cost = blockCost(block);
   followBlock(block);
-  replaceContent("h-drawing", blockDrawing(block, cost.layers), el("div", {},
+  replaceContent("h-drawing", blockDrawing(block, cost.layers), el("div", { style: "flex: 1 1 0; min-width: min(560px, 100%)" },
     memoryChart(page.text("h.free", { peak: cost.free, step: stepName(cost.plans.free) }), cost.plans.free, cost.plans.free.peak, "var(--blue)"),
     memoryChart(page.text("h.split", { peak: cost.split, step: stepName(cost.plans.split) }), cost.plans.split, cost.plans.free.peak, "var(--orange)"),
     el("p", { class: "quiet" }, page.text("h.rule"))));
@@ -139,32 +139,33 @@ function blockDrawing(block, layers) {
   const maps = layers.filter(({ type, name }) => type === "Input" || type === "Depthwise" || (type === "Conv" && !["squeeze", "excite"].includes(name)));
   const stages = maps.map((layer) => ({
     shape: layer.shape,
-    label: layer.type === "Input" ? "" : (layer.name === "project" && gate ? page.text("h.op-gate", { squeezed: gate.shape[2] }) + " " : "") + layerLabel(layer, block.activation),
+    label: layer.type === "Input" ? "" : (layer.name === "project" && gate ? page.text("h.op-gate", { squeezed: gate.shape[2] }) + "\n" : "") + layerLabel(layer, block.activation),
   }));
   return shapesDrawing(page.text("h.drawing", { kind: page.text(`h.${block.kind}`) }), stages, layers.some(({ type }) => type === "Add"));
 }
 
 /** Maps to scale, one below the other: width is channels, height is pixels (H · W), area is values.
- * @param {string} title @param {{shape: number[], label: string}[]} stages @param {boolean} [added] the first map is added to the last */
-function shapesDrawing(title, stages, added = false) {
+ * @param {string} title @param {{shape: number[], label: string}[]} stages @param {boolean} [added] the first map is added to the last
+ * @param {number} [widest] channels that take the whole width */
+function shapesDrawing(title, stages, added = false, widest = Math.max(...stages.map(({ shape: [, , C] }) => C))) {
   const [width, left, right] = [fitting(560), 112, 34];
-  const widest = Math.max(...stages.map(({ shape: [, , C] }) => C));
   const most = Math.max(...stages.map(({ shape: [H, W] }) => H * W));
   let y = 0;
   const boxes = stages.map(({ shape: [H, W, C], label }) => {
     const [w, h] = [Math.max(1, C / widest * (width - left - right)), Math.max(1.5, H * W / most * H_TALLEST)];
-    y += label ? 22 : 4;
-    const box = { label, text: `${H} × ${W} × ${C}`, x: left + (width - left - right - w) / 2, y, w, h };
+    const lines = label ? label.split("\n") : [];
+    y += lines.length ? 4 + 18 * lines.length : 4;
+    const box = { lines, text: `${H} × ${W} × ${C}`, x: left + (width - left - right - w) / 2, y, w, h };
     y += Math.max(h, 16);
     return box;
   });
   const middle = left + (width - left - right) / 2;
-  const end = ({ y: top, h }) => top + h / 2;
+  const end = (/** @type {{y: number, h: number}} */ { y: top, h }) => top + h / 2;
   const bow = `M${boxes[0].x + boxes[0].w + 3} ${end(boxes[0])}H${width - 12}V${end(boxes[boxes.length - 1])}H${boxes[boxes.length - 1].x + boxes[boxes.length - 1].w + 9}`;
-  return el("figure", { style: "margin: 0" }, el("figcaption", {}, title), drawing(width, y + 6, title, ...boxes.flatMap(({ label, text, x, y: top, w, h }) => [
+  return el("figure", { style: "margin: 0" }, el("figcaption", {}, title), drawing(width, y + 6, title, ...boxes.flatMap(({ lines, text, x, y: top, w, h }) => [
     svg("text", { x: 0, y: top + Math.max(h, 16) / 2 + 5 }, text),
     svg("rect", { x, y: top, width: w, height: h, fill: "var(--blue-soft)", stroke: "var(--blue)", "stroke-width": 1.5 }),
-    ...(label ? [svg("text", { x: middle, y: top - 6, "text-anchor": "middle" }, "↓ " + label)] : [])]),
+    ...lines.map((line, at) => svg("text", { x: middle, y: top - 6 - 18 * (lines.length - 1 - at), "text-anchor": "middle" }, "↓ " + line))]),
   ...(added ? [svg("path", { d: bow, fill: "none", stroke: "var(--orange)", "stroke-width": 2, "stroke-dasharray": "6 4" }),
     svg("text", { x: boxes[boxes.length - 1].x + boxes[boxes.length - 1].w + 4, y: end(boxes[boxes.length - 1]) - 5, style: "font-weight: 700" }, "+")] : [])),
   el("figcaption", { class: "quiet" }, page.text(added ? "h.scale-added" : "h.scale")));
@@ -172,7 +173,7 @@ function shapesDrawing(title, stages, added = false) {
 
 /** Bytes in use at every step, and the high-water mark. @param {string} title @param {{live: number[], peak: number}} plan @param {number} full @param {string} fill */
 function memoryChart(title, { live, peak }, full, fill) {
-  const [width, height] = [fitting(560), 150];
+  const [width, height] = [fitting(560), 130];
   const { frame, px, py } = axes({
     width, height,
     x: { from: 0, to: live.length, ticks: [], label: page.text("h.steps", { count: live.length }) },
@@ -197,7 +198,7 @@ function kindsTable({ kind, H, c_in, c_out, t, K, stride, se, activation, real }
 /** The drawing's twin. @param {BlockLayer[]} layers */
 function layersTable(layers) {
   return table(page.text("h.layers"), [page.text("h.layer"), page.text("h.shape"), page.text("h.values"), page.text("c.macs"), page.text("c.weights")],
-    layers.map(({ name, shape, macs, weights }) => [name, shape.join(" × "), page.number(shape.reduce((a, b) => a * b, 1)), page.number(macs), page.number(weights)]));
+    layers.map(({ name, shape, macs, weights }) => [name, shape.join("\u00a0×\u00a0"), page.number(shape.reduce((a, b) => a * b, 1)), page.number(macs), page.number(weights)]));
 }
 
 /** V3's last stage before and after (V3, figure 5). */
@@ -222,8 +223,8 @@ function showPooling() {
   const values = map.reduce((/** @type {number} */ a, /** @type {number} */ b) => a * b, 1);
   const dense = { shape: [1, 1, classes], label: page.text("h.dense") };
   replaceContent("h-drawing",
-    shapesDrawing(page.text("h.pooled"), [{ shape: map, label: "" }, { shape: [1, 1, map[2]], label: page.text("h.op-pool") }, dense]),
-    shapesDrawing(page.text("h.flat"), [{ shape: map, label: "" }, { shape: [1, 1, values], label: page.text("h.op-flatten") }, dense]));
+    shapesDrawing(page.text("h.pooled"), [{ shape: map, label: "" }, { shape: [1, 1, map[2]], label: page.text("h.op-pool") }, dense], false, values),
+    shapesDrawing(page.text("h.flat"), [{ shape: map, label: "" }, { shape: [1, 1, values], label: page.text("h.op-flatten") }, dense], false, values));
   replaceContent("h-tables", el("div", { style: "flex: 1 1 30rem" }, bars(page.text("h.pooling-bars"), [
     { label: page.text("h.pooled"), value: pooled, text: page.number(pooled) },
     { label: page.text("h.body"), value: body, text: page.number(body), color: "var(--quiet)" },
