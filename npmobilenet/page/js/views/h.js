@@ -6,6 +6,7 @@ const H_SIDES = [7, 14, 28, 56, 112, 224];
 const H_CHANNELS = [8, 16, 24, 32, 40, 48, 64, 80, 96, 112, 128, 160, 192, 256, 320, 512, 1024];
 const H_KERNELS = [3, 5, 7];
 const H_ACTIVATIONS = ["relu", "relu6", "hard_swish"];
+const H_TAIL = ["expand", "depthwise", "project", "widen", "pool", "logits"]; // layers of V3's tail, of both together
 const H_TALLEST = 46; // units that the map with the most pixels is high
 
 /** The block of the URL's hash: a real one from the facts, or that of the sliders. @returns {BlockShape & {t: number, real: any}} */
@@ -210,10 +211,8 @@ function showTail() {
   })))));
   replaceContent("h-tables", el("div", { style: "flex: 1 1 30rem" }, bars(page.text("h.tail-bars"), ways.map((way) => ({
     label: page.text(`h.tail-${way}`).split(":")[0].split("：")[0], value: tail[`${way}_macs`], text: page.number(tail[`${way}_macs`]), color: way === "before" ? "var(--orange)" : "var(--blue)",
-  })))), table(page.text("h.tail-bars"), [page.text("h.layer"), ...ways.map((way) => page.text(`h.tail-${way}`))], tail.before.slice(1).map((/** @type {any} */ layer) => {
-    const after = tail.after.find((/** @type {any} */ other) => other.name === layer.name);
-    return [page.text(`h.tail-${layer.name}`), page.number(layer.macs), after ? page.number(after.macs) : "–"];
-  })));
+  })))), table(page.text("h.tail-bars"), [page.text("h.layer"), ...ways.map((way) => page.text(`h.tail-${way}`))], H_TAIL.map((name) => [
+    page.text(`h.tail-${name}`), ...ways.map((way) => tail[way].find((/** @type {any} */ layer) => layer.name === name)).map((layer) => (layer ? page.number(layer.macs) : "–"))])));
   return page.text("h.live-tail", { before: tail.before_macs, after: tail.after_macs, saved: page.number(tail.saved_macs), printed: page.number(tail.printed_saving) });
 }
 
