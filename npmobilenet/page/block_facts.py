@@ -30,7 +30,9 @@ def block_facts() -> dict[str, Any]:
         real (every block of the networks: shape, weights, multiply-adds, peak bytes by policy), tail (V3's last stage
         before and after), pooling (V1's last map to 1000 classes, pooled and flattened).
     """
-    real = [{"network": name, **facts} for name, (kind, network) in NETWORKS.items() for facts in _blocks(network(), kind)]
+    real = [
+        {"network": name, **facts} for name, (kind, network) in NETWORKS.items() for facts in _blocks(network(), kind)
+    ]
     return {"real": real, "tail": v3_tail(), "pooling": pooled_or_flat()}
 
 

@@ -28,8 +28,11 @@ from tests.helpers.tolerances import PROBABILITIES
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-FLOAT64 = 8 * np.finfo(np.float64).eps  # a square root, a division, two products, a difference: each rounds once
-FLOAT32 = np.finfo(np.float32).eps  # rounded once; two float64 values that differ in the last bit round differently
+COUNTS = ("macs", "weights", "free", "split")
+FLOAT64 = 8 * float(np.finfo(np.float64).eps)  # a square root, a division, two products, a difference: each rounds once
+FLOAT32 = float(
+    np.finfo(np.float32).eps
+)  # rounded once; two float64 values that differ in the last bit round differently
 DRAWS = 200
 SPIRALS = {2: (0.26, 1), 3: (0.50, 1), 5: (0.82, 1), 8: (0.96, 1), 15: (0.997, 0.1), 30: (0.998, 0.1)}
 """By n: the share of recoverable points that the design states, and its last place in percent."""
@@ -54,7 +57,9 @@ def test_every_channel_of_digits_has_the_packages_scale_and_shift(visited: Visit
             )
             scale, shift = scale_and_shift(network.graph.arrays_of(layer, network.params), layer.epsilon)
             np.testing.assert_allclose([row["scale"] for row in ours], scale, rtol=FLOAT64)
-            np.testing.assert_allclose([row["shift"] for row in ours], shift, rtol=0, atol=FLOAT64 * np.abs(shift).max())
+            np.testing.assert_allclose(
+                [row["shift"] for row in ours], shift, rtol=0, atol=FLOAT64 * np.abs(shift).max()
+            )
 
 
 def test_the_fold_is_the_packages(visited: Visit) -> None:
@@ -80,7 +85,9 @@ def test_the_folded_filter_is_shown(visited: Visit) -> None:
     network = nm.load("digits")
     scale, _ = scale_and_shift(network.graph.arrays_of(network.graph["conv_dw_1_bn"], network.params), 1e-3)
     w = network.params["conv_dw_1/kernel"][..., 5, 0].ravel() * scale[5]
-    shown = visited.evaluate("[...document.querySelectorAll('#f-tables tbody tr')].slice(0, 9).map(row => row.lastChild.textContent)")
+    shown = visited.evaluate(
+        "[...document.querySelectorAll('#f-tables tbody tr')].slice(0, 9).map(row => row.lastChild.textContent)"
+    )
     np.testing.assert_allclose([float(text) for text in shown], w, rtol=5e-4)  # four digits are shown
     difference = re.search(r": ([\d.e-]+) \(rounding\)", visited.page.inner_text("#f-tables"))
     assert difference is not None
@@ -107,7 +114,8 @@ def test_epsilon_moves_the_channel_and_the_answer_as_in_the_package(visited: Vis
 
 def test_float16_and_its_spacing_are_numpys(visited: Visit) -> None:
     rng = np.random.default_rng(0)
-    x = np.concatenate([rng.normal(size=2000) * 2.0 ** rng.integers(-28, 17, 2000), np.arange(4096) / 8, [65504, 65519.9, 65520, 1e9]])
+    drawn = rng.normal(size=2000) * 2.0 ** rng.integers(-28, 17, 2000)
+    x = np.concatenate([drawn, np.arange(4096) / 8, [65504, 65519.9, 65520, 1e9]])
     ours = np.array(visited.evaluate("x => Array.from(x, value => String(float16(value)))", x.tolist())).astype(float)
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(ours, x.astype(np.float16).astype(float))
@@ -131,7 +139,8 @@ def test_one_layer_in_float16_is_numpys(visited: Visit) -> None:
         x.ravel().tolist(),
     )
     layer = network.graph["conv_dw_1_bn"]
-    halves = {name: values.astype(np.float16).astype(float) for name, values in network.graph.arrays_of(layer, network.params).items()}
+    arrays = network.graph.arrays_of(layer, network.params)
+    halves = {name: values.astype(np.float16).astype(float) for name, values in arrays.items()}
     scale, _ = scale_and_shift(halves, 1e-3)
     y = (x.astype(np.float16).astype(float) - halves["moving_mean"]) * scale + halves["beta"]
     np.testing.assert_array_equal(ours, y.astype(np.float32).astype(np.float16).astype(float).ravel())
@@ -141,11 +150,13 @@ def test_one_layer_in_float16_is_numpys(visited: Visit) -> None:
 def spirals(visited: Visit) -> dict[int, Any]:
     """By n: shares and errors of 200 matrices."""
     rounds = visited.evaluate(
-        "([ns, draws]) => ns.map(n => Array.from({ length: draws }, (_, seed) => { const { share, error } = thereAndBack(n, seed); return { share, ...error }; }))",
+        """([ns, draws]) => ns.map(n => Array.from({ length: draws }, (_, seed) => {
+        const { share, error } = thereAndBack(n, seed); return { share, ...error }; }))""",
         [list(SPIRALS), DRAWS],
     )
     return {
-        n: {key: np.array([each[key] for each in found]) for key in found[0]} for n, found in zip(SPIRALS, rounds, strict=True)
+        n: {key: np.array([each[key] for each in found]) for key in found[0]}
+        for n, found in zip(SPIRALS, rounds, strict=True)
     }
 
 
@@ -192,7 +203,9 @@ def block_graph(block: dict[str, Any]) -> Graph:
     H, c_in, c_out, K, stride, act = (block[key] for key in ("H", "c_in", "c_out", "K", "stride", "activation"))
     net = Builder("block", (H, H, c_in))
 
-    def unit(name: str, filters: int, side: int = 1, step: int = 1, *, depthwise: bool = False, active: bool = True) -> None:
+    def unit(
+        name: str, filters: int, side: int = 1, step: int = 1, *, depthwise: bool = False, active: bool = True
+    ) -> None:
         if step == 2:
             net.zero_pad(f"{name}_pad", downsampling_padding(net.shape[:2], side))
         if depthwise:
@@ -237,7 +250,8 @@ def squeeze_excite(net: Builder, channels: int) -> None:
 
 def counted(visited: Visit, blocks: list[dict[str, Any]]) -> Any:
     return visited.evaluate(
-        "blocks => blocks.map(block => { const { macs, weights, free, split, plans } = blockCost(block); return { macs, weights, free, split, lines: [plans.free.live, plans.split.live] }; })",
+        """blocks => blocks.map(block => { const { macs, weights, free, split, plans } = blockCost(block);
+        return { macs, weights, free, split, lines: [plans.free.live, plans.split.live] }; })""",
         blocks,
     )
 
@@ -247,12 +261,13 @@ def drawn_blocks(count: int) -> list[dict[str, Any]]:
     blocks = []
     for number in range(count):
         kind = ("standard", "v1", "resnet", "v2", "v3")[number % 5]
-        H, c_in, c_out, t = (int(rng.choice(values)) for values in ([7, 14, 28, 56], [8, 16, 24, 64], [8, 16, 24, 64], [1, 2, 3, 6]))
+        choices = ([7, 14, 28, 56], [8, 16, 24, 64], [8, 16, 24, 64], [1, 2, 3, 6])
+        H, c_in, c_out, t = (int(rng.choice(values)) for values in choices)
         inner = max(1, round(c_out / t)) if kind == "resnet" else c_in * t
         blocks.append({
             "kind": kind, "H": H, "c_in": c_in, "c_out": c_in if number % 3 == 0 else c_out, "inner": inner,
-            "K": int(rng.choice([3, 5, 7])), "stride": int(rng.choice([1, 2])), "se": kind == "v3" and bool(rng.integers(2)),
-            "activation": "relu6",
+            "K": int(rng.choice([3, 5, 7])), "stride": int(rng.choice([1, 2])),
+            "se": kind == "v3" and bool(rng.integers(2)), "activation": "relu6",
         })  # fmt: skip
     return blocks
 
@@ -262,8 +277,8 @@ def test_any_block_is_counted_and_planned_as_by_the_package(visited: Visit) -> N
     for block, ours in zip(blocks, counted(visited, blocks), strict=True):
         graph = block_graph(block)
         plans = [plan(graph, policy) for policy in ("free", "split")]
-        expected = {"macs": graph.macs, "weights": kernel_weights(graph), "free": plans[0].peak_bytes, "split": plans[1].peak_bytes}
-        assert {key: ours[key] for key in expected} == expected, block
+        expected = [graph.macs, kernel_weights(graph), *(each.peak_bytes for each in plans)]
+        assert [ours[key] for key in COUNTS] == expected, block
         assert ours["lines"] == [list(each.live_bytes) for each in plans], block
 
 
@@ -273,14 +288,14 @@ def test_real_blocks_are_those_of_the_networks_and_the_page_plans_them_alike(vis
     graphs = [graph for _, network in NETWORKS.values() for _, graph in block_graphs(network())]
     for block, graph, ours in zip(real, graphs, counted(visited, real), strict=True):
         assert (block["macs"], block["free"]) == (graph.macs, plan(graph, "free").peak_bytes)
-        assert {key: ours[key] for key in ("macs", "weights", "free", "split")} == {key: block[key] for key in ("macs", "weights", "free", "split")}, block
+        assert [ours[key] for key in COUNTS] == [block[key] for key in COUNTS], block
         assert ours["lines"] == [list(plan(graph, policy).live_bytes) for policy in ("free", "split")], block
 
 
 def test_the_line_of_h_is_that_of_the_real_block(visited: Visit) -> None:
     visited.go("#H?real=MobileNetV2+2")
     block = next(block for block in block_facts()["real"] if (block["network"], block["number"]) == ("MobileNetV2", 2))
-    for key in ("macs", "weights", "free", "split"):
+    for key in COUNTS:
         assert f"{block[key]:,}" in visited.live()
     visited.page.locator("#h-controls input[type=range]").first.press("ArrowRight")  # leaves the real block
     assert visited.evaluate("[page.state.real, page.state.H, page.state.t]") == [None, "112", "6"]

@@ -196,13 +196,20 @@ function normLine(state) {
   const { scale, shift } = scaleAndShift(p, epsilon, c);
   const moved = Math.abs(scale / scaleAndShift(p, norm.epsilon, c).scale - 1);
   const values = { layer: norm.name, c, scale, shift: `${shift < 0 ? "−" : "+"} ${page.number(Math.abs(shift))}`, epsilon: smallNumber(epsilon), own: smallNumber(norm.epsilon), moved: page.number(moved, { style: "percent", maximumSignificantDigits: 2 }) };
-  const line = page.text(epsilon === norm.epsilon ? "f.live-own" : "f.live-epsilon", values);
+  const line = page.text(epsilon === norm.epsilon ? "f.live-own" : "f.live-epsilon", values)
+    + (state.half ? page.text("f.live-half", { moved: page.number(movedByFloat16(state), { maximumSignificantDigits: 2 }) }) : "");
   const answer = answerOfChanged(state);
   if (!answer) return line;
   const before = answers()[0];
   const same = epsilon === norm.epsilon && !state.half;
   const key = same ? "f.live-is" : answer.index === before.index ? "f.live-stays" : "f.live-changes";
   return line + page.text(key, { before: before.label, after: labelOf(answer.index), probability: page.number(Number(answer.probability), { style: "percent", maximumFractionDigits: 2 }) });
+}
+
+/** Largest change of the channel's values by float16. @param {ReturnType<typeof normState>} state */
+function movedByFloat16(state) {
+  const other = channelStages({ ...state, half: false }).after;
+  return channelStages(state).after.reduce((largest, value, i) => Math.max(largest, Math.abs(value - other[i])), 0);
 }
 
 /** @param {number} value */
