@@ -69,7 +69,7 @@ class Visit:
 
     Attributes:
         page: Playwright's page.
-        errors: errors that nobody caught.
+        errors: errors that no one caught.
         requests: addresses that it asked for, other than itself; all of them are refused.
     """
 
@@ -96,7 +96,9 @@ class Visit:
 
 
 @contextmanager
-def visit(browser: "Browser", path: Path, hash: str = "", size: tuple[int, int] = DESKTOP, **context: Any) -> Iterator[Visit]:
+def visit(
+    browser: "Browser", path: Path, hash: str = "", size: tuple[int, int] = DESKTOP, **context: Any
+) -> Iterator[Visit]:
     """Open a file in Chromium with the network cut, wait until it is ready, and check at the end that it behaved.
 
     Args:

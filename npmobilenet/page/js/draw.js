@@ -76,7 +76,7 @@ function checkbox(label, checked, change) {
 function table(caption, header, rows) {
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
     el("table", {}, el("caption", {}, caption),
-      el("thead", {}, el("tr", {}, ...header.map((cell) => el("th", { scope: "col" }, cell)))),
+      el("thead", {}, el("tr", {}, ...header.map((cell) => (cell ? el("th", { scope: "col" }, cell) : el("td"))))),
       el("tbody", {}, ...rows.map(([first, ...rest]) =>
         el("tr", {}, el("th", { scope: "row" }, first), ...rest.map((cell) => el("td", {}, cell)))))));
 }

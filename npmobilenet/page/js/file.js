@@ -32,11 +32,11 @@ async function readModel(buffer) {
  * @param {Model} model @param {string} description */
 async function hashIsRight(model, description) {
   if (!globalThis.crypto || !crypto.subtle) return false;
-  const parts = [new TextEncoder().encode(description)];
+  const parts = /** @type {BlobPart[]} */ ([new TextEncoder().encode(description)]);
   for (const { name } of model.graph.layers) {
     const arrays = model.params.get(name) || {};
     for (const array of Object.keys(arrays).sort((a, b) => ARRAY_ORDER.indexOf(a) - ARRAY_ORDER.indexOf(b))) {
-      parts.push(new TextEncoder().encode(`${name}/${array}`), new Uint8Array(arrays[array].data.buffer));
+      parts.push(new TextEncoder().encode(`${name}/${array}`), /** @type {Float32Array<ArrayBuffer>} */ (arrays[array].data));
     }
   }
   const digest = await crypto.subtle.digest("SHA-256", await new Blob(parts).arrayBuffer());

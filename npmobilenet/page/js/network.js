@@ -84,7 +84,7 @@ function multiplyAdds(model) {
   const shapes = outputShapes(model);
   return model.graph.layers.reduce((sum, layer) => {
     const kernel = (model.params.get(layer.name) || {}).kernel;
-    const [H = 1, W = 1] = shapes.get(layer.name).length === 3 ? shapes.get(layer.name) : [];
-    return sum + (kernel ? kernel.data.length * H * W : 0);
+    const shape = /** @type {number[]} */ (shapes.get(layer.name));
+    return sum + (kernel ? kernel.data.length * (shape.length === 3 ? shape[0] * shape[1] : 1) : 0);
   }, 0);
 }

@@ -1,9 +1,16 @@
 /* What a layer computes, as loops. The letters are those of npmobilenet/reference. Numbers are float32: whatever is
- * stored in a tensor is rounded to it; between two roundings JavaScript computes in float64. Sums run over u, v, c. */
+ * stored in a tensor is rounded to it; between two roundings JavaScript computes in float64. Sums run over u, v, c.
+ * Given float64 tensors, the same loops compute in float64, which bounds.js and mistakes.js call exact. */
 
 /** Zeros of a shape. @param {...number} shape @returns {Tensor} */
 function zeros(...shape) {
   return { shape, data: new Float32Array(shape.reduce((product, side) => product * side, 1)) };
+}
+
+/** Zeros of a shape, in the number format of x. @param {Tensor} x @param {...number} shape @returns {Tensor} */
+function zerosLike(x, ...shape) {
+  const Numbers = /** @type {Float32ArrayConstructor} */ (x.data.constructor);
+  return { shape, data: new Numbers(shape.reduce((product, side) => product * side, 1)) };
 }
 
 /** Standard convolution. y[i, j, d] = b[d] + sum of x[i*stride + u - top, j*stride + v - left, c] * w[u, v, c, d]
@@ -12,7 +19,7 @@ function conv2d(x, w, b, stride = 1, padding = "same") {
   const [H, W, c_in] = x.shape;
   const [K_h, K_w, , c_out] = w.shape;
   const [[top], [left]] = resolvePadding(padding, [H, W], [K_h, K_w], stride);
-  const y = zeros(...windowOutput([H, W], [K_h, K_w], stride, padding), c_out);
+  const y = zerosLike(x, ...windowOutput([H, W], [K_h, K_w], stride, padding), c_out);
   const [H_out, W_out] = y.shape;
   for (let i = 0; i < H_out; i++)
     for (let j = 0; j < W_out; j++)
@@ -35,7 +42,7 @@ function depthwise(x, w, b, stride = 1, padding = "same") {
   const [H, W, C] = x.shape;
   const [K_h, K_w, , M] = w.shape;
   const [[top], [left]] = resolvePadding(padding, [H, W], [K_h, K_w], stride);
-  const y = zeros(...windowOutput([H, W], [K_h, K_w], stride, padding), C * M);
+  const y = zerosLike(x, ...windowOutput([H, W], [K_h, K_w], stride, padding), C * M);
   const [H_out, W_out] = y.shape;
   for (let i = 0; i < H_out; i++)
     for (let j = 0; j < W_out; j++)
@@ -54,7 +61,7 @@ function depthwise(x, w, b, stride = 1, padding = "same") {
  * @param {Tensor} x (..., c_in) @param {Tensor} w (c_in, c_out), or (1, 1, c_in, c_out) @param {Tensor} [b] (c_out) */
 function pointwise(x, w, b) {
   const [c_in, c_out] = w.shape.slice(-2);
-  const y = zeros(...x.shape.slice(0, -1), c_out);
+  const y = zerosLike(x, ...x.shape.slice(0, -1), c_out);
   for (let pixel = 0; pixel < x.data.length / c_in; pixel++)
     for (let c = 0; c < c_in; c++)
       for (let d = 0; d < c_out; d++)
@@ -71,7 +78,7 @@ function addBias(y, b) {
 /** Batch normalization. y = gamma * (x - mean) / sqrt(variance + epsilon) + beta, one scale and one shift per channel
  * @param {Tensor} x (..., C) @param {{gamma?: Tensor, beta?: Tensor, moving_mean: Tensor, moving_variance: Tensor}} p @param {number} epsilon */
 function batchNorm(x, { gamma, beta, moving_mean, moving_variance }, epsilon) {
-  const y = zeros(...x.shape);
+  const y = zerosLike(x, ...x.shape);
   const C = moving_mean.data.length;
   for (let i = 0; i < x.data.length; i++) {
     const c = i % C;
@@ -110,7 +117,7 @@ function hardSwish(x) {
  * @param {Tensor} x (H, W, C) */
 function globalAveragePool(x) {
   const [H, W, C] = x.shape;
-  const y = zeros(C);
+  const y = zerosLike(x, C);
   for (let i = 0; i < H * W; i++) for (let c = 0; c < C; c++) y.data[c] += x.data[i * C + c];
   return elementwise(y, (sum) => sum / (H * W));
 }
@@ -143,7 +150,7 @@ function softmax(x) {
 /** Zeros around a map. @param {Tensor} x (H, W, C) @param {number[][]} padding [[top, bottom], [left, right]] */
 function zeroPad(x, [[top, bottom], [left, right]]) {
   const [H, W, C] = x.shape;
-  const y = zeros(top + H + bottom, left + W + right, C);
+  const y = zerosLike(x, top + H + bottom, left + W + right, C);
   for (let i = 0; i < H; i++) y.data.set(x.data.subarray(i * W * C, (i + 1) * W * C), ((i + top) * y.shape[1] + left) * C);
   return y;
 }

@@ -136,7 +136,7 @@ function showState(state) {
   const language = page.language;
   const before = page.state.view;
   page.state = state;
-  document.body.classList.toggle("lecture", "lecture" in state);
+  document.documentElement.classList.toggle("lecture", "lecture" in state);
   if (page.language !== language) translatePage();
   const view = /** @type {View} */ (VIEWS.get(state.view));
   const section = viewSection(view);
@@ -255,16 +255,14 @@ function answerKey(event) {
   else if (event.key === "ArrowLeft" && onPage && at > 0) page.open(letters[at - 1]);
   else if (event.key === "?") showKeys();
   else if (event.key === "+" || event.key === "-") resizeText(event.key === "+" ? 1.1 : 1 / 1.1);
-  else if (event.key === ".") document.body.classList.toggle("blank");
+  else if (event.key === ".") document.documentElement.classList.toggle("blank");
   else if (event.key === "l") toggleLecture();
 }
 
 /** @param {number} factor */
 function resizeText(factor) {
-  const style = document.body.style;
-  const size = Number(getComputedStyle(document.body).getPropertyValue("--size"));
+  const size = Number(getComputedStyle(document.documentElement).getPropertyValue("--size"));
   document.documentElement.style.setProperty("--size", String(size * factor));
-  style.setProperty("--size", String(size * factor));
 }
 
 /** Text of one of the page's data elements. @param {string} id */

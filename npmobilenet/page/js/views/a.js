@@ -124,7 +124,7 @@ function networkChoice() {
 
 /** The pictures between the reader's hand and the network. */
 function preprocessingSteps() {
-  const canvases = [];
+  const canvases = /** @type {[Picture, string][]} */ ([]);
   if (pad.steps) {
     canvases.push([bitmapPicture(pad.steps.bitmap), page.text("a.strokes")], [inkPicture(pad.steps.ink), page.text("a.ink")]);
   }

@@ -51,7 +51,7 @@ function backByPaper(A, y) {
 
 /** The best linear way back: least squares on the spiral itself, with a constant. @param {number[][]} y @param {number[][]} points */
 function backByLinear(y, points) {
-  const M = leastSquares(y.map((row) => [...row, 1]), points); // (n + 1, 2)
+  const M = leastSquaresByReflections(y.map((row) => [...row, 1]), points); // (n + 1, 2)
   return y.map((row) => [0, 1].map((axis) => row.reduce((sum, value, i) => sum + value * M[i][axis], M[row.length][axis])));
 }
 
