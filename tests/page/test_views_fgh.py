@@ -180,7 +180,7 @@ def test_the_papers_inverse_halves_the_spiral_and_the_best_one_does_not(spirals:
 @pytest.mark.parametrize("n", [2, 3, 8, 30])
 def test_ways_back_are_numpys(visited: Visit, n: int) -> None:
     A, x, y, paper, linear, best = map(np.array, visited.evaluate(
-        """n => { const [A, x] = [normalMatrix(n, 7), spiral()]; const y = throughRelu(A, x);
+        """n => { const [A, x] = [normalMatrix(n, 7), spiralPoints()]; const y = throughRelu(A, x);
         return [A, x, y, backByPaper(A, y), backByLinear(y, x), backByRows(A, y)]; }""", n))  # fmt: skip
     np.testing.assert_allclose(y, np.maximum(x @ A.T, 0), rtol=0, atol=1e-14)
     np.testing.assert_allclose(paper, y @ np.linalg.pinv(A).T, rtol=0, atol=1e-11)

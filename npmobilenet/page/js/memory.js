@@ -69,18 +69,18 @@ function squeezeExciteLayers(add, last, C) {
 /** Bytes in use at every step of the best plan that a policy allows.
  * @param {BlockLayer[]} layers @param {"free"|"split"} policy */
 function memoryPlan(layers, policy) {
-  if (policy === "free") return measured(layers.map(stepOf(layers)));
+  if (policy === "free") return measuredPlan(layers.map(stepOf(layers)));
   const folded = withoutPadding(layers);
   const whole = folded.map(stepOf(folded));
   const parts = stepsInParts(folded);
   const plans = ["elementwise", "depthwise", "strided"].flatMap((inPlace) =>
-    [whole, ...(parts.length && inPlace !== "elementwise" ? [parts] : [])].map((steps) => measured(writtenOver(steps, inPlace))));
+    [whole, ...(parts.length && inPlace !== "elementwise" ? [parts] : [])].map((steps) => measuredPlan(writtenOver(steps, inPlace))));
   return plans.reduce((best, plan) => (plan.peak < best.peak || (plan.peak === best.peak && plan.live.length < best.live.length) ? plan : best));
 }
 
 /** Bytes in use at every step: a tensor's memory is taken from the first step that touches it to the last; the output's
  * to the end. What is written over another tensor shares its memory. @param {MemoryStep[]} steps */
-function measured(steps) {
+function measuredPlan(steps) {
   /** @type {Map<string, string>} */
   const home = new Map();
   for (const { writes, over } of steps) if (!home.has(writes)) home.set(writes, over ? home.get(over) || over : writes);

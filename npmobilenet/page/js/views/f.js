@@ -72,7 +72,7 @@ function mostTellingChannel({ norm }) {
   const C = y.shape[y.shape.length - 1];
   let [best, largest] = [0, -1];
   for (let c = 0; c < C; c++) {
-    const values = channelOf(y, c);
+    const values = valuesOfChannel(y, c);
     const moved = Math.abs(scaleAndShift(p, 1e-5, c).scale / scaleAndShift(p, norm.epsilon, c).scale - 1);
     if (values.some((value) => value < 0) && values.some((value) => value > 0) && moved > largest) [best, largest] = [c, moved];
   }
@@ -80,7 +80,7 @@ function mostTellingChannel({ norm }) {
 }
 
 /** Values of one channel. @param {Tensor} x (..., C) @param {number} c @returns {number[]} */
-function channelOf(x, c) {
+function valuesOfChannel(x, c) {
   const C = x.shape[x.shape.length - 1];
   return Array.from({ length: x.data.length / C }, (_, i) => x.data[i * C + c]);
 }
@@ -140,8 +140,8 @@ function channelStages({ norm, source, activation, c, epsilon, half }) {
   const x = page.values.get(source.name);
   const changed = { ...norm, epsilon };
   const y = half ? inFloat16(changed, x) : applyLayer(page.model, changed, [x]);
-  const after = channelOf(y, c);
-  return { before: channelOf(x, c), after, active: after.map(ACTIVATIONS[activation] || ((value) => value)) };
+  const after = valuesOfChannel(y, c);
+  return { before: valuesOfChannel(x, c), after, active: after.map(ACTIVATIONS[activation] || ((value) => value)) };
 }
 
 registerView({
@@ -165,7 +165,7 @@ registerView({
   update() {
     const state = normState();
     const stages = channelStages(state);
-    replaceContent("f-channel", ...Object.entries(stages).map(([name, values]) => histogram(page.text(`f.${name}`, { activation: activationName(state.activation) }), values)));
+    replaceContent("f-channel", ...Object.entries(stages).map(([name, values]) => channelHistogram(page.text(`f.${name}`, { activation: activationName(state.activation) }), values)));
     replaceContent("f-curves", activationCurves(state.x, false), activationCurves(state.x, true), numberLine(state.x));
     replaceContent("f-tables", state.fold ? foldTable(state) : fourNumbers(state), stagesTable(stages, state), spacingTable(state.x));
     return normLine(state);
@@ -195,7 +195,7 @@ function normLine(state) {
   const p = page.model.params.get(norm.name);
   const { scale, shift } = scaleAndShift(p, epsilon, c);
   const moved = Math.abs(scale / scaleAndShift(p, norm.epsilon, c).scale - 1);
-  const values = { layer: norm.name, c, scale, shift: `${shift < 0 ? "−" : "+"} ${page.number(Math.abs(shift))}`, epsilon: smallNumber(epsilon), own: smallNumber(norm.epsilon), moved: page.number(moved, { style: "percent", maximumSignificantDigits: 2 }) };
+  const values = { layer: norm.name, c, scale, shift: `${shift < 0 ? "−" : "+"} ${page.number(Math.abs(shift))}`, epsilon: twoDigits(epsilon), own: twoDigits(norm.epsilon), moved: page.number(moved, { style: "percent", maximumSignificantDigits: 2 }) };
   const line = page.text(epsilon === norm.epsilon ? "f.live-own" : "f.live-epsilon", values)
     + (state.half ? page.text("f.live-half", { moved: page.number(movedByFloat16(state), { maximumSignificantDigits: 2 }) }) : "");
   const answer = answerOfChanged(state);
@@ -213,12 +213,12 @@ function movedByFloat16(state) {
 }
 
 /** @param {number} value */
-function smallNumber(value) {
+function twoDigits(value) {
   return page.number(value, { maximumSignificantDigits: 2 });
 }
 
 /** Values of a channel, counted in bins. @param {string} title @param {number[]} values */
-function histogram(title, values) {
+function channelHistogram(title, values) {
   const [width, height] = [fitting(390), 150];
   const [low, high] = [Math.min(0, ...values), Math.max(...values, 0)];
   const span = high - low || 1;
@@ -287,7 +287,7 @@ function numberLine(x) {
 function fourNumbers({ norm, c, epsilon }) {
   const p = page.model.params.get(norm.name);
   return table(page.text("f.four", { c }), ["γ", "β", "μ", "σ²", "ε"],
-    [[...["gamma", "beta", "moving_mean", "moving_variance"].map((name) => (p[name] ? page.number(p[name].data[c]) : "–")), smallNumber(epsilon)]]);
+    [[...["gamma", "beta", "moving_mean", "moving_variance"].map((name) => (p[name] ? page.number(p[name].data[c]) : "–")), twoDigits(epsilon)]]);
 }
 
 /** The channel's filter before and after folding, the two numbers, and the largest difference it makes. @param {ReturnType<typeof normState>} state */
@@ -314,8 +314,8 @@ function foldDifference({ norm, source, c, epsilon }, folded) {
   const model = { ...page.model, params: new Map([[source.name, folded]]) };
   const apart = applyLayer(page.model, { ...norm, epsilon }, [page.values.get(source.name)]);
   const together = applyLayer(model, source, [page.values.get(source.inputs[0])]);
-  const other = channelOf(together, c);
-  return channelOf(apart, c).reduce((largest, value, i) => Math.max(largest, Math.abs(value - other[i])), 0);
+  const other = valuesOfChannel(together, c);
+  return valuesOfChannel(apart, c).reduce((largest, value, i) => Math.max(largest, Math.abs(value - other[i])), 0);
 }
 
 /** The histograms' twin. @param {ReturnType<typeof channelStages>} stages @param {ReturnType<typeof normState>} state */

@@ -7,7 +7,7 @@ const G_SLICE = 40; // ms of counting between two answers to the reader
 const G_RANGE = 1.1; // half the side of a panel, in the spiral's units
 
 /** An Archimedean spiral of whole turns with radius up to 1; no point is the origin. @returns {number[][]} (points, 2) */
-function spiral() {
+function spiralPoints() {
   return Array.from({ length: G_POINTS }, (_, i) => {
     const t = (i + 1) / G_POINTS;
     return [t * Math.cos(2 * Math.PI * G_TURNS * t), t * Math.sin(2 * Math.PI * G_TURNS * t)];
@@ -62,7 +62,7 @@ function backByRows(A, y) {
 
 /** A spiral there and back. @param {number} n @param {number} seed @param {string[]} [ways] */
 function thereAndBack(n, seed, ways = G_WAYS) {
-  const points = spiral();
+  const points = spiralPoints();
   const A = normalMatrix(n, seed);
   const y = throughRelu(A, points);
   const back = /** @type {Record<string, () => number[][]>} */ ({
@@ -72,12 +72,12 @@ function thereAndBack(n, seed, ways = G_WAYS) {
   const found = Object.fromEntries(ways.map((way) => [way, back[way]()]));
   return {
     active, share: active.filter((count) => count >= 2).length / points.length, back: found,
-    error: Object.fromEntries(ways.map((way) => [way, relativeError(found[way], points)])),
+    error: Object.fromEntries(ways.map((way) => [way, spiralError(found[way], points)])),
   };
 }
 
 /** |x - exact| / |exact| over all points. @param {number[][]} x @param {number[][]} exact */
-function relativeError(x, exact) {
+function spiralError(x, exact) {
   const distance = Math.hypot(...x.map(([x0, x1], i) => Math.hypot(x0 - exact[i][0], x1 - exact[i][1])));
   return distance / Math.hypot(...exact.flat());
 }
@@ -93,12 +93,12 @@ function expectedShare(n) {
 function spiralStatistics(rounds) {
   return {
     share: rounds.reduce((sum, round) => sum + round.share, 0) / rounds.length,
-    error: Object.fromEntries(G_WAYS.map((way) => [way, median(rounds.map((round) => round.error[way]))])),
+    error: Object.fromEntries(G_WAYS.map((way) => [way, medianOf(rounds.map((round) => round.error[way]))])),
   };
 }
 
 /** @param {number[]} values */
-function median(values) {
+function medianOf(values) {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length / 2;
   return (sorted[Math.ceil(middle) - 1] + sorted[Math.floor(middle)]) / 2;
@@ -130,7 +130,7 @@ registerView({
     replaceContent("g-panels", ...(all ? G_DIMENSIONS.map((each) => smallPanel(each, seed, way)) : largePanels(n, way, found)));
     replaceContent("g-legend", ...spiralLegend());
     replaceContent("g-table", spiralTable(seed));
-    return page.text("g.live", { n, share: percent(share), expected: percent(expectedShare(n)), way: page.text(`g.${way}`), error: page.number(error[way], { maximumSignificantDigits: 2 }) });
+    return page.text("g.live", { n, share: spiralPercent(share), expected: spiralPercent(expectedShare(n)), way: page.text(`g.${way}`), error: page.number(error[way], { maximumSignificantDigits: 2 }) });
   },
 
   code: { numpy: ["relu"], javascript: [throughRelu, activeRows, backByPaper, backByLinear, backByRows] },
@@ -144,7 +144,7 @@ function spiralState() {
 }
 
 /** @param {number} share */
-function percent(share) {
+function spiralPercent(share) {
   return page.number(share, { style: "percent", maximumFractionDigits: 2 });
 }
 
@@ -166,21 +166,21 @@ function countSpirals() {
 function largePanels(n, way, { active, back }) {
   const side = window.innerWidth < 1100 ? (fitting(624) - 14) / 2 : 294;
   return [
-    spiralPanel(page.text("g.before", { n }), spiral(), active, side),
+    spiralPanel(page.text("g.before", { n }), spiralPoints(), active, side),
     ...G_WAYS.map((each) => spiralPanel(page.text("g.after", { way: page.text(`g.${each}`) }), back[each], active, side, each === way))];
 }
 
 /** @param {number} n @param {number} seed @param {string} way */
 function smallPanel(n, seed, way) {
   const { active, share, back } = thereAndBack(n, seed, [way]);
-  return spiralPanel(page.text("g.panel", { n, share: percent(share) }), back[way], active, Math.min(194, (fitting(408) - 14) / 2));
+  return spiralPanel(page.text("g.panel", { n, share: spiralPercent(share) }), back[way], active, Math.min(194, (fitting(408) - 14) / 2));
 }
 
 /** Points of the plane; the mark of each says how many rows are left of it. The gray line is the spiral.
  * @param {string} title @param {number[][]} points @param {number[]} active @param {number} side in px @param {boolean} [framed] */
 function spiralPanel(title, points, active, side, framed = false) {
   const place = (/** @type {number[]} */ [x, y]) => [(x / G_RANGE + 1) * side / 2, (1 - y / G_RANGE) * side / 2].map((value) => value.toFixed(1));
-  const line = spiral().map((point) => place(point).join(" ")).join("L");
+  const line = spiralPoints().map((point) => place(point).join(" ")).join("L");
   const marks = ["gone", "one", "two"].map((left, rows) => svg("path", {
     ...G_MARKS[left], d: points.filter((_, i) => Math.min(2, active[i]) === rows).map((point) => `M${place(point).join(" ")}${G_MARKS[left].shape}`).join(""), shape: null,
   }));
@@ -212,7 +212,7 @@ function spiralTable(seed) {
     G_DIMENSIONS.map((n) => {
       const rounds = spiralsCounted.get(n) || [];
       const counted = rounds.length === G_DRAWS ? spiralStatistics(rounds) : null;
-      return [n, percent(thereAndBack(n, seed, []).share), counted ? percent(counted.share) : "…", percent(expectedShare(n)),
+      return [n, spiralPercent(thereAndBack(n, seed, []).share), counted ? spiralPercent(counted.share) : "…", spiralPercent(expectedShare(n)),
         ...G_WAYS.map((way) => (counted ? figures(counted.error[way]) : "…"))];
     }));
 }

@@ -81,7 +81,7 @@ registerView({
     return showBlock();
   },
 
-  code: { numpy: ["squeeze_excite", "hard_sigmoid", "hard_swish"], javascript: [measured, stepsInParts, hardSwish, squeezeExcite] },
+  code: { numpy: ["squeeze_excite", "hard_sigmoid", "hard_swish"], javascript: [measuredPlan, stepsInParts, hardSwish, squeezeExcite] },
 });
 
 /** Take what is shown, change it, and leave the list of real blocks. @param {Record<string, string|number>} changes */
