@@ -191,6 +191,12 @@ def test_ways_back_are_numpys(visited: Visit, n: int) -> None:
     np.testing.assert_allclose(best, exact, rtol=0, atol=1e-9)
 
 
+def test_least_squares_by_reflections_keep_their_digits_where_a_column_points_backwards(visited: Visit) -> None:
+    A, B = [[-1.0, 2.0], [0.0, -3.0], [0.0, 0.0], [0.0, 1e-9]], [[1.0], [2.0], [3.0], [4.0]]
+    found = visited.evaluate("([A, B]) => leastSquaresByReflections(A, B)", [A, B])
+    np.testing.assert_allclose(found, np.linalg.lstsq(A, B, rcond=None)[0], rtol=1e-14)
+
+
 def test_the_line_of_g_says_what_is_computed(visited: Visit) -> None:
     visited.go("#G?n=15&seed=3&way=linear")
     found = visited.evaluate("thereAndBack(15, 3)")

@@ -78,8 +78,8 @@ function memoryPlan(layers, policy) {
   return plans.reduce((best, plan) => (plan.peak < best.peak || (plan.peak === best.peak && plan.live.length < best.live.length) ? plan : best));
 }
 
-/** Bytes in use at every step: a tensor's memory is taken from the first step that touches it to the last; the output's
- * to the end. What is written over another tensor shares its memory. @param {MemoryStep[]} steps */
+/** Bytes in use at every step: a tensor's memory is taken from the first step that touches it to the last. What is
+ * written over another tensor shares its memory. @param {MemoryStep[]} steps */
 function measuredPlan(steps) {
   /** @type {Map<string, string>} */
   const home = new Map();
@@ -95,8 +95,6 @@ function measuredPlan(steps) {
     touch(writes, at, values);
     if (scratch) touch(`${writes}, rows held back`, at, held);
   });
-  const end = steps.length - 1;
-  touch(steps[end].writes, end);
   const live = steps.map((_, at) => BYTES * [...buffers.values()].reduce((sum, { values, first, last }) => sum + (first <= at && at <= last ? values : 0), 0));
   const peak = Math.max(...live);
   return { live, peak, names: steps.map(({ name }) => name), at: live.indexOf(peak) };

@@ -211,7 +211,7 @@ function showTail() {
   })))));
   replaceContent("h-tables", el("div", { style: "flex: 1 1 30rem" }, bars(page.text("h.tail-bars"), ways.map((way) => ({
     label: page.text(`h.tail-${way}`).split(":")[0].split("：")[0], value: tail[`${way}_macs`], text: page.number(tail[`${way}_macs`]), color: way === "before" ? "var(--orange)" : "var(--blue)",
-  })))), table(page.text("h.tail-bars"), [page.text("h.layer"), ...ways.map((way) => page.text(`h.tail-${way}`))], H_TAIL.map((name) => [
+  })))), table(page.text("h.tail-table"), [page.text("h.layer"), ...ways.map((way) => page.text(`h.tail-${way}`))], H_TAIL.map((name) => [
     page.text(`h.tail-${name}`), ...ways.map((way) => tail[way].find((/** @type {any} */ layer) => layer.name === name)).map((layer) => (layer ? page.number(layer.macs) : "–"))])));
   return page.text("h.live-tail", { before: tail.before_macs, after: tail.after_macs, saved: page.number(tail.saved_macs), printed: page.number(tail.printed_saving) });
 }
