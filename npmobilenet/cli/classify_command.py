@@ -22,15 +22,15 @@ from npmobilenet.cli.shared import (
     reported,
     with_range,
 )
-from npmobilenet.errors import KernelError, LabelFileError, NpMobileNetError
+from npmobilenet.errors import ArgumentError, KernelError, LabelFileError, NpMobileNetError
 from npmobilenet.hub.load import DIGITS, names_a_file
-from npmobilenet.models.class_names import with_labels
+from npmobilenet.models.class_names import class_output, with_labels
 from npmobilenet.models.image_file import WHITE
 from npmobilenet.models.label_file import find_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Reading
 from npmobilenet.output import json_text, print_json_list, print_note, print_table, progress_bar, waiting
-from npmobilenet.types import Array
+from npmobilenet.types import Array, Outputs
 
 BAR = 24  # characters of a bar for probability 1
 
@@ -41,6 +41,9 @@ def classify(
     ],
     model: ModelName = DEFAULT_MODEL,
     top: Annotated[int, Option(min=1, help="Number of classes per image.")] = 5,
+    output: Annotated[
+        str | None, Option("--output", metavar="NAME", help="Output with the classes, if the network has several.")
+    ] = None,
     labels: Annotated[
         Path | None,
         Option(metavar="FILE", help="Class names (default: labels.txt or metadata.json next to the model file)."),
@@ -64,7 +67,7 @@ def classify(
     """Classify images."""
     with reported(as_json):
         sources = list(image_files(images, recursive))
-        network = with_range(_with_class_names(load_with_notes(model), model, labels), pixels)
+        network = with_range(_with_class_names(_one_output(load_with_notes(model), output), model, labels), pixels)
         if resize is None:
             print_resize_note(model, network)
         color = None if transparent_as.lower() == "none" else transparent_as
@@ -83,6 +86,24 @@ def classify(
         _finish_compilation()
     if failed:
         raise Exit(1)
+
+
+def _one_output(network: Model, output: str | None) -> Model:
+    """The network with the output that holds the classes; which one of several was chosen is reported.
+
+    Raises:
+        ArgumentError: it is not clear which, or there is no such output; the message names them all.
+    """
+    try:
+        one = network.with_output(output)
+    except ArgumentError as error:
+        raise ArgumentError(f"{error}; --output NAME chooses one" if output is None else str(error)) from None
+    if output is None and one is not network:
+        chosen = class_output(network.graph)
+        print_note(
+            f"npmobilenet: classes from output {chosen} of {network.graph.output_names}; --output chooses another"
+        )
+    return one
 
 
 def _with_class_names(network: Model, model: str, labels: Path | None) -> Model:
@@ -110,7 +131,7 @@ def _classified(
     """One document per image, in order; an image that cannot be read gets its error and does not stop the others."""
     from npmobilenet.models.streaming import predict_each
 
-    def compute(x: Array) -> Array:
+    def compute(x: Array) -> Outputs:
         if backend is Backend.compiled:
             compile_with_notice(network)
         return network.forward(x, backend=backend, threads=threads)

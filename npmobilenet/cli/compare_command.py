@@ -53,7 +53,10 @@ def compare(
         network, x, recorded = _from_pack(sources[0]) if model is None else _from_image(model, image, resize, other)
         dump = read_dump(other, network, x)
         matched = match(
-            dict(network.trace(x.astype(np.float64))), dump.arrays, None if mapping is None else read_mapping(mapping)
+            dict(network.trace(x.astype(np.float64))),
+            dump.arrays,
+            None if mapping is None else read_mapping(mapping),
+            network.graph.outputs,
         )
         if not matched.arrays:
             raise NpMobileNetError(

@@ -93,12 +93,17 @@ def convert(
             "model": model.graph.name,
             "input_shape": model.graph.input_shape,
             "params": model.graph.total_params,
-            **model.source,
+            **(_outputs(model.graph) | dict(model.source)),
         }
         if as_json:
             print_json(document)
         else:
             print_table(("", ""), [(name.replace("_", " "), value) for name, value in document.items()])
+
+
+def _outputs(graph: Graph) -> dict[str, str]:
+    """The names of the outputs, if there are several."""
+    return {"outputs": graph.output_names} if len(graph.outputs) > 1 else {}
 
 
 def _described_network(
@@ -116,8 +121,8 @@ def _described_network(
     if arch is None:
         if network.any_given() or (classes, activation, hidden_activation) != (None, None, None):
             raise UsageError(
-                "--alpha, --resolution, --classes, --activation, --hidden-activation, --minimalistic and --no-top "
-                "require --arch"
+                "--alpha, --resolution, --classes, --activation, --hidden-activation, --minimalistic, --output-stride "
+                "and --no-top require --arch"
             )
         return None
     if network.no_top and (classes, activation) != (None, None):

@@ -92,6 +92,9 @@ class NetworkOptions:
     alpha: Annotated[float | None, Option(help="Width multiplier of the architecture.")] = None
     resolution: Annotated[str | None, Option(help="Input size in pixels: N or HxW.")] = None
     minimalistic: Annotated[bool, Option("--minimalistic", help="Minimalistic variant of V3.")] = False
+    output_stride: Annotated[
+        int | None, Option(help="Image side over last map's side: 32, 16 or 8 (strides become dilations).")
+    ] = None
     no_top: Annotated[bool, Option("--no-top", help="Without the classifier.")] = False
 
     def any_given(self) -> bool:
@@ -112,6 +115,7 @@ class NetworkOptions:
         if arch not in ARCHITECTURES:
             raise UsageError(f"unknown architecture {arch!r}; choose from {', '.join(ARCHITECTURES)}")
         given: dict[str, Any] = {"alpha": self.alpha, "minimalistic": self.minimalistic or None, "classes": classes}
+        given["output_stride"] = self.output_stride
         arguments = {name: value for name, value in given.items() if value is not None}
         if activation is not None:
             arguments["classifier_activation"] = None if activation == "linear" else activation

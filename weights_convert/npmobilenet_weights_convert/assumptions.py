@@ -72,7 +72,7 @@ def facts(graph: Graph) -> str:
     parts += ['"same" padding'] if "same" in windows else []
     epsilons = sorted({layer.epsilon for layer in graph.layers if isinstance(layer, BatchNormalization)})
     parts += [f"epsilon {epsilon:g}" for epsilon in epsilons]
-    if isinstance(graph.layers[-1], Activation | Dense) and len(graph.output_shape) == 1:
+    if isinstance(graph.layers[-1], Activation | Dense) and len(graph.shapes[graph.layers[-1].name]) == 1:
         parts.append(f"{last if last != 'linear' else 'nothing'} after the classifier")
     return ", ".join(parts)
 
@@ -91,8 +91,11 @@ def check_classifier(graph: Graph) -> None:
 
 
 def ends_in_certainty(graph: Graph) -> bool:
-    """Whether the last layer is a softmax over one class, which is 1 for every image."""
-    return getattr(graph.layers[-1], "activation", "") == "softmax" and graph.output_shape[-1] == 1
+    """Whether an output is a softmax over one class, which is 1 for every image."""
+    return any(
+        getattr(graph[layer], "activation", "") == "softmax" and graph.shapes[layer][-1] == 1
+        for layer in graph.output_layers
+    )
 
 
 def check_left_over(left_over: Sequence[str]) -> None:
@@ -151,7 +154,7 @@ def with_hidden_activation(graph: Graph, activation: str) -> Graph:
         else layer
         for layer in graph.layers
     )
-    return Graph(graph.name, tuple(layers))
+    return replace(graph, layers=tuple(layers))
 
 
 def _command(file: str, graph: Graph, found: RecognizedNetwork, activation: str | None) -> str:

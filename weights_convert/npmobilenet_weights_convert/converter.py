@@ -7,7 +7,7 @@ from pathlib import Path
 
 from npmobilenet.analysis.engine_check import EngineCheck
 from npmobilenet.errors import ArgumentError, NpMobileNetError, WeightsError
-from npmobilenet.models.class_names import LabelsLike, with_labels
+from npmobilenet.models.class_names import LabelsLike, class_output, with_labels
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import PLAUSIBLE, SYMMETRIC, UNIT, Scaling, choose_scaling
@@ -128,7 +128,11 @@ def _scaling_notes(scaling: Scaling, known: bool) -> list[str]:
 
 def _published_labels(network: FileNetwork) -> tuple[Sequence[str | Label], bool]:
     """(labels, whether output 0 is a background class) of a network without labels of its own."""
-    outputs = network.graph.output_shape[-1] if len(network.graph.output_shape) == 1 else 0
+    try:
+        shape = network.graph.output_shapes[class_output(network.graph)]
+    except ArgumentError:
+        return (), False
+    outputs = shape[-1] if len(shape) == 1 else 0
     background = network.known and outputs == IMAGENET_CLASSES + 1
     return (imagenet_labels() if network.known and outputs - background == IMAGENET_CLASSES else ()), background
 

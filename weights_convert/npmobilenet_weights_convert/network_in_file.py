@@ -11,7 +11,7 @@ from npmobilenet.errors import ShapeError, WeightsError
 from npmobilenet.models.preprocessing import RAW, choose_scaling
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import BatchNormalization, GlobalMaxPooling2D
-from npmobilenet.reference.transforms import with_epsilon
+from npmobilenet.reference.transforms import with_depthwise, with_epsilon
 from npmobilenet.types import Array
 from npmobilenet_weights_convert.assumptions import (
     assumed_of,
@@ -154,7 +154,9 @@ def _from_config(contents: Contents, config: dict[str, Any]) -> FileNetwork:
     certain = ["the network ends in a softmax over one class, which is 1 for every image"] * ends_in_certainty(
         imported.graph
     )
-    return _filled(imported.graph, pairs, matched_by, False, (*imported.notes, *certain))
+    filled = _filled(imported.graph, pairs, matched_by, False, (*imported.notes, *certain))
+    graph, params = with_depthwise(filled.graph, filled.params)
+    return replace(filled, graph=graph, params=params)
 
 
 def _from_architecture(contents: Contents, own: FileNetwork) -> FileNetwork | None:
@@ -169,6 +171,8 @@ def _from_architecture(contents: Contents, own: FileNetwork) -> FileNetwork | No
         return None
     try:
         graph = found.graph(**arguments_in(own.graph, found))
+        if len(own.graph.outputs) > 1:
+            graph = replace(graph, outputs=own.graph.outputs)
     except ShapeError:
         return None
     if not have_same_names(own.graph, graph):
@@ -193,7 +197,7 @@ def arguments_in(graph: Graph, found: RecognizedNetwork) -> dict[str, Any]:
     if found.arguments["include_top"]:
         activation = getattr(graph.layers[-1], "activation", "linear")
         arguments["classifier_activation"] = None if activation == "linear" else activation
-    elif len(graph.output_shape) == 1:
+    elif len(graph.shapes[graph.layers[-1].name]) == 1:
         largest = any(isinstance(layer, GlobalMaxPooling2D) for layer in graph.layers)
         arguments["pooling"] = "max" if largest else "avg"
     if found.arch.startswith("mobilenet_v3"):
@@ -203,14 +207,21 @@ def arguments_in(graph: Graph, found: RecognizedNetwork) -> dict[str, Any]:
 
 def _same_function(own: FileNetwork, other: FileNetwork) -> bool:
     """Whether two networks compute the same for a random image."""
-    if own.graph.input_shape != other.graph.input_shape or own.graph.output_shape != other.graph.output_shape:
+    shapes = [[network.graph.input_shape, *network.graph.output_shapes.values()] for network in (own, other)]
+    if shapes[0] != shapes[1]:
         return False
     scaling = choose_scaling(own.graph)
     pixels = np.random.default_rng(0).uniform(0, 255, (1, *own.graph.input_shape)).astype(np.float32)
     x = scaling.apply(pixels)
     with np.errstate(all="ignore"):
-        y, z = (network.graph.output(network.params, x) for network in (own, other))
-        return bool(np.max(np.abs(y - z)) <= SAME_FUNCTION * np.max(np.abs(y)))
+        y, z = (_outputs(network, x) for network in (own, other))
+        return all(np.max(np.abs(a - b)) <= SAME_FUNCTION * np.max(np.abs(a)) for a, b in zip(y, z, strict=True))
+
+
+def _outputs(network: FileNetwork, x: Array) -> list[Array]:
+    """All outputs, in order."""
+    y = network.graph.output(network.params, x)
+    return list(y.values()) if isinstance(y, dict) else [y]
 
 
 def _fit(contents: Contents, graph: Graph, places: Sequence[Place]) -> tuple[str, Pairs]:
