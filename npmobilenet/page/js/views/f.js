@@ -219,7 +219,7 @@ function twoDigits(value) {
 
 /** Values of a channel, counted in bins. @param {string} title @param {number[]} values */
 function channelHistogram(title, values) {
-  const [width, height] = [fitting(390), 150];
+  const [width, height] = [fitting(380), 140];
   const [low, high] = [Math.min(0, ...values), Math.max(...values, 0)];
   const span = high - low || 1;
   const counts = new Array(F_BINS).fill(0);
@@ -233,12 +233,12 @@ function channelHistogram(title, values) {
   const rectangles = counts.map((count, bin) => svg("rect", {
     x: px(low + span * bin / F_BINS) + 1, width: Math.max(1, (px(low + span) - px(low)) / F_BINS - 2), y: py(count), height: py(0) - py(count), fill: "var(--blue)",
   }));
-  return el("figure", { style: "margin: 0" }, el("figcaption", {}, title), drawing(width, height, title, frame, ...rectangles));
+  return el("figure", { style: `margin: 0; width: ${width}px` }, el("figcaption", {}, title), drawing(width, height, title, frame, ...rectangles));
 }
 
 /** ReLU and ReLU6, or their derivatives with an open circle where they jump. @param {number} x marked @param {boolean} derivative */
 function activationCurves(x, derivative) {
-  const [width, height] = [fitting(390), 210];
+  const [width, height] = [fitting(380), 190];
   const [f, f6] = derivative ? [reluDerivative, relu6Derivative] : [relu, relu6];
   const { frame, px, py } = axes({
     width, height,
@@ -255,7 +255,7 @@ function activationCurves(x, derivative) {
   const circle = (/** @type {number} */ at, /** @type {number} */ y, /** @type {string} */ fill) => svg("circle", { cx: px(at), cy: py(y), r: 5, fill, stroke: "var(--blue)", "stroke-width": 2 });
   const jumps = derivative ? [0, 6].flatMap((at) => [circle(at, 1, "var(--paper)"), circle(at, 0, "var(--blue)")]) : [];
   const title = page.text(derivative ? "f.derivatives" : "f.activations");
-  return el("figure", { style: "margin: 0" }, el("figcaption", {}, title), drawing(width, height, title, frame,
+  return el("figure", { style: `margin: 0; width: ${width}px` }, el("figcaption", {}, title), drawing(width, height, title, frame,
     line(f, { stroke: "var(--orange)", "stroke-width": 2, "stroke-dasharray": "7 5" }), line(f6, { stroke: "var(--blue)", "stroke-width": 3 }), ...jumps,
     svg("path", { d: `M${px(x)} ${py(f6(x))}m-7 0h14m-7 -7v14`, stroke: "var(--ink)", "stroke-width": 2 }),
     svg("text", { x: derivative ? px(8.9) : px(7.6), y: py(f(8.9)) + (derivative ? 18 : 12), "text-anchor": "end" }, "ReLU"),
@@ -264,7 +264,7 @@ function activationCurves(x, derivative) {
 
 /** A piece of the number line around x: the numbers that float16 has, and those of 8 bits over 0..6. @param {number} x */
 function numberLine(x) {
-  const [width, height, margin] = [fitting(390), 210, 24];
+  const [width, height, margin] = [fitting(380), 190, 24];
   const from = x - F_WINDOW / 2;
   const px = (/** @type {number} */ value) => margin + (value - from) / F_WINDOW * (width - 2 * margin);
   const ticks = (/** @type {number} */ step, /** @type {number} */ y, /** @type {string} */ stroke, low = -Infinity, high = Infinity) => {
@@ -274,7 +274,7 @@ function numberLine(x) {
   };
   const clear = { "paint-order": "stroke", stroke: "var(--paper)", "stroke-width": 5 };
   const title = page.text("f.line", { from: page.number(from, { maximumFractionDigits: 2 }), to: page.number(from + F_WINDOW, { maximumFractionDigits: 2 }) });
-  return el("figure", { style: "margin: 0" }, el("figcaption", {}, title), drawing(width, height, title,
+  return el("figure", { style: `margin: 0; width: ${width}px` }, el("figcaption", {}, title), drawing(width, height, title,
     svg("path", { d: `M${px(x)} 34v120m-6 10l6 -9l6 9z`, stroke: "var(--ink)", fill: "var(--ink)" }),
     svg("text", { x: margin, y: 30, ...clear }, page.text("f.float16", { spacing: float16Spacing(x) })), ticks(float16Spacing(x), 40, "var(--blue)"),
     svg("path", { d: `M${margin} 66H${width - margin}`, stroke: "var(--quiet)" }),

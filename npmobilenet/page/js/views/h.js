@@ -55,6 +55,7 @@ registerView({
       ["t", [1, 2, 3, 4, 5, 6, 7, 8], "h.t"], ["K", H_KERNELS, "c.kernel"], ["stride", [1, 2], "c.stride"]]);
     const sliders = moves.map(([name, values, key]) => {
       const label = slider({ label: page.text(key), min: 0, max: values.length - 1, value: 0, show: (at) => String(values[at]), change: (at) => changeBlock({ [name]: values[at] }) });
+      label.querySelector("input").style.width = "7rem"; // many controls on one screen
       blockSliders.set(name, { label, values });
       return label;
     });
@@ -116,7 +117,7 @@ function showBlock() {
   replaceContent("h-drawing", blockDrawing(block, cost.layers), el("div", { style: "flex: 1 1 0; min-width: min(560px, 100%)" },
     memoryChart(page.text("h.free", { peak: cost.free, step: stepName(cost.plans.free) }), cost.plans.free, cost.plans.free.peak, "var(--blue)"),
     memoryChart(page.text("h.split", { peak: cost.split, step: stepName(cost.plans.split) }), cost.plans.split, cost.plans.free.peak, "var(--orange)"),
-    el("p", { class: "quiet" }, page.text("h.rule"))));
+    el("p", { class: "quiet lead" }, page.text("h.rule"))));
   replaceContent("h-tables", kindsTable(block), layersTable(cost.layers));
   return page.text("h.live", { macs: cost.macs, weights: cost.weights, free: cost.free, split: cost.split });
 }
@@ -163,13 +164,13 @@ function shapesDrawing(title, stages, added = false, widest = Math.max(...stages
   const middle = left + (width - left - right) / 2;
   const end = (/** @type {{y: number, h: number}} */ { y: top, h }) => top + h / 2;
   const bow = `M${boxes[0].x + boxes[0].w + 3} ${end(boxes[0])}H${width - 12}V${end(boxes[boxes.length - 1])}H${boxes[boxes.length - 1].x + boxes[boxes.length - 1].w + 9}`;
-  return el("figure", { style: "margin: 0" }, el("figcaption", {}, title), drawing(width, y + 6, title, ...boxes.flatMap(({ lines, text, x, y: top, w, h }) => [
+  return el("figure", { style: `margin: 0; width: ${width}px` }, el("figcaption", {}, title), drawing(width, y + 6, title, ...boxes.flatMap(({ lines, text, x, y: top, w, h }) => [
     svg("text", { x: 0, y: top + Math.max(h, 16) / 2 + 5 }, text),
     svg("rect", { x, y: top, width: w, height: h, fill: "var(--blue-soft)", stroke: "var(--blue)", "stroke-width": 1.5 }),
     ...lines.map((line, at) => svg("text", { x: middle, y: top - 6 - 18 * (lines.length - 1 - at), "text-anchor": "middle" }, "↓ " + line))]),
   ...(added ? [svg("path", { d: bow, fill: "none", stroke: "var(--orange)", "stroke-width": 2, "stroke-dasharray": "6 4" }),
     svg("text", { x: boxes[boxes.length - 1].x + boxes[boxes.length - 1].w + 4, y: end(boxes[boxes.length - 1]) - 5, style: "font-weight: 700" }, "+")] : [])),
-  el("figcaption", { class: "quiet" }, page.text(added ? "h.scale-added" : "h.scale")));
+  el("figcaption", { class: "quiet lead" }, page.text(added ? "h.scale-added" : "h.scale")));
 }
 
 /** Bytes in use at every step, and the high-water mark. @param {string} title @param {{live: number[], peak: number}} plan @param {number} full @param {string} fill */
@@ -181,7 +182,7 @@ function memoryChart(title, { live, peak }, full, fill) {
     y: { from: 0, to: full / 1024, ticks: [0, full / 1024], label: "KiB", show: (value) => page.number(value, { maximumSignificantDigits: 3 }) },
   });
   const steps = live.map((bytes, at) => svg("rect", { x: px(at), width: px(1) - px(0), y: py(bytes / 1024), height: py(0) - py(bytes / 1024), fill, stroke: "var(--paper)", "stroke-width": 0.5 }));
-  return el("figure", { style: "margin: 0" }, el("figcaption", {}, title), drawing(width, height, title, frame, ...steps,
+  return el("figure", { style: `margin: 0; width: ${width}px` }, el("figcaption", {}, title), drawing(width, height, title, frame, ...steps,
     svg("path", { d: `M${px(0)} ${py(peak / 1024)}H${px(live.length)}`, stroke: "var(--ink)", "stroke-dasharray": "6 4" })));
 }
 
@@ -272,7 +273,7 @@ function curvesChart(title, f, g, top) {
   });
   const curve = (/** @type {(x: number) => number} */ h) => "M" + Array.from({ length: 241 }, (_, i) => -6 + i / 20).map((x) => `${px(x).toFixed(1)} ${py(h(x)).toFixed(1)}`).join("L");
   const { at } = largestDistance(f, g);
-  return el("figure", { style: "margin: 0" }, el("figcaption", {}, title), drawing(width, height, title, frame,
+  return el("figure", { style: `margin: 0; width: ${width}px` }, el("figcaption", {}, title), drawing(width, height, title, frame,
     svg("path", { d: curve(g), fill: "none", stroke: "var(--blue)", "stroke-width": 3 }),
     svg("path", { d: curve(f), fill: "none", stroke: "var(--orange)", "stroke-width": 2, "stroke-dasharray": "7 5" }),
     ...[-at, at].map((x) => svg("circle", { cx: px(x), cy: py((f(x) + g(x)) / 2), r: 9, fill: "none", stroke: "var(--ink)", "stroke-width": 2 }))));
