@@ -1,5 +1,6 @@
 """Views F, G and H: what they compute in the page, against the package and NumPy."""
 
+import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 
 import npmobilenet as nm
 from npmobilenet.analysis.memory_plan import plan
+from npmobilenet.architectures import mobilenet_v2
 from npmobilenet.architectures.builder import Builder
+from npmobilenet.bench.random_weights import random_model
 from npmobilenet.compiler.ir import Weighted
 from npmobilenet.compiler.lowering import lower
 from npmobilenet.compiler.passes import fold_batch_norm, scale_and_shift
@@ -110,6 +113,18 @@ def test_epsilon_moves_the_channel_and_the_answer_as_in_the_package(visited: Vis
     assert shown is not None
     assert float(shown[1]) == float(f"{100 * moved:.2g}")
     assert ("stays 4" if expected.argmax() == 4 else f"from 4 to {expected.argmax()}") in visited.live()
+
+
+def test_f_follows_the_network_that_is_loaded(page_file: Path, chromium: "Browser", tmp_path: Path) -> None:
+    random_model(mobilenet_v2(0.35, 96), 0).save(tmp_path / "v2.safetensors")
+    file = base64.b64encode((tmp_path / "v2.safetensors").read_bytes()).decode()
+    with visit(chromium, page_file, "#F?layer=conv_dw_1_bn&channel=3") as opened:
+        opened.evaluate("file => useModel(bytesOf(file))", file)
+        options = opened.page.locator("#f-layer option").all_inner_texts()
+        assert len(options) == 52
+        assert opened.live().startswith("bn_Conv1, channel 3")
+        opened.page.select_option("#f-layer select", "block_1_project_BN")  # linear: no activation after it
+        assert opened.page.locator("#f-channel figcaption").all_inner_texts()[2] == "After no activation (linear)"
 
 
 def test_float16_and_its_spacing_are_numpys(visited: Visit) -> None:

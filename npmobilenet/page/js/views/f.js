@@ -88,13 +88,13 @@ function valuesOfChannel(x, c) {
 /** What the URL's hash describes. */
 function normState() {
   const all = normalizations();
-  const { layer = "conv_dw_1_bn", channel, x = "2", eps, fold, half } = page.state;
+  const { layer = "conv_dw_1_bn", channel, x, eps, fold, half } = page.state;
   const chosen = all.find((/** @type {any} */ each) => each.norm.name === layer) || all[0];
   const C = page.values.get(chosen.norm.name).shape.at(-1);
   const c = channel === undefined ? mostTellingChannel(chosen) : Math.max(0, Math.min(C - 1, Math.floor(Number(channel)) || 0));
   const exponent = eps === undefined ? Math.log10(chosen.norm.epsilon) : Math.max(-6, Math.min(-1, Number(eps)));
   const epsilon = eps === undefined ? chosen.norm.epsilon : Number((10 ** exponent).toPrecision(3));
-  return { all, ...chosen, c, C, x: Math.max(-2, Math.min(9, Number(x) || 0)), exponent, epsilon, fold: fold !== undefined, half: half !== undefined };
+  return { all, ...chosen, c, C, x: numberOfX(x), exponent, epsilon, fold: fold !== undefined, half: half !== undefined };
 }
 
 /** One layer's output with its input, its numbers and its output rounded to float16. @param {Layer} layer @param {Tensor} x */
@@ -148,25 +148,26 @@ registerView({
   letter: "F",
 
   build(stage) {
-    const { all, norm, C, c, x, exponent, fold, half } = normState();
+    const { x, half, fold } = page.state;
     stage.append(
       el("div", { id: "f-channel", class: "columns" }),
       el("div", { id: "f-curves", class: "columns" }),
       el("div", { class: "controls" },
-        choice(page.text("f.layer"), all.map((/** @type {any} */ each) => [each.norm.name, each.norm.name]), norm.name, (layer) => { page.set({ layer, channel: null }); rebuildChannels(); }),
-        el("span", { id: "f-channels" }, channelSlider(C, c)),
-        slider({ label: "ε", min: -6, max: -1, step: 0.25, value: exponent, show: (value) => page.number(Number((10 ** value).toPrecision(3)), { maximumSignificantDigits: 2 }), change: (eps) => page.set({ eps }) }),
-        slider({ label: "x", min: -2, max: 9, step: 0.05, value: x, show: (value) => page.number(value), change: (value) => page.set({ x: value }) }),
-        checkbox(page.text("f.fold"), fold, (checked) => page.set({ fold: checked ? 1 : null })),
-        checkbox(page.text("f.half"), half, (checked) => page.set({ half: checked ? 1 : null }))),
+        el("span", { id: "f-layer", class: "row", style: "margin: 0" }),
+        slider({ label: "x", min: -2, max: 9, step: 0.05, value: numberOfX(x), show: (value) => page.number(value), change: (value) => page.set({ x: value }) }),
+        checkbox(page.text("f.fold"), fold !== undefined, (checked) => page.set({ fold: checked ? 1 : null })),
+        checkbox(page.text("f.half"), half !== undefined, (checked) => page.set({ half: checked ? 1 : null }))),
       el("div", { id: "f-tables", class: "columns", style: "order: 3" }));
+    normControls.model = null;
   },
 
   update() {
+    replaceContent("f-curves", activationCurves(numberOfX(page.state.x), false), activationCurves(numberOfX(page.state.x), true), numberLine(numberOfX(page.state.x)));
+    if (normalizations().length === 0) return page.text("f.live-none");
+    if (normControls.model !== page.model) rebuildNormControls();
     const state = normState();
     const stages = channelStages(state);
     replaceContent("f-channel", ...Object.entries(stages).map(([name, values]) => channelHistogram(page.text(`f.${name}`, { activation: activationName(state.activation) }), values)));
-    replaceContent("f-curves", activationCurves(state.x, false), activationCurves(state.x, true), numberLine(state.x));
     replaceContent("f-tables", state.fold ? foldTable(state) : fourNumbers(state), stagesTable(stages, state), spacingTable(state.x));
     return normLine(state);
   },
@@ -174,14 +175,22 @@ registerView({
   code: { numpy: ["batch_norm", "relu6"], javascript: [batchNorm, scaleAndShift, foldBatchNorm, relu6, relu6Derivative, float16] },
 });
 
-/** @param {number} C @param {number} c */
-function channelSlider(C, c) {
-  return slider({ label: page.text("f.channel"), min: 0, max: C - 1, value: c, change: (channel) => page.set({ channel }) });
+/** Network that the controls were made for. @type {{model: any}} */
+const normControls = { model: null };
+
+/** Layer, channel and epsilon: another layer has other channels, another network other layers. */
+function rebuildNormControls() {
+  normControls.model = page.model;
+  const { all, norm, C, c, exponent } = normState();
+  replaceContent("f-layer",
+    choice(page.text("f.layer"), all.map((/** @type {any} */ each) => [each.norm.name, each.norm.name]), norm.name, (layer) => { normControls.model = null; page.set({ layer, channel: null }); }),
+    slider({ label: page.text("f.channel"), min: 0, max: C - 1, value: c, change: (channel) => page.set({ channel }) }),
+    slider({ label: "ε", min: -6, max: -1, step: 0.25, value: exponent, show: (value) => page.number(Number((10 ** value).toPrecision(3)), { maximumSignificantDigits: 2 }), change: (eps) => page.set({ eps }) }));
 }
 
-function rebuildChannels() {
-  const { C, c } = normState();
-  replaceContent("f-channels", channelSlider(C, c));
+/** x of the URL's hash, within its slider. @param {string|undefined} text */
+function numberOfX(text) {
+  return Math.max(-2, Math.min(9, Number(text ?? 2) || 0));
 }
 
 /** @param {string} activation */
