@@ -17,16 +17,15 @@ from npmobilenet.cli.shared import (
     RangeOption,
     ResizeOption,
     compile_with_notice,
-    load_with_notes,
+    print_notes,
     print_resize_note,
     reported,
     with_range,
 )
-from npmobilenet.errors import ArgumentError, KernelError, LabelFileError, NpMobileNetError
-from npmobilenet.hub.load import DIGITS, names_a_file
-from npmobilenet.models.class_names import class_output, with_labels
+from npmobilenet.errors import ArgumentError, KernelError, NpMobileNetError
+from npmobilenet.hub.load import load_unnamed, with_names
+from npmobilenet.models.class_names import class_output
 from npmobilenet.models.image_file import WHITE
-from npmobilenet.models.label_file import find_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Reading
 from npmobilenet.output import json_text, print_json_list, print_note, print_table, progress_bar, waiting
@@ -67,7 +66,12 @@ def classify(
     """Classify images."""
     with reported(as_json):
         sources = list(image_files(images, recursive))
-        network = with_range(_with_class_names(_one_output(load_with_notes(model), output), model, labels), pixels)
+        network = load_unnamed(model)
+        print_notes(model, network, {"range": pixels, "resize": resize})
+        network, note = with_names(_one_output(network, output), model, labels)
+        if note:
+            print_note(f"npmobilenet: {note}")
+        network = with_range(network, pixels)
         if resize is None:
             print_resize_note(model, network)
         color = None if transparent_as.lower() == "none" else transparent_as
@@ -104,25 +108,6 @@ def _one_output(network: Model, output: str | None) -> Model:
             f"npmobilenet: classes from output {chosen} of {network.graph.output_names}; --output chooses another"
         )
     return one
-
-
-def _with_class_names(network: Model, model: str, labels: Path | None) -> Model:
-    """The network with the names of a label file: the given one, or for a network without names one next to its file.
-
-    Raises:
-        LabelFileError: the given file cannot be read or does not fit; one that was found is reported and ignored.
-    """
-    if labels is not None:
-        return with_labels(network, labels)
-    if network.labels or model == DIGITS or not names_a_file(model) or (found := find_labels(model)) is None:
-        return network
-    try:
-        renamed = with_labels(network, found)
-    except LabelFileError as error:
-        print_note(f"npmobilenet: {error}; ignored")
-        return network
-    print_note(f"npmobilenet: class names from {found}")
-    return renamed
 
 
 def _classified(

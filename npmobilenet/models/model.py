@@ -19,12 +19,12 @@ from npmobilenet.models.labels import Label, label_pairs
 from npmobilenet.models.model_file import ModelFile, corruption_reported
 from npmobilenet.models.output_rows import concatenated
 from npmobilenet.models.preprocessing import (
-    SYMMETRIC,
     ImageLike,
     ImagesLike,
     Reading,
     Scaling,
     check_input_range,
+    choose_scaling,
     network_pixels,
 )
 from npmobilenet.models.resizing import check_resize
@@ -44,7 +44,7 @@ class Model:
     Args:
         graph: the network.
         params: float32 arrays by `layer/array`, exactly those of `graph.param_shapes`.
-        scaling: from pixels in 0..255 to the network's input.
+        scaling: from pixels in 0..255 to the network's input; by default `choose_scaling(graph)`.
         labels: (wnid, label) of every class, or empty; two for one sigmoid output. In a network with several outputs
             they belong to the one that `class_output` finds.
         background: output 0 stands for none of the labels.
@@ -62,7 +62,7 @@ class Model:
 
     graph: Graph
     params: Mapping[str, Array]
-    scaling: Scaling = SYMMETRIC
+    scaling: Scaling = None  # type: ignore[assignment]  # chosen in __post_init__
     labels: Sequence[str | Label] = ()
     background: bool = False
     source: Mapping[str, str] = field(default_factory=dict)
@@ -75,6 +75,8 @@ class Model:
         check_backend(self.backend)
         check_resize(self.resize_rule())
         check_params(self.graph, self.params)
+        if self.scaling is None:
+            object.__setattr__(self, "scaling", choose_scaling(self.graph))
         self.scaling.check(self.graph)
         object.__setattr__(self, "labels", label_pairs(self.labels))
         if self.labels and not fits(self.graph, self.labels, self.background):

@@ -171,7 +171,8 @@ def test_pixels_are_an_assumption_until_they_are_given(tmp_path: Path) -> None:
     path = written(tmp_path / "network.onnx", _torch_like, (1, 3, 18, 26))
     with pytest.warns(AssumptionWarning, match="does not specify how pixels are scaled"):
         load(path)
-    assert "assumed" not in read_model(path, scaling=RAW).source
+    assert "assumed_range" in read_model(path).source
+    assert "assumed_range" not in read_model(path, scaling=RAW).source
 
 
 def _one(kind: str, *constants: Any, **attributes: Any) -> Nodes:

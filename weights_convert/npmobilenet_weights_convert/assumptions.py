@@ -135,6 +135,7 @@ def _has_hidden_relu6(graph: Graph) -> bool:
 def precision_notes(config: Any) -> list[str]:
     """A note on a config with a policy of lower precision, in which Keras computes; the arrays are float32."""
     found = set(LOW_PRECISION.findall(json.dumps(config)))
+    found -= {policy.removeprefix("mixed_") for policy in found if policy.startswith("mixed_")}  # of its layers' inputs
     return [f"trained with policy {policy}; computed in float32" for policy in sorted(found)]
 
 
@@ -166,16 +167,21 @@ def _command(file: str, graph: Graph, found: RecognizedNetwork, activation: str 
         size = {"resolution": graph.input_shape[:2]}
         given = ", ".join(f"{name}={value!r}" for name, value in (arguments | size).items())
         return f"read_model(file, graph={found.arch}({given}))"
-    words = ["npmobilenet convert", shlex.quote(PurePath(file).name), f"--arch {found.arch}"]
-    words.append(f"--alpha {arguments['alpha']:g}")
-    if graph.input_shape[:2] != (DEFAULT_RESOLUTION, DEFAULT_RESOLUTION):
-        words.append(f"--resolution {graph.input_shape[0]}x{graph.input_shape[1]}")
-    if arguments.get("minimalistic"):
-        words.append("--minimalistic")
+    words = ["npmobilenet convert", shlex.quote(PurePath(file).name), architecture_options(graph, found)]
     if not arguments["include_top"]:
         words.append("--no-top")
     if activation:
         words.append(f"--classes {arguments['classes']} --activation {activation}")
+    return " ".join(words)
+
+
+def architecture_options(graph: Graph, found: RecognizedNetwork) -> str:
+    """The options of `convert` that describe a recognized network without its classifier."""
+    words = [f"--arch {found.arch} --alpha {found.arguments['alpha']:g}"]
+    if graph.input_shape[:2] != (DEFAULT_RESOLUTION, DEFAULT_RESOLUTION):
+        words.append(f"--resolution {graph.input_shape[0]}x{graph.input_shape[1]}")
+    if found.arguments.get("minimalistic"):
+        words.append("--minimalistic")
     if found.matched_by == ORDER and not found.arch.startswith("mobilenet_v3"):
         words.append("--hidden-activation relu6")
     return " ".join(words)

@@ -86,10 +86,8 @@ def import_config(config: dict[str, Any], keras_major: int, resolution: tuple[in
     importer = _Importer(keras_major, resolution)
     outputs = importer.model(config, "", "", "", None, 0)
     if importer.problems:
-        raise WeightsError(
-            f"{len(importer.problems)} layers of {config['config'].get('name', 'the model')} are not supported\n  "
-            + "\n  ".join(importer.problems)
-        )
+        name = config["config"].get("name", "the model")
+        raise WeightsError.listing(f"{len(importer.problems)} layers of {name} are not supported", importer.problems)
     graph, places = _without_unused(str(config["config"].get("name", "model")), importer, outputs)
     largest = max(graph.shapes, key=lambda name: prod(graph.shapes[name]))
     if prod(graph.shapes[largest]) > MAX_VALUES or any(side < 1 for shape in graph.shapes.values() for side in shape):
@@ -210,7 +208,10 @@ class _Importer:
     ) -> str:
         config = entry["config"]
         if config.get("data_format") not in (None, "channels_last"):
-            raise UnsupportedError("channels first is not supported; build the model with data_format='channels_last'")
+            raise UnsupportedError(
+                "channels first is not supported; build the model with data_format='channels_last' and load these "
+                "weights, which are the same for both unless a Dense layer follows Flatten"
+            )
         operation = operation_name(kind, config)
         is_operation = kind == "TFOpLambda" or "ops" in str(entry.get("module", "")).split(".")
         is_operation |= kind in FUNCTION_CLASSES  # an .h5 file of Keras 3 has no modules

@@ -21,7 +21,7 @@ from npmobilenet_weights_convert.assumptions import (
     ends_in_certainty,
     facts,
 )
-from npmobilenet_weights_convert.custom_head import with_custom_head
+from npmobilenet_weights_convert.custom_head import SAVE, with_custom_head
 from npmobilenet_weights_convert.keras_config import import_config
 from npmobilenet_weights_convert.keras_file import Contents
 from npmobilenet_weights_convert.name_matching import (
@@ -37,11 +37,11 @@ from npmobilenet_weights_convert.recognize import (
     DEFAULT_RESOLUTION,
     IMAGENET_CLASSES,
     RecognizedNetwork,
+    nearest_by_names,
     recognize,
     resolution_in,
 )
 
-SHOWN = 10  # lines of a message about arrays that do not fit
 SAME_FUNCTION = 1e-3  # of the largest value: above float32 rounding, below another stride or activation
 
 
@@ -114,11 +114,7 @@ def _from_arrays(contents: Contents) -> FileNetwork:
     if (found is None or found.mismatches) and (custom := _from_custom_head(contents)) is not None:
         return custom
     if found is None:
-        raise WeightsError(
-            "these weights match no keras.applications MobileNet, and the file has no config of their network. Save "
-            "the whole model (model.keras), or specify its graph: npmobilenet convert --arch, or "
-            "read_model(file, graph=read_model('model.keras').graph)"
-        )
+        raise _unknown(contents)
     size = resolution_in(contents.file)
     graph = found.graph(resolution=size or DEFAULT_RESOLUTION)
     if found.mismatches:
@@ -132,6 +128,17 @@ def _from_arrays(contents: Contents) -> FileNetwork:
     check_left_over(contents.left_over)
     assumed = assumed_of(contents, graph, found)
     return replace(_filled(graph, found.pairs, found.matched_by, True, notes), assumed=tuple(assumed))
+
+
+def _unknown(contents: Contents) -> WeightsError:
+    """The error for weights of which not half fit any network: the nearest by the names of layers, if there is one."""
+    way_on = f"the file has no config of their network. {SAVE[0].upper()}{SAVE[1:]}"
+    if (nearest := nearest_by_names(contents)) is None:
+        return WeightsError(f"these weights match no keras.applications MobileNet, and {way_on}")
+    found, named = nearest
+    count = sum(bool(layer.arrays) for layer in contents.layers)
+    reason = f"by the names of layers, the closest match is {found} ({named} of the file's {count} layers); {way_on}"
+    return _misfit(found.graph(), found.mismatches, reason)
 
 
 def _from_custom_head(contents: Contents) -> FileNetwork | None:
@@ -245,12 +252,8 @@ def _fit(contents: Contents, graph: Graph, places: Sequence[Place]) -> tuple[str
 
 
 def _misfit(graph: Graph, wrong: Sequence[str], reason: str) -> WeightsError:
-    """The error for arrays that do not fit, with the first `SHOWN` lines in its message."""
-    title = f"the weights do not fit {graph.name}{f': {reason}' if reason else ''}"
-    if len(wrong) <= SHOWN:
-        return WeightsError("\n  ".join([title, *wrong]))
-    rest = f"and {len(wrong) - SHOWN + 1} more: see npmobilenet convert --verbose, or error.details"
-    return WeightsError("\n  ".join([title, *wrong[: SHOWN - 1], rest]), wrong)
+    """The error for arrays that do not fit."""
+    return WeightsError.listing(f"the weights do not fit {graph.name}{f': {reason}' if reason else ''}", wrong)
 
 
 def _filled(graph: Graph, pairs: Pairs, matched_by: str, known: bool, notes: Sequence[str] = ()) -> FileNetwork:

@@ -49,8 +49,8 @@ def read_onnx_model(
             if axes == CHANNELS_FIRST and file.producer == "pytorch":
                 scaling, what = TORCH, "ImageNet's normalization, as in PyTorch,"
             assumed = (
-                f"the file does not specify how pixels are scaled; {what} is assumed. convert --range or "
-                "read_model(scaling=...) confirms it"
+                f"the file does not specify how pixels are scaled; {what} is assumed. --range, at convert for "
+                "good, or read_model(scaling=...) confirms it"
             )
     source = {
         "file": path.name,
@@ -60,7 +60,7 @@ def read_onnx_model(
         "notes": "; ".join(notes),
     }
     if assumed:
-        source["assumed"] = assumed
+        source["assumed_range"] = assumed
     model = Model(graph, params, scaling, own, source=source, resize=resize or ("crop" if own else None))
     return model if labels is None else with_labels(model, labels)
 
