@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from npmobilenet.architectures import mobilenet_v1
+from npmobilenet.page.chart_facts import ROOF, accuracy_facts, checked_ladder, measured_times, roofline_facts
 from npmobilenet.reference import activations, convolution, normalization, pooling, shapes
 from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D
 
@@ -38,7 +39,7 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
 
     Returns:
         version, language, digits (ten drawings of 8 x 8 amounts of ink in 0..16), sources,
-        separable (the blocks of V1), ladder.
+        separable (the blocks of V1), accuracy, roofline and times (see `chart_facts`), ladder.
     """
     return {
         "version": version("npmobilenet"),
@@ -46,7 +47,10 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
         "digits": json.loads(files("npmobilenet.page").joinpath("digits.json").read_text(encoding="utf-8"))["digits"],
         "sources": {"numpy": {name: inspect.getsource(function) for name, function in SHOWN.items()}, "python": {}},
         "separable": _separable_blocks(),
-        "ladder": ladder,
+        "accuracy": accuracy_facts(),
+        "roofline": {"machine": ROOF, "networks": roofline_facts()},
+        "times": measured_times(),
+        "ladder": checked_ladder(ladder),
     }
 
 

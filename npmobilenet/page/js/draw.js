@@ -37,6 +37,13 @@ function drawing(width, height, name, ...children) {
   return svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": name }, ...children);
 }
 
+/** A drawing that grows with the text of the page, as far as its place allows.
+ * @param {SVGSVGElement} drawn @param {number} [most] per cent of a wide window's width */
+function growing(drawn, most = 100) {
+  drawn.style.width = `min(${drawn.getAttribute("width")}px * var(--size), max(${most}vw, 336px))`;
+  return drawn;
+}
+
 /** A width that fits the window: drawings keep the size of their text, and become narrower. @param {number} wanted in px */
 function fitting(wanted) {
   return Math.min(wanted, window.innerWidth - 24);
@@ -79,6 +86,12 @@ function table(caption, header, rows) {
       el("thead", {}, el("tr", {}, ...header.map((cell) => (cell ? el("th", { scope: "col" }, cell) : el("td"))))),
       el("tbody", {}, ...rows.map(([first, ...rest]) =>
         el("tr", {}, el("th", { scope: "row" }, first), ...rest.map((cell) => el("td", {}, cell)))))));
+}
+
+/** A long table, of which a window is seen. @param {HTMLElement} long from `table` */
+function tall(long) {
+  long.classList.add("tall");
+  return long;
 }
 
 /** A color of the page's scheme, for canvases: color("--blue"). @param {string} name */
