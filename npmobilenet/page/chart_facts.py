@@ -15,7 +15,12 @@ FAMILIES = {"MobileNetV1": "v1", "MobileNetV2": "v2", "MobileNetV3": "v3"}
 NETWORKS = (mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small)
 LADDER_ENTRIES = ("cpu", "threads", "peak_flops", "rungs")
 
-ROOF = {"cpu": "Intel(R) Xeon(R) Processor @ 2.50GHz", "threads": 1, "peak_flops": 148.8e9, "bytes_per_second": 10.4e9}
+ROOF: dict[str, Any] = {
+    "cpu": "Intel(R) Xeon(R) Processor @ 2.50GHz",
+    "threads": 1,
+    "peak_flops": 148.8e9,
+    "bytes_per_second": 10.4e9,
+}
 """Rates of docs/bench.md: FMA peak, and reading 15 MB (all weights and activations of V2) over and over."""
 
 TIMES = {  # milliseconds: depthwise + pointwise, standard convolution, whether a part was timed and multiplied

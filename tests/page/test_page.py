@@ -19,7 +19,7 @@ from tests.helpers.real_files import ROOT
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-VIEWS = "ABC"
+VIEWS = "ABCJKL"
 LARGEST_PAGE = 2.5e6  # bytes
 LONGEST_OPENING = 1.5  # seconds, of the median of five
 DIGITS = [ROOT / "examples" / "digits" / f"{digit}.png" for digit in range(10)]
@@ -120,7 +120,9 @@ def move_every_control(page: Any, letter: str) -> None:
 def test_every_view_prints_on_the_handout(page_file: Path, chromium: "Browser", language: str) -> None:
     with visit(chromium, page_file, f"#C?lang={language}") as visited:
         visited.evaluate("buildHandout()")
-        shown = visited.evaluate("[...document.querySelectorAll('main > section')].map(view => view.id || view.className)")
+        shown = visited.evaluate(
+            "[...document.querySelectorAll('main > section')].map(view => view.id || view.className)"
+        )
         assert shown == ["sheet", *(f"view-{letter}" for letter in VIEWS)]
 
 
@@ -156,7 +158,9 @@ def test_an_error_is_shown_with_the_name_of_the_view(page_file: Path, chromium: 
 def test_the_code_that_is_shown_is_the_code_that_runs(page_file: Path, chromium: "Browser") -> None:
     reference = "".join(path.read_text("utf-8") for path in (ROOT / "npmobilenet" / "reference").glob("*.py"))
     with visit(chromium, page_file, "#B") as visited:
-        shown = visited.evaluate("[...document.querySelectorAll('#view-B .code-javascript pre')].map(pre => pre.textContent)")
+        shown = visited.evaluate(
+            "[...document.querySelectorAll('#view-B .code-javascript pre')].map(pre => pre.textContent)"
+        )
         assert shown == visited.evaluate("[depthwiseSteps, pointwiseSteps, convSteps].map(String)")
         sources = json.loads(visited.evaluate("document.getElementById('facts').textContent"))["sources"]["numpy"]
         assert all(text in reference for text in sources.values())

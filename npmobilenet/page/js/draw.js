@@ -44,9 +44,15 @@ function growing(drawn, most = 100) {
   return drawn;
 }
 
+/** Oblique lines, so that a surface is known without its color. @param {string} id @param {string} stroke */
+function hatch(id, stroke) {
+  return svg("pattern", { id, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+    svg("rect", { width: 6, height: 6, fill: "var(--paper)" }), svg("path", { d: "M1.5 0V6", stroke, "stroke-width": 3 }));
+}
+
 /** A width that fits the window: drawings keep the size of their text, and become narrower. @param {number} wanted in px */
 function fitting(wanted) {
-  return Math.min(wanted, window.innerWidth - 24);
+  return Math.max(240, Math.min(wanted, window.innerWidth - 24));
 }
 
 /** A slider with its value: {label, min, max, step, value, show: number -> text, change: number -> void}.

@@ -36,13 +36,13 @@ registerView({
     stage.append(
       el("div", { class: "columns" },
         el("div", { id: "j-chart", tabindex: 0, role: "application", "aria-label": page.text("j.chart") }),
-        el("div", { style: "flex: 1 1 16rem" }, accuracyLegend(), el("p", { id: "j-quoted" }), el("p", { class: "quiet" }, page.text("j.keys")))),
+        el("div", { style: "flex: 1 1 16rem" }, accuracyLegend(), el("p", { id: "j-quoted" }), el("p", { class: "lead quiet" }, page.text("j.keys")))),
       el("div", { class: "controls" },
         choice(page.text("j.network"), order.map((index) => [String(index), nameInSeries(accuracyPoints()[index])]), String(chosenIndex()), (point) => page.set({ point })),
         choice(page.text("j.cost"), [["macs", page.text("j.macs")], ["weights", page.text("j.weights")]], shownCost(), (cost) => page.set({ cost })),
         choice(page.text("j.lines"), ["front", "alpha", "resolution", "none"].map((name) => [name, page.text(`j.lines-${name}`)]), page.state.lines || "front", (lines) => page.set({ lines })),
         checkbox(page.text("j.guess"), "guess" in page.state, (guess) => page.set({ guess: guess ? "" : null }))),
-      el("div", { id: "j-table" }));
+      el("div", { id: "j-table", class: "twin" }));
   },
 
   update() {
@@ -103,7 +103,7 @@ function pointName({ model, alpha, resolution }) {
 
 /** @param {Point} point */
 function nameInSeries(point) {
-  return page.text("j.in-series", { name: pointName(point), series: seriesOf(point) });
+  return page.text(point.checkpoint ? "j.of-checkpoint" : "j.of-paper", { name: pointName(point) });
 }
 
 /** @param {Point} point */
@@ -141,7 +141,7 @@ function accuracyChart(cost) {
   const points = accuracyPoints();
   const place = (/** @type {Point} */ point) => `${px(point[cost])} ${py(point.top1)}`;
   const lines = linesOf(cost).map(({ indices, wide }) => svg("path", {
-    d: "M" + indices.map((index) => place(points[index])).join("L"), fill: "none",
+    d: "M" + indices.map((/** @type {number} */ index) => place(points[index])).join("L"), fill: "none",
     stroke: wide ? "var(--line)" : "var(--quiet)", "stroke-width": wide ? 7 : 1, "stroke-linejoin": "round",
   }));
   const hidden = isGuessed() ? pointName(points[chosenIndex()]) : "";
@@ -155,7 +155,7 @@ function accuracyChart(cost) {
     const box = drawn.getBoundingClientRect();
     const [x, y] = [(event.clientX - box.left) * width / box.width, (event.clientY - box.top) * height / box.height];
     const distance = (/** @type {number} */ index) => Math.hypot(px(points[index][cost]) - x, py(points[index].top1) - y);
-    page.set({ point: pointsByCost(cost).reduce((best, index) => (distance(index) < distance(best) ? index : best)) });
+    page.set({ point: pointsByCost(cost).reduce((best, /** @type {number} */ index) => (distance(index) < distance(best) ? index : best)) });
   });
   return drawn;
 }
@@ -191,7 +191,7 @@ function accuracyLegend() {
     .filter(({ family, checkpoint }) => accuracyPoints().some((point) => point.family === family && point.checkpoint === checkpoint));
   return el("ul", { class: "legend" }, ...series.map((point) => el("li", {},
     svg("svg", { viewBox: "-8 -8 16 16", width: 16, height: 16, "aria-hidden": "true" }, pointMarker(point)),
-    page.text(point.family === "other" ? "j.other" : "j.in-series", { name: page.text(`j.${point.family}`), series: seriesOf(point) }))));
+    point.family === "other" ? page.text("j.other") : page.text(point.checkpoint ? "j.of-checkpoint" : "j.of-paper", { name: `MobileNet${point.family.toUpperCase()}` }))));
 }
 
 /** The drawing's twin; its headers sort it. */
