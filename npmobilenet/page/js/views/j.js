@@ -173,10 +173,11 @@ function chosenMark(point, cost, px, py) {
 /** Lines between points: the front that no network is above, or networks of one alpha or of one resolution. @param {Cost} cost */
 function linesOf(cost) {
   const lines = page.state.lines || "front";
-  if (lines === "front") return [{ indices: page.facts.accuracy.fronts[cost], wide: true }];
+  const shown = (/** @type {number} */ index) => !isGuessed() || index !== chosenIndex(); // a line would give the answer away
+  if (lines === "front") return [{ indices: page.facts.accuracy.fronts[cost].filter(shown), wide: true }];
   if (lines === "none") return [];
   const groups = /** @type {Map<string, number[]>} */ (new Map());
-  for (const index of pointsByCost("macs")) {
+  for (const index of pointsByCost("macs").filter(shown)) {
     const point = accuracyPoints()[index];
     if (!point.checkpoint || point.family === "v3") continue;
     const key = `${point.family} ${lines === "alpha" ? point.alpha : point.resolution}`;

@@ -124,8 +124,8 @@ function roofline(layers) {
     svg("path", { d: `M${px(bend)} ${py(roof(bend))}V${py(0.2)}`, stroke: "var(--quiet)", "stroke-dasharray": "4 3" }),
     svg("text", { x: px(bend) - 6, y: py(0.2) - 10, "text-anchor": "end" }, page.text("k.memory")),
     svg("text", { x: px(bend) + 6, y: py(0.2) - 10 }, page.text("k.arithmetic")),
-    svg("text", { x: px(100) - 4, y: py(peak) + 24, "text-anchor": "end" }, page.text("k.peak", { peak })),
-    svg("text", { x: px(100) - 4, y: py(peak) + 42, "text-anchor": "end" }, (page.facts.ladder || page.facts.roofline.machine).cpu), ...marks), 48);
+    ...(width < 500 ? [] : [page.text("k.peak", { peak }), (page.facts.ladder || page.facts.roofline.machine).cpu]).map((text, i) =>
+      svg("text", { x: px(100) - 4, y: py(peak) + 24 + 18 * i, "text-anchor": "end" }, text)), ...marks), 48);
 }
 
 function roofLegend() {

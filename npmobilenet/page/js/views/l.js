@@ -243,7 +243,7 @@ function differenceLegend() {
     inherits: sign(svg("defs", {}, hatch("l-legend-hatch", "var(--blue)")), svg("rect", { x: -6, y: -6, width: 12, height: 13, fill: "url(#l-legend-hatch)" })),
     rounding: sign(svg("path", { d: "M-8 0H8", stroke: "var(--ink)", "stroke-width": 1.5 })),
   };
-  return el("ul", { class: "legend" }, ...Object.entries(signs).map(([name, drawn]) => el("li", {}, drawn, page.text(`l.legend-${name}`))));
+  return el("ul", { class: "legend", style: "max-width: max(62vw, 336px)" }, ...Object.entries(signs).map(([name, drawn]) => el("li", {}, drawn, page.text(`l.legend-${name}`))));
 }
 
 /** What the first wrong layer makes: right, of this port, and their difference, in the channel where it is largest. @param {Examination} found */
