@@ -32,6 +32,9 @@ class ArgumentError(ShapeError):
     """
 
 
+SHOWN = 10  # lines of a message about arrays or layers that do not fit
+
+
 class WeightsError(NpMobileNetError, ValueError):
     """A weight or model file that cannot be read, or does not fit its network.
 
@@ -43,6 +46,14 @@ class WeightsError(NpMobileNetError, ValueError):
     def __init__(self, message: str, details: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.details = tuple(details)
+
+    @classmethod
+    def listing(cls, title: str, lines: Sequence[str]) -> "WeightsError":
+        """The error with a line for everything that does not fit, at most `SHOWN` of them in its message."""
+        if len(lines) <= SHOWN:
+            return cls("\n  ".join([title, *lines]))
+        rest = f"and {len(lines) - SHOWN + 1} more: see npmobilenet convert --verbose, or error.details"
+        return cls("\n  ".join([title, *lines[: SHOWN - 1], rest]), lines)
 
 
 class DumpError(NpMobileNetError, ValueError):

@@ -6,6 +6,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Outputs = Any  # an Array; {name of the output: Array} of a network with several outputs
 Params = Mapping[str, Array]  # a layer's or a network's parameters by name
 Shape = tuple[int, ...]  # without the batch axis, unless it says so
 Pair = tuple[int, int]

@@ -25,10 +25,12 @@ WORDS = {  # what is refused: what to write
 
 
 def pages() -> Iterator[Path]:
-    """Every source file and page, this one excepted."""
+    """Every source file and page of the project, this one excepted."""
     yield from (ROOT / "README.md", ROOT / "CONTRIBUTING.md")
     for folder in FOLDERS:
-        yield from (path for path in sorted((ROOT / folder).rglob("*")) if path.suffix in (".py", ".md"))
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in (".py", ".md") and "node_modules" not in path.parts:
+                yield path
 
 
 def findings(path: Path) -> Iterator[str]:

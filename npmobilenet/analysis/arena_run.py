@@ -10,10 +10,10 @@ from npmobilenet.analysis.memory_plan import MemoryPlan
 from npmobilenet.analysis.memory_steps import MemoryStep
 from npmobilenet.errors import ShapeError
 from npmobilenet.reference.layers import DepthwiseConv2D, Input
-from npmobilenet.types import Array, Params
+from npmobilenet.types import Array, Outputs, Params
 
 
-def run_in_arena(plan: MemoryPlan, params: Params, x: Array) -> Array:
+def run_in_arena(plan: MemoryPlan, params: Params, x: Array) -> Outputs:
     """The network's output, computed in one block of `arena_bytes` in which every tensor is a view at its offset.
 
     The block is filled with NaN first, so that a read before a write shows.
@@ -24,7 +24,7 @@ def run_in_arena(plan: MemoryPlan, params: Params, x: Array) -> Array:
         x: (1, H, W, C), one scaled image.
 
     Returns:
-        (1, *output_shape), a copy.
+        (1, *output_shape), a copy; {name: output} of several outputs.
 
     Raises:
         ShapeError: x is not one image of the plan's size and itemsize.
@@ -40,7 +40,7 @@ def run_in_arena(plan: MemoryPlan, params: Params, x: Array) -> Array:
             step.writes.of(views[step.writes.tensor])[...] = x
         else:
             _run_step(step, params, views)
-    return views[plan.steps[-1].writes.tensor].copy()
+    return plan.graph.result({layer: views[layer].copy() for layer in plan.graph.output_layers})
 
 
 def _run_step(step: MemoryStep, params: Params, views: Mapping[str, Array]) -> None:
@@ -70,16 +70,16 @@ def _part(step: MemoryStep, name: str, array: Array) -> Array:
 
 
 def _depthwise_in_place(layer: DepthwiseConv2D, params: Params, x: Array, y: Array, held: Array) -> None:
-    """Row by row into memory that x (1, H, W, C) and y share; `held` (K, W, C) is a ring buffer of rows of x."""
+    """Row by row into memory that x (1, H, W, C) and y share; `held` (rows, W, C) is a ring buffer of rows of x."""
     H, W, C = x.shape[1:]
-    K = layer.kernel_size[0]
+    ring = len(held)
     read = 0
     for i in range(y.shape[1]):
         (first, last), rows = layer.rows_read((i, i + 1), (H, W, C))
         while read < last:
-            held[read % K] = x[0, read]
+            held[read % ring] = x[0, read]
             read += 1
-        window = np.stack([held[row % K] for row in range(first, last)])[None]  # (1, <= K, W, C)
+        window = np.stack([held[row % ring] for row in range(first, last)])[None]  # (1, <= ring, W, C)
         y[:, i : i + 1] = layer.on_rows(rows, (H, W, C)).apply(params, window)
 
 

@@ -12,6 +12,7 @@ so that the separable pair costs (K*K*c_in + c_in*c_out) / (K*K*c_in*c_out) = 1/
 Tools that count "the" cost of a network count different things: see `conventions`.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import prod
@@ -86,15 +87,17 @@ class CostTable:
         model: name of the network.
         itemsize: bytes per value, 4 for float32.
         rows: one per layer, in the order of the graph.
+        outputs: shape of every output by its name, without the batch axis.
     """
 
     model: str
     itemsize: int
     rows: tuple[LayerCost, ...]
+    outputs: Mapping[str, Shape]
 
     @cached_property
     def total(self) -> LayerCost:
-        """Sum over all layers, as a row with the name "total"."""
+        """Sum over all layers, as a row with the name "total"; of several outputs it has the last one's shape."""
         counted = (
             "weights",
             "param_count",
@@ -106,7 +109,7 @@ class CostTable:
             "bytes_written",
         )
         sums = {field: sum(getattr(row, field) for row in self.rows) for field in counted}
-        return LayerCost(name="total", type="", kind="", output_shape=self.rows[-1].output_shape, **sums)
+        return LayerCost(name="total", type="", kind="", output_shape=[*self.outputs.values()][-1], **sums)
 
     @property
     def convolution_macs(self) -> int:
@@ -135,7 +138,8 @@ def cost_table(graph: Graph, *, itemsize: int = 4) -> CostTable:
     Returns:
         Its rows add up to `graph.macs`, `graph.total_params` and `graph.trainable_params`.
     """
-    return CostTable(graph.name, itemsize, tuple(_layer_cost(graph, layer, itemsize) for layer in graph.layers))
+    rows = tuple(_layer_cost(graph, layer, itemsize) for layer in graph.layers)
+    return CostTable(graph.name, itemsize, rows, graph.output_shapes)
 
 
 def to_json(table: CostTable, *, model: str | None = None) -> dict[str, Any]:
@@ -146,14 +150,15 @@ def to_json(table: CostTable, *, model: str | None = None) -> dict[str, Any]:
         model: name of the network; by default that of the graph.
 
     Returns:
-        {"model", "macs", "params", "trainable_params", ..., "layers": [{"name", "type", "output_shape", "params",
-        "macs", ...}, ...], "shares": [...]} of plain values.
+        {"model", "macs", "params", "trainable_params", ..., "outputs": {name: shape}, "layers": [{"name", "type",
+        "output_shape", "params", "macs", ...}, ...], "shares": [...]} of plain values.
     """
     totals = {key: value for key, value in _row_to_json(table.total).items() if key not in ("name", "type", "kind")}
     return {
         "model": model if model is not None else table.model,
         **totals,
         "itemsize": table.itemsize,
+        "outputs": {name: list(shape) for name, shape in table.outputs.items()},
         "layers": [_row_to_json(row) for row in table.rows],
         "shares": [asdict(share) for share in table.shares()],
     }

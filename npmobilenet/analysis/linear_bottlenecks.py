@@ -49,7 +49,7 @@ def linear_bottlenecks(graph: Graph) -> tuple[LinearBottleneck, ...]:
 
     Source: Sandler et al. 2018 (arXiv:1801.04381), section 5.1.
     """
-    reads = [name for layer in graph.layers for name in layer.inputs]
+    reads = [*(name for layer in graph.layers for name in layer.inputs), *graph.output_layers]
     consumer = {name: layer for layer in graph.layers for name in layer.inputs}
     found = []
     for closes in graph.layers:  # layer types are compared because the paper's block is a pattern of types
@@ -60,7 +60,9 @@ def linear_bottlenecks(graph: Graph) -> tuple[LinearBottleneck, ...]:
         while layer.channelwise and reads.count(layer.name) == 1:
             inside.insert(0, layer)
             layer = graph[layer.inputs[0]]
-        if not isinstance(layer, Conv2D) or layer.activation == "softmax" or reads.count(layer.name) > 1 or not inside:
+        if not isinstance(layer, Conv2D) or layer.activation == "softmax" or layer.groups > 1:
+            continue
+        if reads.count(layer.name) > 1 or not inside:
             continue
         depthwise = any(isinstance(middle, DepthwiseConv2D) for middle in inside)
         linear_entry = isinstance(graph[layer.inputs[0]], BatchNormalization | Add)

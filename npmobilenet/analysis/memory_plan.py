@@ -89,13 +89,13 @@ class MemoryPlan:
         for tensor in uses:
             together.setdefault(home.get(tensor, tensor), []).append(tensor)
         end = len(self.steps) - 1
-        output = self.steps[-1].writes.tensor
+        outputs = set(self.graph.output_layers)
         return tuple(
             Buffer(
                 tensors=tuple(tensors),
                 bytes=self.itemsize * max(prod(self.shapes[tensor]) for tensor in tensors),
                 first=min(uses[tensor][0] for tensor in tensors),
-                last=end if self.keep or output in tensors else max(uses[tensor][-1] for tensor in tensors),
+                last=end if self.keep or outputs.intersection(tensors) else max(uses[tensor][-1] for tensor in tensors),
             )
             for tensors in together.values()
         )
@@ -180,7 +180,7 @@ def plan(
         )
 
     def planned(steps: list[MemoryStep], shapes: dict[str, Shape], in_place: InPlace) -> MemoryPlan:
-        steps = list(take_over(steps, shapes, in_place))
+        steps = list(take_over(steps, shapes, in_place, graph.output_layers))
         return MemoryPlan(graph, policy, itemsize, align, tuple(steps), shapes, keep=policy == "keep")
 
     if policy in ("keep", "free"):

@@ -38,6 +38,7 @@ def to_json(plan: MemoryPlan, *, model: str | None = None) -> dict[str, Any]:
         "peak_bytes": plan.peak_bytes,
         "arena_bytes": plan.arena_bytes,
         "macs": plan.macs,
+        "outputs": dict(plan.graph.outputs),
         "buffers": [asdict(buffer) | {"tensors": list(buffer.tensors)} for buffer in plan.buffers],
         "steps": [
             dict(zip(("step", "type", "writes", "offset", "bytes", "live_bytes"), row, strict=True))

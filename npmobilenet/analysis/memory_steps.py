@@ -3,7 +3,7 @@
 A step sequence is a list of steps and the shapes of the tensors that they write; `memory_plan` places these tensors.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from math import prod
@@ -177,8 +177,12 @@ def _stripe_steps(graph: Graph, front: tuple[Layer, ...], rows: Pair, shapes: di
         yield MemoryStep(layer, tuple(reads), Piece(stripe[layer.name]))
 
 
-def take_over(steps: list[MemoryStep], shapes: dict[str, Shape], in_place: InPlace) -> Iterator[MemoryStep]:
+def take_over(
+    steps: list[MemoryStep], shapes: dict[str, Shape], in_place: InPlace, outputs: Collection[str] = ()
+) -> Iterator[MemoryStep]:
     """Let steps write over an input that no later step reads, if they never overwrite what they still have to read.
+
+    An input that is among `outputs` is read at the end.
 
     A depthwise convolution is the one layer type with a schedule for that (`arena_run`), hence the check of its type.
     """
@@ -188,13 +192,14 @@ def take_over(steps: list[MemoryStep], shapes: dict[str, Shape], in_place: InPla
             piece.tensor
             for piece in step.reads
             if piece.is_whole and step.writes.is_whole and last_use[piece.tensor] == number and not step.sums
+            if piece.tensor not in outputs
         ]
         size = prod(shapes[step.writes.tensor])
         if step.layer.elementwise and in_place is not InPlace.NOTHING:
             fitting = [tensor for tensor in free if prod(shapes[tensor]) == size]
             step = replace(step, over=fitting[0]) if fitting else step
         elif isinstance(step.layer, DepthwiseConv2D) and free and in_place in (InPlace.DEPTHWISE, InPlace.STRIDED):
-            held = (step.layer.kernel_size[0], *shapes[free[0]][1:])
+            held = (step.layer.extent[0], *shapes[free[0]][1:])
             fits = size == prod(shapes[free[0]]) or in_place is InPlace.STRIDED
             if fits and prod(held) < size and _rows_follow(step.layer, shapes[free[0]]):
                 scratch = f"{step.writes.tensor} (rows held back)"
@@ -207,6 +212,6 @@ def _rows_follow(layer: DepthwiseConv2D, shape: Shape) -> bool:
     """Whether every output row is stored before the first input row that has not been read yet."""
     H_out, W_out, C_out = layer.output_shape(shape)
     H, W, C = shape
-    K, top = layer.kernel_size[0], layer.zeros(shape)[0][0]
-    read = (min(i * layer.stride - top + K, H) for i in range(H_out))
-    return all((i + 1) * W_out * C_out <= max(rows, 0) * W * C for i, rows in enumerate(read))
+    rows, top = layer.extent[0], layer.zeros(shape)[0][0]
+    read = (min(i * layer.stride - top + rows, H) for i in range(H_out))
+    return all((i + 1) * W_out * C_out <= max(end, 0) * W * C for i, end in enumerate(read))

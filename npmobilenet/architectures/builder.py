@@ -60,18 +60,34 @@ class Builder:
             self.layers.append(layer)
 
     def conv(
-        self, name: str, filters: int, K: int, stride: int = 1, padding: Padding = "same", use_bias: bool = False
+        self,
+        name: str,
+        filters: int,
+        K: int,
+        stride: int = 1,
+        padding: Padding = "same",
+        use_bias: bool = False,
+        dilation: int = 1,
     ) -> str:
         """Standard or pointwise convolution, by default without bias, as before a normalization."""
         return self.add(
-            Conv2D, name, filters=filters, kernel_size=(K, K), stride=stride, padding=padding, use_bias=use_bias
+            Conv2D,
+            name,
+            filters=filters,
+            kernel_size=(K, K),
+            stride=stride,
+            padding=padding,
+            use_bias=use_bias,
+            dilation=dilation,
         )
 
-    def depthwise(self, name: str, K: int, stride: int, padding: Padding, depth_multiplier: int = 1) -> str:
+    def depthwise(
+        self, name: str, K: int, stride: int, padding: Padding, depth_multiplier: int = 1, dilation: int = 1
+    ) -> str:
         """Depthwise convolution without bias."""
         return self.add(
             DepthwiseConv2D, name, kernel_size=(K, K), stride=stride, padding=padding,
-            depth_multiplier=depth_multiplier, use_bias=False,
+            depth_multiplier=depth_multiplier, use_bias=False, dilation=dilation,
         )  # fmt: skip
 
     def zero_pad(self, name: str, padding: Padding) -> str:
@@ -100,6 +116,6 @@ class Builder:
             self.global_pool(kind=GlobalMaxPooling2D, name=max_name)
         return self.graph()
 
-    def graph(self) -> Graph:
-        """The layers so far, as a graph."""
-        return Graph(self.name, tuple(self.layers))
+    def graph(self, outputs: tuple[tuple[str, str], ...] = ()) -> Graph:
+        """The layers so far, as a graph; by default the last one is the output."""
+        return Graph(self.name, tuple(self.layers), outputs)

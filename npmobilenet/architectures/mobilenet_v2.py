@@ -6,7 +6,7 @@ Layers have the names that Keras gives them in a fresh process, layers that Kera
 
 from dataclasses import dataclass
 
-from npmobilenet.architectures.arguments import Resolution, check_arguments
+from npmobilenet.architectures.arguments import Resolution, StridesToDilations, check_arguments
 from npmobilenet.architectures.builder import Builder
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import Add, Dense
@@ -46,29 +46,32 @@ def mobilenet_v2(
     pooling: str | None = None,
     classifier_activation: str | None = "softmax",
     channels: int = 3,
+    output_stride: int = 32,
 ) -> Graph:
     """MobileNetV2: inverted residuals with linear bottlenecks.
 
     Args:
         alpha: width multiplier; channel counts are rounded to multiples of 8; below 1 the last layer keeps its width.
         resolution: side of the image in pixels, or (H, W).
-        include_top, classes, pooling, classifier_activation, channels: as for `mobilenet_v1`.
+        include_top, classes, pooling, classifier_activation, channels, output_stride: as for `mobilenet_v1`.
 
     Raises:
         ArgumentError: an argument is out of range.
 
     Source: Sandler et al. 2018 (arXiv:1801.04381), table 2; names and padding as `keras.applications.MobileNetV2`.
     """
-    H, W = check_arguments("mobilenet_v2", alpha, resolution, include_top, classes, pooling)
-    net = Builder(f"mobilenetv2_{alpha:0.2f}_{H}", (H, W, channels))
-    net.conv("Conv1", make_divisible(V2_STEM * alpha), K=3, stride=2)
+    H, W = check_arguments("mobilenet_v2", alpha, resolution, include_top, classes, pooling, output_stride)
+    strides = StridesToDilations(output_stride)
+    net = Builder(f"mobilenetv2_{alpha:0.2f}_{H}{strides.suffix}", (H, W, channels))
+    stem_stride, _ = strides.next(2)
+    net.conv("Conv1", make_divisible(V2_STEM * alpha), K=3, stride=stem_stride)
     net.bn("bn_Conv1")
     net.activation("relu6", "Conv1_relu")
     block = 0
     for row in V2:
         c_out = make_divisible(int(row.c_out * alpha))
         for stride in (row.stride, *[1] * (row.repeat - 1)):
-            _inverted_residual(net, block, row.expand, c_out, stride)
+            _inverted_residual(net, block, row.expand, c_out, *strides.next(stride))
             block += 1
     net.conv("Conv_1", make_divisible(V2_LAST * alpha) if alpha > 1 else V2_LAST, K=1, padding="valid")
     net.bn("Conv_1_bn")
@@ -80,7 +83,7 @@ def mobilenet_v2(
     return net.graph()
 
 
-def _inverted_residual(net: Builder, block: int, expand: int, c_out: int, stride: int) -> None:
+def _inverted_residual(net: Builder, block: int, expand: int, c_out: int, stride: int, dilation: int) -> None:
     entry, c_in = net.last, net.shape[2]
     prefix = f"block_{block}_" if block else "expanded_conv_"
     if block:
@@ -89,7 +92,7 @@ def _inverted_residual(net: Builder, block: int, expand: int, c_out: int, stride
         net.activation("relu6", f"{prefix}expand_relu")
     if stride == 2:
         net.zero_pad(f"{prefix}pad", downsampling_padding(net.shape[:2], K=3))
-    net.depthwise(f"{prefix}depthwise", K=3, stride=stride, padding="same" if stride == 1 else "valid")
+    net.depthwise(f"{prefix}depthwise", 3, stride, "same" if stride == 1 else "valid", dilation=dilation)
     net.bn(f"{prefix}depthwise_BN")
     net.activation("relu6", f"{prefix}depthwise_relu")
     net.conv(f"{prefix}project", c_out, K=1)

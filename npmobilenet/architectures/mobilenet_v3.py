@@ -6,11 +6,12 @@ Layers have the names that Keras gives them in a fresh process, layers that Kera
 
 from dataclasses import dataclass, replace
 
-from npmobilenet.architectures.arguments import Resolution, check_arguments, sides
+from npmobilenet.architectures.arguments import Resolution, StridesToDilations, check_arguments, sides
 from npmobilenet.architectures.builder import Builder
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import Add, Dropout, Flatten, Multiply, Rescaling
 from npmobilenet.reference.shapes import downsampling_padding, make_divisible
+from npmobilenet.types import Padding
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def mobilenet_v3_large(
     classifier_activation: str | None = "softmax",
     dropout: float = 0.2,
     channels: int = 3,
+    output_stride: int = 32,
 ) -> Graph:
     """MobileNetV3-Large: inverted residuals with squeeze-and-excitation and hard swish.
 
@@ -84,18 +86,18 @@ def mobilenet_v3_large(
         resolution: side of the image in pixels, or (H, W).
         minimalistic: no squeeze-and-excitation, no hard swish, no 5 x 5 kernels.
         include_preprocessing: accept pixels in 0..255 and rescale them to [-1, 1].
-        include_top, classes, pooling, classifier_activation, dropout, channels: as for `mobilenet_v1`; dropout 0
-            omits the layer, as Keras does.
+        include_top, classes, pooling, classifier_activation, dropout, channels, output_stride: as for
+            `mobilenet_v1`; dropout 0 omits the layer, as Keras does.
 
     Raises:
         ArgumentError: an argument is out of range.
 
     Source: Howard et al. 2019 (arXiv:1905.02244), table 1; numbers as `keras.applications.MobileNetV3Large`.
     """
-    check_arguments("mobilenet_v3_large", alpha, resolution, include_top, classes, pooling)
+    check_arguments("mobilenet_v3_large", alpha, resolution, include_top, classes, pooling, output_stride)
     return _mobilenet_v3(
         "MobileNetV3Large", V3_LARGE, V3_LARGE_LAST, alpha, resolution, minimalistic, include_preprocessing,
-        include_top, classes, pooling, classifier_activation, dropout, channels,
+        include_top, classes, pooling, classifier_activation, dropout, channels, output_stride,
     )  # fmt: skip
 
 
@@ -111,15 +113,16 @@ def mobilenet_v3_small(
     classifier_activation: str | None = "softmax",
     dropout: float = 0.2,
     channels: int = 3,
+    output_stride: int = 32,
 ) -> Graph:
     """MobileNetV3-Small; arguments and errors as `mobilenet_v3_large`.
 
     Source: Howard et al. 2019 (arXiv:1905.02244), table 2; numbers as `keras.applications.MobileNetV3Small`.
     """
-    check_arguments("mobilenet_v3_small", alpha, resolution, include_top, classes, pooling)
+    check_arguments("mobilenet_v3_small", alpha, resolution, include_top, classes, pooling, output_stride)
     return _mobilenet_v3(
         "MobileNetV3Small", V3_SMALL, V3_SMALL_LAST, alpha, resolution, minimalistic, include_preprocessing,
-        include_top, classes, pooling, classifier_activation, dropout, channels,
+        include_top, classes, pooling, classifier_activation, dropout, channels, output_stride,
     )  # fmt: skip
 
 
@@ -137,17 +140,22 @@ def _mobilenet_v3(
     classifier_activation: str | None,
     dropout: float,
     channels: int,
+    output_stride: int,
 ) -> Graph:
     act = "relu" if minimalistic else "hard_swish"
-    net = Builder(name, (*sides(resolution), channels))
+    strides = StridesToDilations(output_stride)
+    net = Builder(f"{name}{strides.suffix}", (*sides(resolution), channels))
     if include_preprocessing:
         net.add(Rescaling, net.numbered("rescaling"), scale=1 / 127.5, offset=-1.0)
-    net.conv("conv", V3_STEM, K=3, stride=2)
+    stem_stride, _ = strides.next(2)
+    net.conv("conv", V3_STEM, K=3, stride=stem_stride)
     net.bn("conv_bn")
     net.activation(act)
     for block, row in enumerate(rows):
-        row = replace(row, c_out=make_divisible(row.c_out * alpha))
-        _inverted_residual(net, block, replace(row, K=3, se=False, act="relu") if minimalistic else row)
+        stride, dilation = strides.next(row.stride)
+        row = replace(row, c_out=make_divisible(row.c_out * alpha), stride=stride)
+        row = replace(row, K=3, se=False, act="relu") if minimalistic else row
+        _inverted_residual(net, block, row, dilation)
     net.conv("conv_1", make_divisible(net.shape[2] * 6), K=1)
     net.bn("conv_1_bn")
     net.activation(act)
@@ -164,7 +172,7 @@ def _mobilenet_v3(
     return net.graph()
 
 
-def _inverted_residual(net: Builder, block: int, row: InvertedResidual) -> None:
+def _inverted_residual(net: Builder, block: int, row: InvertedResidual, dilation: int) -> None:
     entry, c_in = net.last, net.shape[2]
     prefix = f"expanded_conv_{block}_" if block else "expanded_conv_"
     expanded = make_divisible(c_in * row.expand)
@@ -174,7 +182,8 @@ def _inverted_residual(net: Builder, block: int, row: InvertedResidual) -> None:
         net.activation(row.act)
     if row.stride == 2:
         net.zero_pad(f"{prefix}depthwise_pad", downsampling_padding(net.shape[:2], row.K))
-    net.depthwise(f"{prefix}depthwise", row.K, row.stride, padding="same" if row.stride == 1 else "valid")
+    padding: Padding = "same" if row.stride == 1 else "valid"
+    net.depthwise(f"{prefix}depthwise", row.K, row.stride, padding, dilation=dilation)
     net.bn(f"{prefix}depthwise_bn")
     net.activation(row.act)
     if row.se:

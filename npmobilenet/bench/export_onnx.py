@@ -21,14 +21,16 @@ from npmobilenet.compiler.ir import (
     Multiply,
     Operation,
     Operations,
+    Output,
     Softmax,
     Weighted,
+    outputs_of,
 )
 from npmobilenet.errors import NpMobileNetError
 
 
 def write_onnx(ops: Operations, batch: int, path: Path) -> None:
-    """Write a network as ONNX: images x (batch, C, H, W), output y.
+    """Write a network as ONNX: images x (batch, C, H, W), outputs y, y1, y2, ...
 
     Raises:
         NpMobileNetError: an operation is not supported.
@@ -37,9 +39,9 @@ def write_onnx(ops: Operations, batch: int, path: Path) -> None:
     writer.node("Identity", ["x"], ops[0].name)
     for op in ops[1:]:
         writer.operation(op)
-    writer.node("Identity", [ops[-1].name], "y")
+    ys = [writer.node("Identity", [op.name], f"y{number or ''}") for number, op in enumerate(outputs_of(ops))]
     H, W, C = ops[0].shape
-    writer.save(path, x="x", shape=(batch, C, H, W), y="y")
+    writer.save(path, x="x", shape=(batch, C, H, W), ys=ys)
 
 
 class _OnnxWriter(OnnxBuilder):
@@ -61,6 +63,8 @@ class _OnnxWriter(OnnxBuilder):
             case GlobalAverage(inputs=(x,)):
                 pooled = self.node("GlobalAveragePool", [x], f"{name}/pool")
                 self.node("Identity" if len(op.shape) == 3 else "Flatten", [pooled], name)
+            case Output():
+                self.node("Identity", list(op.inputs), name)
             case Alias(inputs=(x,)):
                 shape = [self.batch, op.shape[-1], *([1, 1] if len(op.shape) == 3 else [])]
                 self.node("Reshape", [x, self.constant(f"{name}/shape", np.array(shape), np.int64)], name)
@@ -88,6 +92,7 @@ class _OnnxWriter(OnnxBuilder):
             f"{name}/conv",
             kernel_shape=kernel.shape[:2],
             strides=[op.stride] * 2,
+            dilations=[op.dilation] * 2,
             pads=[top, left, bottom, right],
             group=groups,
         )

@@ -26,8 +26,10 @@ from npmobilenet.compiler.ir import (
     Multiply,
     Operation,
     Operations,
+    Output,
     Softmax,
     Weighted,
+    outputs_of,
 )
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.reference.shapes import resolve_padding
@@ -45,7 +47,7 @@ TYPES = {np.dtype(np.float32): schema.TensorType.FLOAT32, np.dtype(np.int32): sc
 
 
 def write_tflite(ops: Operations, batch: int, path: Path) -> None:
-    """Write a network as TensorFlow Lite: images (batch, H, W, C) in, output (batch, ...).
+    """Write a network as TensorFlow Lite: images (batch, H, W, C) in, outputs (batch, ...).
 
     Raises:
         NpMobileNetError: an operation is not supported.
@@ -55,7 +57,7 @@ def write_tflite(ops: Operations, batch: int, path: Path) -> None:
         writer.operation(op)
     graph = schema.SubGraphT()
     graph.tensors, graph.operators, graph.name = writer.tensors, writer.operators, "network"
-    graph.inputs, graph.outputs = [writer.values[ops[0].name]], [writer.values[ops[-1].name]]
+    graph.inputs, graph.outputs = [writer.values[ops[0].name]], [writer.values[op.name] for op in outputs_of(ops)]
     model = schema.ModelT()
     model.version, model.subgraphs, model.buffers = VERSION, [graph], writer.buffers
     model.operatorCodes, model.description = writer.codes, "npmobilenet"
@@ -102,6 +104,8 @@ class _TfliteWriter:
                 averaging = schema.ReducerOptionsT()
                 averaging.keepDims = len(op.shape) == 3
                 return self._operator("MEAN", [*inputs, self._integers(f"{op.name}/axes", (1, 2))], op, averaging)
+            case Output():
+                return inputs[0]
             case Alias():
                 shape = self._integers(f"{op.name}/shape", (self.batch, *op.shape))
                 return self._operator("RESHAPE", [*inputs, shape], op, schema.ReshapeOptionsT())
@@ -125,8 +129,9 @@ class _TfliteWriter:
             code, options, kernel = "DEPTHWISE_CONV_2D", schema.DepthwiseConv2DOptionsT(), op.kernel[None]
             options.depthMultiplier = 1
         options.strideH = options.strideW = op.stride
+        options.dilationHFactor = options.dilationWFactor = op.dilation
         options.padding = schema.Padding.SAME
-        if op.padding != resolve_padding("same", shape[:2], op.kernel.shape[:2], op.stride):
+        if op.padding != resolve_padding("same", shape[:2], op.extent, op.stride):
             options.padding = schema.Padding.VALID
             x = self._padded(op, x, shape)
         # kernel: (c_out, K, K, c_in), of a depthwise layer (1, K, K, C)

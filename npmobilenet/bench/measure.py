@@ -9,10 +9,10 @@ from statistics import median
 
 import numpy as np
 
-from npmobilenet.bench.random_weights import reference_output, sample_images
+from npmobilenet.bench.random_weights import reference_outputs, sample_images
 from npmobilenet.bench.runtimes import Runtime
 from npmobilenet.bench.turns import Worker, take_turns, workers
-from npmobilenet.bench.worker import ENGINE, PEAK, READING, STEPS, facts_of, output_of, write_inputs
+from npmobilenet.bench.worker import ENGINE, PEAK, READING, STEPS, facts_of, outputs_of, write_inputs
 from npmobilenet.compiler.passes import fuse
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.models.model import Model
@@ -182,7 +182,7 @@ def compare_engines(
         tasks = [ENGINE, *(runtime.name for runtime in runtimes if runtime.name not in problems), PEAK]
         with workers(tasks, folder, threads) as started:
             with waiting(f"starting {', '.join(tasks)}"):
-                expected = reference_output(model, x)
+                expected = reference_outputs(model, x)
                 problems |= _wait_for_all(started)
             if PEAK in problems:
                 raise NpMobileNetError(problems[PEAK])
@@ -262,14 +262,17 @@ def _wait_for_all(started: Sequence[Worker]) -> dict[str, str]:
     return problems
 
 
-def _judged(timing: Timing, problem: str | None, folder: Path, expected: Array) -> Timing:
-    """The timing with the output's difference, and a problem if there is no output or the difference is too large."""
+def _judged(timing: Timing, problem: str | None, folder: Path, expected: list[Array]) -> Timing:
+    """The timing with the largest difference of an output, and a problem if there is none or it is too large."""
     if problem:
         return replace(timing, problem=problem)
-    y = output_of(folder, timing.engine)
-    if y.shape != expected.shape:
-        return replace(timing, problem=f"output differs: expected shape {expected.shape}, got {y.shape}")
-    difference = float(np.max(np.abs(y - expected)) / np.max(np.abs(expected)))
+    ys = outputs_of(folder, timing.engine)
+    shapes, got = [exact.shape for exact in expected], [y.shape for y in ys]
+    if got != shapes:
+        return replace(timing, problem=f"output differs: expected shapes {shapes}, got {got}")
+    difference = max(
+        float(np.max(np.abs(y - exact)) / np.max(np.abs(exact))) for y, exact in zip(ys, expected, strict=True)
+    )
     verdict = "" if difference <= TOLERANCE else f"output differs: relative error {difference:.2g}"
     return replace(timing, difference=difference, problem=verdict)
 

@@ -30,10 +30,10 @@ class OnnxBuilder:
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype), name))
         return name
 
-    def save(self, path: Path, *, x: str, shape: Sequence[int], y: str) -> None:
-        """Write the file: input x (float32, of `shape`), output y."""
+    def save(self, path: Path, *, x: str, shape: Sequence[int], ys: Sequence[str]) -> None:
+        """Write the file: input x (float32, of `shape`), outputs ys."""
         inputs = [helper.make_tensor_value_info(x, TensorProto.FLOAT, shape)]
-        outputs = [helper.make_tensor_value_info(y, TensorProto.FLOAT, None)]
+        outputs = [helper.make_tensor_value_info(y, TensorProto.FLOAT, None) for y in ys]
         graph = helper.make_graph(self._nodes, "network", inputs, outputs, self._constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         path.write_bytes(model.SerializeToString())

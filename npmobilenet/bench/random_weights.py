@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from npmobilenet.models.model import Model
+from npmobilenet.models.output_rows import concatenated
 from npmobilenet.models.preprocessing import choose_scaling
 from npmobilenet.models.self_check import synthetic_image
 from npmobilenet.reference.graph import Graph
@@ -57,9 +58,10 @@ def sample_images(model: Model, batch: int) -> Array:
     return model.scale(_sample_pixels(model.graph, batch))
 
 
-def reference_output(model: Model, x: Array) -> Array:
-    """Output (N, ...) of the reference in float64 for scaled images x (N, H, W, C), one image at a time."""
-    return np.concatenate([model.forward(image[None].astype(np.float64)) for image in x])
+def reference_outputs(model: Model, x: Array) -> list[Array]:
+    """Outputs (N, ...) of the reference in float64 for scaled images x (N, H, W, C), one image at a time."""
+    y = concatenated([model.forward(image[None].astype(np.float64)) for image in x])
+    return list(y.values()) if isinstance(y, dict) else [y]
 
 
 def _sample_pixels(graph: Graph, batch: int) -> Array:

@@ -19,7 +19,7 @@ from npmobilenet.compiler.ir import Operations
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.types import Array
 
-Run = Callable[[], Array]
+Run = Callable[[], list[Array]]  # the outputs, (N, ...) each
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Runtime:
         packages: name of each package on PyPI -> module to import; the runtime's own first.
         file: name of the file that it reads.
         export: (operations, batch size, path) writes that file.
-        open: (path, images (N, H, W, C), threads) -> a function that runs them once and returns (N, ...).
+        open: (path, images (N, H, W, C), threads) -> a function that runs them once and returns all outputs.
     """
 
     name: str
@@ -96,7 +96,7 @@ def _open_onnxruntime(path: Path, x: Array, threads: int) -> Run:
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     planes = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-    return lambda: _channels_last(session.run(None, {"x": planes})[0])
+    return lambda: list(map(_channels_last, session.run(None, {"x": planes})))
 
 
 def _open_litert(path: Path, x: Array, threads: int) -> Run:
@@ -104,12 +104,13 @@ def _open_litert(path: Path, x: Array, threads: int) -> Run:
 
     interpreter = Interpreter(str(path), num_threads=threads)
     interpreter.allocate_tensors()
-    entry, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    entry = interpreter.get_input_details()[0]["index"]
+    results = [details["index"] for details in interpreter.get_output_details()]
 
-    def run() -> Array:
+    def run() -> list[Array]:
         interpreter.set_tensor(entry, x)
         interpreter.invoke()
-        return np.asarray(interpreter.get_tensor(result))
+        return [np.asarray(interpreter.get_tensor(result)) for result in results]
 
     return run
 
@@ -125,10 +126,10 @@ def _open_openvino(path: Path, x: Array, threads: int) -> Run:
     request = model.create_infer_request()
     planes = openvino.Tensor(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
 
-    def run() -> Array:
+    def run() -> list[Array]:
         request.set_input_tensor(planes)
         request.infer()
-        return _channels_last(np.asarray(request.get_output_tensor().data))
+        return [_channels_last(np.asarray(tensor.data)) for tensor in request.output_tensors]
 
     return run
 

@@ -2,7 +2,7 @@
 
     python -m npmobilenet.bench.worker TASK FOLDER THREADS
 
-The process is pinned to one core per thread. It runs once, writes the output to the folder and prints
+The process is pinned to one core per thread. It runs once, writes its outputs to the folder and prints
 `ready`. Then, per line of standard input, it runs for one turn and prints a list of its runs; each is a list of
 seconds, since the task `steps` times many steps in one run.
 """
@@ -42,9 +42,10 @@ def write_inputs(folder: Path, model: Model, x: Array) -> None:
     np.save(folder / IMAGES, x)
 
 
-def output_of(folder: Path, task: str) -> Array:
-    """A runtime's output, (N, ...)."""
-    return np.asarray(np.load(folder / f"{task}.npy"))
+def outputs_of(folder: Path, task: str) -> list[Array]:
+    """A runtime's outputs, (N, ...) each."""
+    with np.load(folder / f"{task}.npz") as arrays:
+        return list(arrays.values())
 
 
 def facts_of(folder: Path, task: str) -> dict[str, Any]:
@@ -67,10 +68,10 @@ def prepare(task: str, folder: Path, threads: int) -> Once:
         return _prepare_steps(folder, x, threads)
     if task == ENGINE:
         plan = _plan(folder)
-        run: Callable[[], Array] = lambda: plan.run(x, threads)  # noqa: E731  one of two
+        run: Callable[[], list[Array]] = lambda: plan.outputs(x, threads)  # noqa: E731  one of two
     else:
         run = RUNTIMES[task].open(folder / RUNTIMES[task].file, x, threads)
-    np.save(folder / f"{task}.npy", run())
+    np.savez(folder / f"{task}.npz", *run())
     return _timed(run)
 
 

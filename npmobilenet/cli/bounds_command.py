@@ -11,9 +11,11 @@ from npmobilenet.cli.shared import (
     ImageName,
     LayerPatterns,
     ModelName,
+    RangeOption,
     ResizeOption,
     load_with_notes,
     reported,
+    with_range,
 )
 from npmobilenet.output import print_json, print_table, progress_bar
 from npmobilenet.porting.golden_writer import chosen_layers
@@ -28,12 +30,13 @@ def bounds(
     figure: Annotated[
         Path | None, Option("--figure", "--picture", metavar="FILE", help="Plot to .png, .svg or .pdf.")
     ] = None,
+    pixels: RangeOption = None,
     resize: ResizeOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how rounding errors grow through a network: measured, and bounded."""
     with reported(as_json, NOTHING_DONE):
-        network = load_with_notes(model)
+        network = with_range(load_with_notes(model, {"range": pixels, "resize": resize}), pixels)
         chosen = set(chosen_layers(network.graph, layers))
         x = network.scale(network.pixels(image, resize)[None])
         growth = error_growth(network.graph, network.params, x)

@@ -17,20 +17,19 @@ from npmobilenet.cli.shared import (
     RangeOption,
     ResizeOption,
     compile_with_notice,
-    load_with_notes,
+    print_notes,
     print_resize_note,
     reported,
     with_range,
 )
-from npmobilenet.errors import KernelError, LabelFileError, NpMobileNetError
-from npmobilenet.hub.load import DIGITS, names_a_file
-from npmobilenet.models.class_names import with_labels
+from npmobilenet.errors import ArgumentError, KernelError, NpMobileNetError
+from npmobilenet.hub.load import load_unnamed, with_names
+from npmobilenet.models.class_names import class_output
 from npmobilenet.models.image_file import WHITE
-from npmobilenet.models.label_file import find_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Reading
 from npmobilenet.output import json_text, print_json_list, print_note, print_table, progress_bar, waiting
-from npmobilenet.types import Array
+from npmobilenet.types import Array, Outputs
 
 BAR = 24  # characters of a bar for probability 1
 
@@ -41,6 +40,9 @@ def classify(
     ],
     model: ModelName = DEFAULT_MODEL,
     top: Annotated[int, Option(min=1, help="Number of classes per image.")] = 5,
+    output: Annotated[
+        str | None, Option("--output", metavar="NAME", help="Output with the classes, if the network has several.")
+    ] = None,
     labels: Annotated[
         Path | None,
         Option(metavar="FILE", help="Class names (default: labels.txt or metadata.json next to the model file)."),
@@ -64,7 +66,12 @@ def classify(
     """Classify images."""
     with reported(as_json):
         sources = list(image_files(images, recursive))
-        network = with_range(_with_class_names(load_with_notes(model), model, labels), pixels)
+        network = load_unnamed(model)
+        print_notes(model, network, {"range": pixels, "resize": resize})
+        network, note = with_names(_one_output(network, output), model, labels)
+        if note:
+            print_note(f"npmobilenet: {note}")
+        network = with_range(network, pixels)
         if resize is None:
             print_resize_note(model, network)
         color = None if transparent_as.lower() == "none" else transparent_as
@@ -85,23 +92,22 @@ def classify(
         raise Exit(1)
 
 
-def _with_class_names(network: Model, model: str, labels: Path | None) -> Model:
-    """The network with the names of a label file: the given one, or for a network without names one next to its file.
+def _one_output(network: Model, output: str | None) -> Model:
+    """The network with the output that holds the classes; which one of several was chosen is reported.
 
     Raises:
-        LabelFileError: the given file cannot be read or does not fit; one that was found is reported and ignored.
+        ArgumentError: it is not clear which, or there is no such output; the message names them all.
     """
-    if labels is not None:
-        return with_labels(network, labels)
-    if network.labels or model == DIGITS or not names_a_file(model) or (found := find_labels(model)) is None:
-        return network
     try:
-        renamed = with_labels(network, found)
-    except LabelFileError as error:
-        print_note(f"npmobilenet: {error}; ignored")
-        return network
-    print_note(f"npmobilenet: class names from {found}")
-    return renamed
+        one = network.with_output(output)
+    except ArgumentError as error:
+        raise ArgumentError(f"{error}; --output NAME chooses one" if output is None else str(error)) from None
+    if output is None and one is not network:
+        chosen = class_output(network.graph)
+        print_note(
+            f"npmobilenet: classes from output {chosen} of {network.graph.output_names}; --output chooses another"
+        )
+    return one
 
 
 def _classified(
@@ -110,7 +116,7 @@ def _classified(
     """One document per image, in order; an image that cannot be read gets its error and does not stop the others."""
     from npmobilenet.models.streaming import predict_each
 
-    def compute(x: Array) -> Array:
+    def compute(x: Array) -> Outputs:
         if backend is Backend.compiled:
             compile_with_notice(network)
         return network.forward(x, backend=backend, threads=threads)

@@ -53,7 +53,10 @@ def compare(
         network, x, recorded = _from_pack(sources[0]) if model is None else _from_image(model, image, resize, other)
         dump = read_dump(other, network, x)
         matched = match(
-            dict(network.trace(x.astype(np.float64))), dump.arrays, None if mapping is None else read_mapping(mapping)
+            dict(network.trace(x.astype(np.float64))),
+            dump.arrays,
+            None if mapping is None else read_mapping(mapping),
+            network.graph.outputs,
         )
         if not matched.arrays:
             raise NpMobileNetError(
@@ -87,7 +90,7 @@ def _from_pack(folder: str) -> tuple[Model, Array, InputImage]:
 
 def _from_image(name: str, image: str | None, resize: str | None, other: Path) -> tuple[Model, Array, InputImage]:
     """The network and its input; by default the synthetic image of the self-check, if OTHER is a model to run."""
-    network = load_with_notes(name)
+    network = load_with_notes(name, {"resize": resize})
     if image is None:
         if other.suffix.lower() not in RUNNABLE:
             raise NpMobileNetError(f"{other} holds outputs: give the image that it was computed from, --image IMAGE")

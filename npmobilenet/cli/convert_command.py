@@ -1,8 +1,9 @@
 """`npmobilenet convert`."""
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.cli.options import Argument, Option, UsageError
@@ -18,6 +19,7 @@ from npmobilenet.cli.shared import (
     reported,
 )
 from npmobilenet.errors import NpMobileNetError, ShapeError
+from npmobilenet.models.model import Model
 from npmobilenet.output import print_json, print_table
 from npmobilenet.reference.graph import Graph
 
@@ -39,6 +41,16 @@ class HiddenActivation(StrEnum):
     relu = "relu"
 
 
+HeadOption = Annotated[
+    str | None,
+    Option(
+        metavar="HEAD",
+        help="With --arch: pooling (avg, max, flatten) and Dense layers in place of the classifier, such as "
+        "avg,64:relu,3:softmax.",
+    ),
+]
+
+
 def convert(
     source: Annotated[
         Path,
@@ -57,6 +69,7 @@ def convert(
     activation: Annotated[
         ClassifierActivation | None, Option(help="With --arch: activation after the classifier.")
     ] = None,
+    head: HeadOption = None,
     hidden_activation: Annotated[
         HiddenActivation | None, Option(help="With --arch: activation of every other layer of V1 and V2.")
     ] = None,
@@ -70,7 +83,7 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Convert a Keras file to a self-describing .safetensors file."""
-    graph = _described_network(arch, network, classes, activation, hidden_activation)
+    graph = _described_network(arch, network, classes, activation, head, hidden_activation)
     with reported(as_json, verbose=verbose):
         from npmobilenet_weights_convert import convert_file
 
@@ -88,17 +101,23 @@ def convert(
             resize=resize,
         )
         print_notes(str(source), model)
-        document = {
-            "output": str(destination),
-            "model": model.graph.name,
-            "input_shape": model.graph.input_shape,
-            "params": model.graph.total_params,
-            **model.source,
-        }
+        document = _document(destination, model)
         if as_json:
             print_json(document)
         else:
             print_table(("", ""), [(name.replace("_", " "), value) for name, value in document.items()])
+
+
+def _document(destination: Path, model: Model) -> dict[str, Any]:
+    """What was written, for the table and for JSON."""
+    return {
+        "output": str(destination),
+        "model": model.graph.name,
+        "input_shape": model.graph.input_shape,
+        "params": model.graph.total_params,
+        **({"outputs": model.graph.output_names} if len(model.graph.outputs) > 1 else {}),
+        **model.source,
+    }
 
 
 def _described_network(
@@ -106,6 +125,7 @@ def _described_network(
     network: NetworkOptions,
     classes: int | None,
     activation: ClassifierActivation | None,
+    head: str | None,
     hidden_activation: HiddenActivation | None,
 ) -> Graph | None:
     """The network that --arch and its options describe, None without --arch.
@@ -114,20 +134,22 @@ def _described_network(
         UsageError: options that do not apply, or a custom classifier without its activation.
     """
     if arch is None:
-        if network.any_given() or (classes, activation, hidden_activation) != (None, None, None):
+        if network.any_given() or (classes, activation, head, hidden_activation) != (None, None, None, None):
             raise UsageError(
-                "--alpha, --resolution, --classes, --activation, --hidden-activation, --minimalistic and --no-top "
-                "require --arch"
+                "--alpha, --resolution, --classes, --activation, --head, --hidden-activation, --minimalistic, "
+                "--output-stride and --no-top require --arch"
             )
         return None
+    if head is not None and (classes, activation) != (None, None):
+        raise UsageError("--head describes the classifier, and so do --classes and --activation; give either")
     if network.no_top and (classes, activation) != (None, None):
         raise UsageError("--classes and --activation describe a classifier, which --no-top leaves out")
-    if not network.no_top and classes not in PUBLISHED_CLASSES and activation is None:
+    if not network.no_top and head is None and classes not in PUBLISHED_CLASSES and activation is None:
         raise UsageError(
             f"--classes {classes} is a custom classifier, and weights do not specify its activation: give "
             f"--activation {', '.join(ClassifierActivation)}"
         )
-    graph = network.graph(arch, classes, activation)
+    graph = _with_head(arch, network, head) if head else network.graph(arch, classes, activation)
     if hidden_activation is None:
         return graph
     from npmobilenet_weights_convert.assumptions import with_hidden_activation
@@ -136,3 +158,13 @@ def _described_network(
         return with_hidden_activation(graph, hidden_activation)
     except ShapeError as error:
         raise UsageError(f"--hidden-activation: {error}") from None
+
+
+def _with_head(arch: str, network: NetworkOptions, head: str) -> Graph:
+    """The network without its classifier, and a head on it."""
+    from npmobilenet_weights_convert.custom_head import Head
+
+    try:
+        return Head.parse(head).on(replace(network, no_top=True).graph(arch))
+    except ShapeError as error:
+        raise UsageError(f"--head: {error}") from None

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 from npmobilenet.analysis.conventions import conventions_table
-from npmobilenet.analysis.cost import CostTable, cost_table
+from npmobilenet.analysis.cost import CostTable, LayerCost, cost_table
 from npmobilenet.analysis.cost import to_json as cost_to_json
 from npmobilenet.analysis.paper_tables import paper_tables
 from npmobilenet.cli.options import Option, UsageError
@@ -69,8 +69,15 @@ def _print_layers(table: CostTable, per_layer: bool, traffic: bool) -> None:
     else:
         print_table(
             ("layer", "type", "output", "parameters", "multiply-adds"),
-            [(row.name, row.type, row.output_shape, row.param_count, row.macs) for row in rows],
+            [(row.name, row.type, _output(table, row), row.param_count, row.macs) for row in rows],
         )
+
+
+def _output(table: CostTable, row: LayerCost) -> object:
+    """Shape of the output of a layer, or of all outputs of the network by name if it has several."""
+    if row is table.total and len(table.outputs) > 1:
+        return ", ".join(f"{name} {shape}" for name, shape in table.outputs.items())
+    return row.output_shape
 
 
 def _print_paper_tables(as_json: bool) -> None:

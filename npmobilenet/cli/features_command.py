@@ -14,10 +14,12 @@ from npmobilenet.cli.shared import (
     Backend,
     Force,
     ModelName,
+    RangeOption,
     ResizeOption,
     load_with_notes,
     print_resize_note,
     reported,
+    with_range,
 )
 from npmobilenet.errors import ImageError, NpMobileNetError
 from npmobilenet.files import write_atomically
@@ -37,6 +39,7 @@ def features(
     layer: Annotated[
         str | None, Option("--layer", metavar="NAME", help="Layer to write (default: the pooled embedding).")
     ] = None,
+    pixels: RangeOption = None,
     resize: ResizeOption = None,
     backend: Annotated[Backend, Option(help="Execution backend.")] = Backend.auto,
     force: Force = False,
@@ -55,7 +58,7 @@ def features(
         if output.suffix == ".parquet":
             _check_pyarrow()
         names = list(image_files(images, recursive=False))
-        network = load_with_notes(model)
+        network = with_range(load_with_notes(model, {"range": pixels, "resize": resize}), pixels)
         if resize is None:
             print_resize_note(model, network)
         found = embed_each(network, names, layer=layer, resize=resize, backend=backend)

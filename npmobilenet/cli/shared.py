@@ -1,7 +1,6 @@
 """Options, networks and error reports that the commands share."""
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -9,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
-from npmobilenet.errors import AssumptionWarning, NpMobileNetError, WeightsError
-from npmobilenet.hub.load import DIGITS, load, names_a_file
+from npmobilenet.errors import NpMobileNetError, WeightsError
+from npmobilenet.hub.load import DIGITS, load_with_names, names_a_file
 from npmobilenet.hub.published_models import find_model
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import RAW, SYMMETRIC, TORCH, UNIT, choose_scaling
@@ -31,6 +30,16 @@ class Resize(StrEnum):
     keras = "keras"
     keras_dataset = "keras-dataset"
     teachable_machine = "teachable-machine"
+    torch_bilinear_875 = "torch-bilinear-0.875"
+    torch_bilinear_900 = "torch-bilinear-0.9"
+    torch_bilinear_950 = "torch-bilinear-0.95"
+    torch_bilinear_232 = "torch-bilinear-232"
+    torch_bilinear_1000 = "torch-bilinear-1"
+    torch_bicubic_875 = "torch-bicubic-0.875"
+    torch_bicubic_900 = "torch-bicubic-0.9"
+    torch_bicubic_950 = "torch-bicubic-0.95"
+    torch_bicubic_232 = "torch-bicubic-232"
+    torch_bicubic_1000 = "torch-bicubic-1"
     stretch_nearest = "stretch-nearest"
     stretch_box = "stretch-box"
     stretch_bilinear = "stretch-bilinear"
@@ -71,7 +80,8 @@ ResizeOption = Annotated[
     Option(
         "--resize",
         help="crop: keep the aspect ratio, center-crop (unless the size fits); keras: stretch, as load_img; "
-        "keras-dataset: as image_dataset_from_directory; stretch-*: Pillow's filters. "
+        "keras-dataset: as image_dataset_from_directory; torch-*: as torchvision and timm, by filter and crop_pct "
+        "(232: torchvision's resize_size); stretch-*: Pillow's filters. "
         "Default: the model's own, or crop.",
     ),
 ]
@@ -92,6 +102,9 @@ class NetworkOptions:
     alpha: Annotated[float | None, Option(help="Width multiplier of the architecture.")] = None
     resolution: Annotated[str | None, Option(help="Input size in pixels: N or HxW.")] = None
     minimalistic: Annotated[bool, Option("--minimalistic", help="Minimalistic variant of V3.")] = False
+    output_stride: Annotated[
+        int | None, Option(help="Image side over last map's side: 32, 16 or 8 (strides become dilations).")
+    ] = None
     no_top: Annotated[bool, Option("--no-top", help="Without the classifier.")] = False
 
     def any_given(self) -> bool:
@@ -112,6 +125,7 @@ class NetworkOptions:
         if arch not in ARCHITECTURES:
             raise UsageError(f"unknown architecture {arch!r}; choose from {', '.join(ARCHITECTURES)}")
         given: dict[str, Any] = {"alpha": self.alpha, "minimalistic": self.minimalistic or None, "classes": classes}
+        given["output_stride"] = self.output_stride
         arguments = {name: value for name, value in given.items() if value is not None}
         if activation is not None:
             arguments["classifier_activation"] = None if activation == "linear" else activation
@@ -138,20 +152,26 @@ def reported(as_json: bool, exit_code: int = 1, *, verbose: bool = False) -> Ite
         raise Exit(exit_code) from None
 
 
-def load_with_notes(model: str) -> Model:
-    """Load a model; print what was assumed about it on standard error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AssumptionWarning)
-        network = load(model)
-    print_notes(model, network)
+def load_with_notes(model: str, given: Mapping[str, object] | None = None) -> Model:
+    """Load a model; print what was assumed about it on standard error; `given` as for `print_notes`."""
+    network, _ = load_with_names(model)
+    print_notes(model, network, given)
     return network
 
 
-def print_notes(name: str, network: Model) -> None:
-    """Print on standard error what a model's file does not specify and was assumed, and other notes about it."""
-    for key in ("assumed", "notes"):
-        if text := network.source.get(key):
-            print_note(f"npmobilenet: {name}: {text}")
+def print_notes(name: str, network: Model, given: Mapping[str, object] | None = None) -> None:
+    """Print on standard error what a model's file does not specify and was assumed, and other notes about it.
+
+    Args:
+        name: of the model.
+        network: the model.
+        given: the user's "range" and "resize", None for one that is left to the model; notes on the others are omitted.
+    """
+    known = {key for key, value in (given or {}).items() if value}
+    known |= {f"assumed_{key}" for key in known}
+    for keys in (("assumed",), ("assumed_range",), ("notes", "range", "resize")):
+        if texts := [network.source[key] for key in keys if key not in known and network.source.get(key)]:
+            print_note(f"npmobilenet: {name}: {'; '.join(texts)}")
 
 
 def with_range(network: Model, pixels: Range | None) -> Model:

@@ -12,9 +12,11 @@ from npmobilenet.cli.shared import (
     Force,
     LayerPatterns,
     ModelName,
+    RangeOption,
     ResizeOption,
     load_with_notes,
     reported,
+    with_range,
 )
 from npmobilenet.errors import ImageError
 from npmobilenet.output import print_json, print_table, progress_bar
@@ -35,6 +37,7 @@ def trace(
     ] = "npz",
     layers: LayerPatterns = None,
     layout: Annotated[str, Option(help=f"Layout of feature maps and kernels: {' or '.join(LAYOUTS)}.")] = LAYOUTS[0],
+    pixels: RangeOption = None,
     resize: ResizeOption = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -42,7 +45,7 @@ def trace(
     """Write test vectors: every tensor computed from an image, with its tolerance."""
     with reported(as_json, NOTHING_DONE):
         pack = write_golden_data(
-            load_with_notes(model),
+            with_range(load_with_notes(model, {"range": pixels, "resize": resize}), pixels),
             _image(image),
             output,
             formats=[name.strip() for name in formats.split(",")],

@@ -158,7 +158,7 @@ class Encoder:
         H_in, W_in, c_in = self.shapes[op.inputs[0]]
         (K, K_w, c_out), (H, W, _) = op.kernel.shape, op.shape
         (top, _), (left, _) = op.padding
-        right = max((W - 1) * op.stride + K_w - left - W_in, 0)
+        right = max((W - 1) * op.stride + op.extent[1] - left - W_in, 0)
         columns: Columns = {
             Field.SOURCE_HEIGHT: H_in,
             Field.SOURCE_WIDTH: W_in,
@@ -168,11 +168,12 @@ class Encoder:
             Field.SIZE: K,
             Field.SIZE_ACROSS: K_w,
             Field.STRIDE: op.stride,
+            Field.DILATION: op.dilation,
             Field.TOP: top,
             Field.LEFT: left,
             Field.ACTIVATION: activation(op),
             Field.WEIGHTS: self.pack(packing.pack_depthwise(op.kernel, op.bias, self.target.width)),
-            Field.DEPTHWISE_TILE: Tile(depthwise_choice((K, K_w), op.stride, left, right, W, self.target)),
+            Field.DEPTHWISE_TILE: Tile(depthwise_choice((K, K_w), op.stride, op.dilation, left, right, W, self.target)),
         }
         if c_out == c_in:
             return columns

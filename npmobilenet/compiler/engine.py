@@ -6,7 +6,7 @@ from npmobilenet.compiler.plan import Plan, compile_graph
 from npmobilenet.compiler.thread_count import default_threads
 from npmobilenet.errors import ShapeError
 from npmobilenet.reference.graph import Graph
-from npmobilenet.types import Array, Pair, Params
+from npmobilenet.types import Array, Outputs, Pair, Params
 
 PLANS = 4  # image sizes whose plans an engine keeps: each holds a packed copy of the weights
 
@@ -47,7 +47,7 @@ class Engine:
         """Have another process compile the kernels for images of H x W pixels; errors as `plan`."""
         self._plan(H, W).begin_to_compile()
 
-    def run(self, x: Array, threads: int | None = None) -> Array:
+    def run(self, x: Array, threads: int | None = None) -> Outputs:
         """Compute the network on scaled images (N, H, W, C); arguments, result and errors as `plan` and `Plan.run`."""
         return self.plan(*self.size(x)).run(x, threads)
 

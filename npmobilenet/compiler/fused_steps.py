@@ -61,14 +61,14 @@ class BandStep(KernelStep):
 
     def _encode(self, e: Encoder, most_rows: int) -> Record:
         op, filter_columns = self.depthwise, e.filter(self.depthwise)
-        (H, W, C), (_, W_in, c_in), K = op.shape, e.shapes[op.inputs[0]], len(op.kernel)
+        (H, W, C), (_, W_in, c_in) = op.shape, e.shapes[op.inputs[0]]
         producer, lines, inner = self._encode_producer(e, W_in)
         ring_row = e.blocks(C) * W_in * e.vector if self.producer or c_in != C else 0  # bytes of a row of its input
         out_row = e.blocks(C) * W * e.vector if self.projection else 0
 
         def ring(rows: int) -> int:
             """Input rows under a number of output rows."""
-            return (rows - 1) * op.stride + K
+            return (rows - 1) * op.stride + op.extent[0]
 
         def fits(rows: int) -> bool:
             return ring(rows) * ring_row + rows * out_row <= e.blocking.cache

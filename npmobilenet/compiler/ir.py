@@ -1,11 +1,12 @@
 """The intermediate representation: typed operations on named values.
 
-A network is a list of operations in an order in which they can be computed; the first is the `Image`, the last makes
-the output. Each operation is a frozen dataclass with only its own fields, and `evaluate` is its meaning in NumPy: what
-the kernel that computes it must equal. Exporters, schedulers and tests match on the type.
+A network is a list of operations in an order in which they can be computed; the first is the `Image`, and the last are
+its outputs, an `Output` each. Each operation is a frozen dataclass with only its own fields, and `evaluate` is its
+meaning in NumPy: what the kernel that computes it must equal. Exporters, schedulers and tests match on the type.
 
     Image                               the network's input
     Alias                               the values of another operation, under another shape
+    Output                              the values of another operation, read from outside the network
     Conv, Depthwise, Dense              sums of products with an epilogue: bias, activation, residual
     GlobalAverage                       mean of every channel over its map
     LayerOperation                      one layer of the graph, computed as the reference computes it; of it:
@@ -18,12 +19,14 @@ the kernel that computes it must equal. Exporters, schedulers and tests match on
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from npmobilenet import reference
 from npmobilenet.reference import layers
 from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.shapes import dilated
 from npmobilenet.types import Array, Pair, Params, Shape
 
 FUSED_ACTIVATIONS = ("linear", "relu", "relu6", "hard_swish", "hard_sigmoid")  # that an epilogue computes
@@ -90,6 +93,11 @@ class Alias(Operation):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Output(Alias):
+    """An output of the network: its input, which nothing may replace or overwrite."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Weighted(Operation):
     """Sums of products: y = activation(kernel * x + bias).
 
@@ -122,10 +130,22 @@ class Window(Weighted):
     Attributes:
         stride: of both axes.
         padding: zeros at ((top, bottom), (left, right)).
+        dilation: pixels from tap to tap, of both axes.
     """
 
     stride: int
     padding: tuple[Pair, Pair]
+    dilation: int = 1
+
+    @property
+    def extent(self) -> Pair:
+        """Rows and columns that the window covers."""
+        return dilated(self.kernel.shape[:2], self.dilation)
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """Its keyword arguments of `conv2d` and `depthwise_conv2d`."""
+        return {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -155,7 +175,7 @@ class Conv(Window):
     def is_stem(self) -> bool:
         """Whether it has the form of a published network's first convolution: K x K, stride 2, 3 channels in."""
         K = len(self.kernel)
-        return self.stride == 2 and self.kernel.shape[:3] == (K, K, 3)
+        return self.stride == 2 and self.dilation == 1 and self.kernel.shape[:3] == (K, K, 3)
 
     def sums(self, *inputs: Array) -> Array:
         x = inputs[0]
@@ -164,7 +184,7 @@ class Conv(Window):
         if self.gate:
             x = x * inputs[1]
         kernel, bias = self.kernel.astype(x.dtype), self.bias.astype(x.dtype)
-        return reference.conv2d(x, kernel, bias, stride=self.stride, padding=self.padding)
+        return reference.conv2d(x, kernel, bias, **self.window)
 
     def evaluate(self, *inputs: Array) -> Array:
         y = super().evaluate(*inputs)
@@ -182,7 +202,7 @@ class Depthwise(Window):
     def sums(self, *inputs: Array) -> Array:
         x = inputs[0]
         filters, bias = self.filters(x.shape[-1]).astype(x.dtype), self.bias.astype(x.dtype)
-        return reference.depthwise_conv2d(x, filters, bias, stride=self.stride, padding=self.padding)
+        return reference.depthwise_conv2d(x, filters, bias, **self.window)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -283,6 +303,11 @@ GlobalPool = GlobalAverage | GlobalMax
 def consumer_counts(ops: Sequence[Operation]) -> Counter[str]:
     """How often each value is read."""
     return Counter(name for op in ops for name in op.reads)
+
+
+def outputs_of(ops: Sequence[Operation]) -> list[Output]:
+    """The outputs, in the order of the graph's."""
+    return [op for op in ops if isinstance(op, Output)]
 
 
 def stored_names(ops: Sequence[Operation]) -> dict[str, str]:

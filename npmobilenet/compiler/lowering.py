@@ -35,13 +35,17 @@ class Common(TypedDict):
 
 
 def lower(graph: Graph, params: Params) -> ir.Operations:
-    """The operations of a graph, in its order.
+    """The operations of a graph, in its order, and its outputs.
 
     Args:
         graph: the network.
         params: arrays by `layer/array`.
     """
-    return [op for layer in graph.layers for op in _lowered(graph, layer, params)]
+    outputs = [
+        ir.Output(name=f"{name} (output)", layers=(), inputs=(layer,), shape=graph.shapes[layer])
+        for name, layer in graph.outputs
+    ]
+    return [*(op for layer in graph.layers for op in _lowered(graph, layer, params)), *outputs]
 
 
 def _lowered(graph: Graph, layer: Layer, params: Params) -> ir.Operations:
@@ -51,7 +55,7 @@ def _lowered(graph: Graph, layer: Layer, params: Params) -> ir.Operations:
     match layer:
         case layers.Input():
             return [ir.Image(**common)]
-        case layers.Conv2D() | layers.DepthwiseConv2D() | layers.Dense() if not _is_dense_on_map(layer, before):
+        case layers.Conv2D() | layers.DepthwiseConv2D() | layers.Dense() if _has_kernel(layer, before):
             return _weighted(layer, before[0], arrays, common)
         case layers.Activation() if layer.activation != "linear":
             return [_activation(layer, common)]
@@ -73,12 +77,12 @@ def _weighted(
     if isinstance(layer, layers.Dense):
         op = ir.Dense(kernel=kernel, bias=bias, **common)
     else:
-        stride, padding = layer.stride, layer.zeros(before)
+        window = layer.window | {"padding": layer.zeros(before)}
         if isinstance(layer, layers.Conv2D):
-            op = ir.Conv(kernel=kernel, bias=bias, stride=stride, padding=padding, **common)
+            op = ir.Conv(kernel=kernel, bias=bias, **window, **common)
         else:
             kernel = kernel.reshape(*kernel.shape[:2], common["shape"][-1])  # (K_h, K_w, C * M)
-            op = ir.Depthwise(kernel=kernel, bias=bias, stride=stride, padding=padding, **common)
+            op = ir.Depthwise(kernel=kernel, bias=bias, **window, **common)
     if layer.activation in ir.FUSED_ACTIVATIONS:
         return [replace(op, activation=layer.activation)]
     sums = f"{layer.name} (sums)"
@@ -91,8 +95,11 @@ def _activation(layer: layers.Activation, common: Common) -> ir.Activate:
     return ACTIVATION_OPERATIONS.get(layer.activation, ir.Activate)(layer=layer, params={}, **common)
 
 
-def _is_dense_on_map(layer: Layer, before: tuple[Shape, ...]) -> bool:
-    return isinstance(layer, layers.Dense) and len(before[0]) > 1
+def _has_kernel(layer: Layer, before: tuple[Shape, ...]) -> bool:
+    """Whether a layer with weights is an operation of its own: no dense layer on a map, no grouped convolution."""
+    if isinstance(layer, layers.Dense):
+        return len(before[0]) == 1
+    return not (isinstance(layer, layers.Conv2D) and layer.groups > 1)
 
 
 def _renames(layer: Layer, before: tuple[Shape, ...], shape: Shape) -> bool:

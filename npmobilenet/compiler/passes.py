@@ -30,6 +30,7 @@ from npmobilenet.compiler.ir import (
     Multiply,
     Operation,
     Operations,
+    Output,
     Pad,
     Rescale,
     Weighted,
@@ -51,7 +52,7 @@ def remove_identities(ops: Operations) -> Operations:
     kept: Operations = []
     for op in ops:
         op = replace(op, inputs=tuple(sources.get(name, name) for name in op.inputs))
-        if isinstance(op, Alias) and shapes[op.inputs[0]] == op.shape:
+        if isinstance(op, Alias) and not isinstance(op, Output) and shapes[op.inputs[0]] == op.shape:
             sources[op.name] = op.inputs[0]
         else:
             kept.append(op)

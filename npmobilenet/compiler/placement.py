@@ -7,7 +7,7 @@ from npmobilenet_kernels.runtime.cpu import CpuTarget
 
 from npmobilenet.compiler.arena import ALIGNMENT, FLOAT_BYTES, Memory, Place, allocate
 from npmobilenet.compiler.blocking import ceil_div, round_up
-from npmobilenet.compiler.ir import Operations, stored_names
+from npmobilenet.compiler.ir import Operations, outputs_of, stored_names
 from npmobilenet.compiler.step_types import Step
 
 
@@ -25,7 +25,7 @@ def place(ops: Operations, steps: Sequence[Step], target: CpuTarget) -> Memory:
     last = dict(made)
     for number, step in enumerate(steps):
         last |= {stored[name]: number for name in step.reads if stored[name] in made}
-    last[stored[ops[-1].name]] = len(steps)
+    last |= {stored[output.name]: len(steps) for output in outputs_of(ops)}
     blocks = {name: ceil_div(shapes[name][-1], target.width) for name in made}
     block_bytes = {name: prod(shapes[name][:-1]) * target.width * FLOAT_BYTES for name in made}
     sizes = {name: round_up(blocks[name] * block_bytes[name], ALIGNMENT) for name in made}

@@ -22,7 +22,7 @@ from npmobilenet.compiler.arena import FLOAT_BYTES, Memory, Workspace
 from npmobilenet.compiler.blocking import Blocking
 from npmobilenet.compiler.compilation import begin_to_compile, compiled_kernels, kernels_if_ready
 from npmobilenet.compiler.encoding import Table, encode
-from npmobilenet.compiler.ir import Operations
+from npmobilenet.compiler.ir import Operations, outputs_of
 from npmobilenet.compiler.passes import fuse
 from npmobilenet.compiler.placement import place
 from npmobilenet.compiler.scheduling import schedule
@@ -30,7 +30,7 @@ from npmobilenet.compiler.step_types import ReferenceStep, Step
 from npmobilenet.compiler.thread_count import default_threads
 from npmobilenet.errors import ShapeError
 from npmobilenet.reference.graph import Graph
-from npmobilenet.types import Array, Params
+from npmobilenet.types import Array, Outputs, Params
 
 NOT_COMPILED = Native(lambda *_: 0, {})
 BLOCKING = Blocking()
@@ -79,6 +79,7 @@ class Plan:
         self.memory = memory
         self.table = table
         self._shapes = {op.name: op.shape for op in ops}
+        self._outputs = outputs_of(ops)
         self._native = NOT_COMPILED
         self._segments = _segments(steps)
         self._free_workspaces: list[Workspace] = []
@@ -129,7 +130,12 @@ class Plan:
         self.table.link(found.tiles)
         self._native = found
 
-    def run(self, x: Array, threads: int | None = None) -> Array:
+    def run(self, x: Array, threads: int | None = None) -> Outputs:
+        """The network's output (N, *output_shape), float32, or {name: output} of several; otherwise as `outputs`."""
+        ys = self.outputs(x, threads)
+        return ys[0] if len(ys) == 1 else {name: y for (name, _), y in zip(self.graph.outputs, ys, strict=True)}
+
+    def outputs(self, x: Array, threads: int | None = None) -> list[Array]:
         """Compute the network.
 
         Args:
@@ -138,7 +144,7 @@ class Plan:
                 NPMOBILENET_THREADS or all of those. The result does not depend on it.
 
         Returns:
-            (N, *output_shape), float32.
+            (N, *output_shape), float32, of each output, in the order of the graph's.
 
         Raises:
             ShapeError: x does not have the plan's shape.
@@ -150,16 +156,16 @@ class Plan:
             expected = ", ".join(map(str, self.graph.input_shape))
             raise ShapeError(f"plan: expected x of shape (N, {expected}), got {x.shape}")
         x = np.ascontiguousarray(x, np.float32)
-        y = np.empty((len(x), *self.graph.output_shape), np.float32)
+        ys = [np.empty((len(x), *output.shape), np.float32) for output in self._outputs]
         with shared_pool(default_threads() if threads is None else threads, self._native.run) as members:
             if members is not None and len(x) >= members.size:
-                members.for_each(lambda image: self._run_image(x[image], y[image], None), len(x))
+                members.for_each(lambda image: self._run_image(x[image], [y[image] for y in ys], None), len(x))
             else:
                 for image in range(len(x)):
-                    self._run_image(x[image], y[image], members)
-        return y
+                    self._run_image(x[image], [y[image] for y in ys], members)
+        return ys
 
-    def _run_image(self, x: Array, y: Array, members: ThreadPool | None) -> None:
+    def _run_image(self, x: Array, ys: Sequence[Array], members: ThreadPool | None) -> None:
         workspace = self._workspace()
         workspace.make_room(members.size if members else 1)
         for begin, end in self._segments:
@@ -167,9 +173,9 @@ class Plan:
                 self._run_reference(self.steps[begin], workspace, x)
             else:
                 self._run_native(begin, end, workspace, x, members)
-        output = self.ops[-1].name
-        stored_image = self.memory.stored[output] == self.ops[0].name
-        y[...] = x.reshape(y.shape) if stored_image else self.value(output, workspace)
+        for output, y in zip(self._outputs, ys, strict=True):
+            stored_image = self.memory.stored[output.name] == self.ops[0].name
+            y[...] = x.reshape(y.shape) if stored_image else self.value(output.name, workspace)
         self._free_workspaces.append(workspace)
 
     def new_workspace(self) -> Workspace:

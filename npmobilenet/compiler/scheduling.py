@@ -82,8 +82,8 @@ class Schedule:
         return consumer_counts(self.ops)
 
     def has_one_consumer(self, name: str) -> bool:
-        """Whether a single operation reads the value, and nothing outside the network."""
-        return self._consumers[name] == 1 and name != self.ops[-1].name
+        """Whether a single operation reads the value, and nothing outside the network: an `Output` reads it too."""
+        return self._consumers[name] == 1
 
     def maker(self, name: str) -> Step | None:
         """The step whose target is the value."""

@@ -97,6 +97,7 @@ class ConvStep(OneOperationStep):
             Field.SIZE: K_h,
             Field.SIZE_ACROSS: K_w,
             Field.STRIDE: op.stride,
+            Field.DILATION: op.dilation,
             Field.TOP: op.padding[0][0],
             Field.LEFT: op.padding[1][0],
             Field.GATHER_TILE: e.tile("im2col_row"),

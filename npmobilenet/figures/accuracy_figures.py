@@ -177,7 +177,7 @@ NAME_PLACES = {  # offset in points and horizontal alignment
     "Squeezenet": (8, -3, "left"),
     "AlexNet": (-8, -12, "center"),
     "ShuffleNet (1.5)": (-4, 40, "center"),
-    "ShuffleNet (x2)": (9, -13, "left"),
+    "ShuffleNet (x2)": (9, -16, "left"),
     "NasNet-A": (10, -2, "left"),
 }
 
@@ -231,9 +231,9 @@ def draw_pair(data: dict[str, Any], canvas: "Canvas", words: Words) -> None:
             text = f"{value:,.1f}" if what != "weights" else f"{value:,.2f}"
             value_above(axes, place, value, text)
             if what != "top1":
-                _write_printed(
-                    axes, place, max(value / 2, max(values) / 4), data["points"][place]["printed"][what], words
-                )
+                inside = value > 0.4 * max(values)
+                y = value / 2 if inside else value + 0.17 * max(values)
+                _write_printed(axes, place, y, data["points"][place]["printed"][what], words)
         axes.set_xticks([0, 1], [words.of("pair", _pair_name(row)) for row in data["points"]])
         axes.set(title=words(f"pair.{what}"), ylim=(0, 1.15 * max(values)), xlim=(-0.6, 1.6))
 

@@ -174,14 +174,15 @@ def draw_v2_evolution(data: dict[str, Any], canvas: "Canvas", words: Words) -> N
         for place, step in enumerate(maps):
             width = step["output"][2] / 24 * 2.2
             if place:
-                arrow(axes, (x - 7, 4.5), (x - 0.8, 4.5))
-                label(axes, x - 4, 2.9, words(f"v2-evolution.{step['kind']}"))
+                arrow(axes, (x - 8.7, 4.5), (x - 1, 4.5))
+                label(axes, x - 4.8, 2.9, words(f"v2-evolution.{step['kind']}"))
             cuboid(axes, x, 0, width, 8, 4, color=LIGHT, hatch="///" if step["linear"] else "")
             label(axes, x + width / 2, -1.1, f"{step['output'][2]}")
-            x += width + 9.5
+            x += width + 11.5
         title = words(f"v2-evolution.{block['name']}", macs=block["macs"], weights=block["weights"])
         axes.set_title(title, fontsize=NORMAL)
-        axes.set(xlim=(x / 2 - 36, x / 2 + 27), ylim=(-2.2, 10.6))
+        middle = (x - 11.5) / 2
+        axes.set(xlim=(middle - 34.5, middle + 35.5), ylim=(-2.2, 10.6))
 
 
 def residuals_data(side: int = 56, narrow: int = 24, wide: int = 144) -> dict[str, Any]:

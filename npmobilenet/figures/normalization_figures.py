@@ -7,6 +7,7 @@ import numpy as np
 from npmobilenet.analysis.rounding_growth import error_growth, plot_growth
 from npmobilenet.architectures import mobilenet_v3_small
 from npmobilenet.bench.random_weights import random_model
+from npmobilenet.errors import ArgumentError
 from npmobilenet.figures.shapes_in_perspective import arrow, box, clear, label
 from npmobilenet.figures.style import DARK, GRID, INK, LIGHT, LOOKS, MIDDLE, NORMAL, PALE, PAPER, SMALL
 from npmobilenet.figures.words import Words
@@ -115,16 +116,23 @@ def draw_batch_norm(data: dict[str, Any], canvas: "Canvas", words: Words) -> Non
     axes.minorticks_off()
 
 
-def squeeze_excite_data(model: str | None = None, image: str | None = None, block: int = 0) -> dict[str, Any]:
+def squeeze_excite_data(model: str | None = None, image: str | None = None, block: int = 2) -> dict[str, Any]:
     """A squeeze-and-excitation of V3, and the values of its gate on an image.
 
     Args:
         model: a V3 network with weights; None for V3-Small with random ones, which `random` says.
         image: a file; None for a test image.
-        block: number of the squeeze-and-excitation, from 0.
+        block: number of the squeeze-and-excitation, from 0; the first ones of the trained V3-Small are open throughout.
+
+    Raises:
+        ArgumentError: the network has no squeeze-and-excitation of this number.
     """
     network = random_model(mobilenet_v3_small()) if model is None else load(model)
     gates = [layer for layer in network.graph.layers if isinstance(layer, Multiply)]
+    if not 0 <= block < len(gates):
+        raise ArgumentError(
+            f"squeeze-excite: {network.graph.name} has {len(gates)} squeeze-and-excitations, no number {block}"
+        )
     multiply = gates[block]
     graph = subgraph_to(network.graph, multiply.name)
     outputs = dict(graph.run(network.params, example_input(network, image)))
@@ -158,7 +166,7 @@ def draw_squeeze_excite(data: dict[str, Any], canvas: "Canvas", words: Words) ->
     clear(scheme, equal=False)
     _draw_gate(scheme, data, words)
     gates = sorted(data["gates"])
-    chart.bar(range(len(gates)), gates, color=LIGHT, edgecolor=INK, linewidth=0.6, width=0.85)
+    chart.bar(range(len(gates)), gates, color=LIGHT, edgecolor=INK, linewidth=0.6 if len(gates) <= 32 else 0, width=0.9)
     chart.set(ylim=(0, 1.15), xlabel=words("squeeze-excite.x"), ylabel=words("squeeze-excite.y"))
     chart.set_title(words(f"squeeze-excite.{data['weights_are']}", model=data["model"]), fontsize=NORMAL)
     chart.grid(axis="y")

@@ -5,9 +5,10 @@ from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 
-from npmobilenet.errors import AssumptionWarning, ModelNotFoundError
+from npmobilenet.errors import AssumptionWarning, LabelFileError, ModelNotFoundError, ShapeError
 from npmobilenet.models.backends import check_backend
 from npmobilenet.models.class_names import LabelsLike, with_labels
+from npmobilenet.models.label_file import find_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.model_file import is_foreign
 
@@ -24,10 +25,12 @@ def load(model: str | PathLike[str], *, backend: str = "auto", labels: LabelsLik
             PyTorch's `.safetensors`, `.pth`, `.pt`, and ONNX), converted in memory; or the name of a published model,
             which is downloaded from Keras's server once, converted and cached.
         backend: default backend: "auto", "compiled" or "reference"; see `Model.predict`.
-        labels: class names in place of the model's own: one per class, or a label file, such as labels.txt.
+        labels: class names in place of the model's own: one per class, or a label file. A file without class names
+            gets those of a labels.txt or metadata.json next to it.
 
     Warns:
-        AssumptionWarning: the file does not specify its network completely; `source["assumed"]` lists the assumptions.
+        AssumptionWarning: the file does not specify its network completely: `source["assumed"]` and
+            `source["assumed_range"]` list the assumptions. Or class names were found next to it.
 
     Raises:
         ModelNotFoundError: not a known name, file or bundled model.
@@ -37,13 +40,43 @@ def load(model: str | PathLike[str], *, backend: str = "auto", labels: LabelsLik
         LabelFileError, ShapeError: the labels do not fit.
     """
     check_backend(backend)
-    loaded = _load(model)
-    if labels is not None:
-        loaded = with_labels(loaded, labels)
+    loaded, note = load_with_names(model, labels)
+    for sentence in (*(loaded.source.get(key) for key in ("assumed", "assumed_range")), note):
+        if sentence:
+            warnings.warn(sentence if sentence is note else f"{model}: {sentence}", AssumptionWarning, stacklevel=2)
     return loaded if loaded.backend == backend else replace(loaded, backend=backend)
 
 
-def _load(model: str | PathLike[str]) -> Model:
+def load_with_names(model: str | PathLike[str], labels: LabelsLike | None = None) -> tuple[Model, str]:
+    """Load a model with its class names: the given ones, or its own, or those of a label file next to it.
+
+    Args:
+        model, labels: as for `load`.
+
+    Returns:
+        The model, and a note if a label file was found: that it was used, or why it was not.
+
+    Raises:
+        As `load`.
+    """
+    return with_names(load_unnamed(model), model, labels)
+
+
+def with_names(loaded: Model, model: str | PathLike[str], labels: LabelsLike | None) -> tuple[Model, str]:
+    """A model that was loaded from `model` with its class names; see `load_with_names`."""
+    if labels is not None:
+        return with_labels(loaded, labels), ""
+    name = fspath(model)
+    if loaded.labels or name == DIGITS or not names_a_file(name) or (found := find_labels(name)) is None:
+        return loaded, ""
+    try:
+        return with_labels(loaded, found), f"class names from {found}"
+    except (LabelFileError, ShapeError) as error:  # without a classifier, it names something else
+        return loaded, f"{error}; ignored" if isinstance(error, LabelFileError) else ""
+
+
+def load_unnamed(model: str | PathLike[str]) -> Model:
+    """A model as its file has it; arguments and errors as `load`."""
     name = fspath(model)
     if name == DIGITS:
         from importlib.resources import as_file, files
@@ -56,10 +89,7 @@ def _load(model: str | PathLike[str]) -> Model:
         return Model.open(locate(name), intact=False)  # its hash has just been verified
     if not Path(name).exists():
         raise ModelNotFoundError(f"{name}: no such file")
-    opened = _open_file(Path(name))
-    if assumed := opened.source.get("assumed"):
-        warnings.warn(f"{name}: {assumed}", AssumptionWarning, stacklevel=2)
-    return opened
+    return _open_file(Path(name))
 
 
 def names_a_file(model: str) -> bool:

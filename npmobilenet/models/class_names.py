@@ -1,17 +1,18 @@
-"""Names of a network's classes: one per output, or two for a network with one sigmoid output."""
+"""Names of a network's classes: one per value of its output, or two for a single sigmoid."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from os import PathLike
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from npmobilenet.errors import LabelFileError
+from npmobilenet.errors import ArgumentError, LabelFileError
 from npmobilenet.models.label_file import read_labels
 from npmobilenet.models.labels import Label, top_classes
 from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.transforms import subgraph_to
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
@@ -22,14 +23,40 @@ LabelsLike: TypeAlias = Sequence[str | Label] | str | PathLike[str]
 ONE_CLASS: tuple[Label, ...] = (("", "class 1"),)  # the class whose probability one sigmoid output is
 
 
+def class_output(graph: Graph) -> str:
+    """Name of the output that holds classes: of several the only softmax over a vector, or else the only vector.
+
+    Raises:
+        ArgumentError: there are several, or none; the message names all outputs.
+    """
+    if len(graph.outputs) == 1:
+        return graph.outputs[0][0]
+    vectors = {layer: name for name, layer in reversed(graph.outputs) if len(graph.shapes[layer]) == 1}
+    softmax = [name for layer, name in vectors.items() if getattr(graph[layer], "activation", "") == "softmax"]
+    found = softmax or list(vectors.values())
+    if len(found) == 1:
+        return found[0]
+    outputs = ", ".join(f"{name} {shape}" for name, shape in graph.output_shapes.items())
+    raise ArgumentError(
+        f"{graph.name} has {len(graph.outputs)} outputs, it is not clear which holds classes: {outputs}"
+    )
+
+
+def class_count(graph: Graph) -> int:
+    """Number of values of the output that holds classes; errors as `class_output`."""
+    return graph.output_shapes[class_output(graph)][-1]
+
+
 def is_binary(graph: Graph) -> bool:
-    """Whether a network ends in one sigmoid: the probability p of class 1, so that 1 - p is that of class 0."""
-    return graph.output_shape == (1,) and getattr(graph.layers[-1], "activation", "") == "sigmoid"
+    """Whether the classes are one sigmoid: the probability p of class 1, so that 1 - p is that of class 0."""
+    output = class_output(graph)
+    sigmoid = getattr(graph[dict(graph.outputs)[output]], "activation", "") == "sigmoid"
+    return sigmoid and graph.output_shapes[output] == (1,)
 
 
 def fits(graph: Graph, labels: Sequence[str | Label], background: bool) -> bool:
-    """Whether the number of labels is the number of classes."""
-    return len(labels) == graph.output_shape[-1] - background or (is_binary(graph) and len(labels) == 2)
+    """Whether the number of labels is the number of classes; errors as `class_output`."""
+    return len(labels) == class_count(graph) - background or (is_binary(graph) and len(labels) == 2)
 
 
 def named(
@@ -40,9 +67,7 @@ def named(
         if len(labels) == 2:
             probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)  # (N, 2)
         labels = labels or ONE_CLASS
-    return top_classes(
-        probabilities, top, labels or _numbers(graph.output_shape[-1] - background), background=background
-    )
+    return top_classes(probabilities, top, labels or _numbers(class_count(graph) - background), background=background)
 
 
 def with_labels(model: "Model", labels: LabelsLike) -> "Model":
@@ -56,6 +81,7 @@ def with_labels(model: "Model", labels: LabelsLike) -> "Model":
     Raises:
         LabelFileError: the file cannot be read, or has another number of names than the model has classes.
         ShapeError: the number of labels is not the number of classes, or the network has no classifier.
+        ArgumentError: as `class_output`; `model.with_output` chooses an output.
     """
     model.check_classifier()
     names = read_labels(labels) if isinstance(labels, str | PathLike) else labels
@@ -64,11 +90,28 @@ def with_labels(model: "Model", labels: LabelsLike) -> "Model":
             return replace(model, labels=names, background=background)
     if not isinstance(labels, str | PathLike):
         return replace(model, labels=names)  # raises
-    classes = model.graph.output_shape[-1] - model.background
+    classes = class_count(model.graph) - model.background
     raise LabelFileError(
         f"{labels}: {len(names)} names, but {model.graph.name} has {classes} {'class' if classes == 1 else 'classes'}; "
         "expected one name per class, in the order of the network's outputs"
     )
+
+
+def one_output(model: "Model", name: str | None) -> "Model":
+    """A model with a single output; arguments and errors as `Model.with_output`."""
+    layers = dict(model.graph.outputs)
+    classes = class_output(model.graph) if name is None or model.labels else None
+    name = classes if name is None else name
+    if name not in layers:
+        raise ArgumentError(f"{model.graph.name}: unknown output {name!r}; outputs: {model.graph.output_names}")
+    if len(layers) == 1:
+        return model
+    graph = replace(subgraph_to(model.graph, layers[name]), outputs=((name, layers[name]),))
+    params = {array: model.params[array] for array in graph.param_shapes}
+    owned: dict[str, Any] = {} if name == classes else {"labels": (), "background": False}
+    one = replace(model, graph=graph, params=params, **owned)
+    one.__dict__["engines"] = model.engines  # by layer, so that every call finds the same
+    return one
 
 
 @cache

@@ -9,28 +9,29 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from npmobilenet.errors import KernelError, NpMobileNetError, ShapeError, WeightsError
-from npmobilenet.models.backends import check_backend, check_is_scaled, check_threads, warn_once
-from npmobilenet.models.class_names import fits, named
+from npmobilenet.errors import NpMobileNetError, ShapeError, WeightsError
+from npmobilenet.models.backends import check_backend, check_is_scaled, check_threads
+from npmobilenet.models.class_names import class_count, fits, named, one_output
+from npmobilenet.models.execution import compute, engine_of
 from npmobilenet.models.fitting_params import check_params
 from npmobilenet.models.image_file import WHITE
 from npmobilenet.models.labels import Label, label_pairs
 from npmobilenet.models.model_file import ModelFile, corruption_reported
+from npmobilenet.models.output_rows import concatenated
 from npmobilenet.models.preprocessing import (
-    SYMMETRIC,
     ImageLike,
     ImagesLike,
     Reading,
     Scaling,
     check_input_range,
+    choose_scaling,
     network_pixels,
 )
 from npmobilenet.models.resizing import check_resize
 from npmobilenet.models.self_check import changed_layers, layer_digests, synthetic_image
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.pooling import global_average_pool
-from npmobilenet.reference.transforms import subgraph_to
-from npmobilenet.types import Array
+from npmobilenet.types import Array, Outputs
 
 if TYPE_CHECKING:
     from npmobilenet.compiler.engine import Engine
@@ -43,8 +44,9 @@ class Model:
     Args:
         graph: the network.
         params: float32 arrays by `layer/array`, exactly those of `graph.param_shapes`.
-        scaling: from pixels in 0..255 to the network's input.
-        labels: (wnid, label) of every class, or empty; two for one sigmoid output.
+        scaling: from pixels in 0..255 to the network's input; by default `choose_scaling(graph)`.
+        labels: (wnid, label) of every class, or empty; two for one sigmoid output. In a network with several outputs
+            they belong to the one that `class_output` finds.
         background: output 0 stands for none of the labels.
         source: what the weights were converted from.
         stored_check: the self-check stored in the file, if the model came from one.
@@ -54,43 +56,46 @@ class Model:
     Raises:
         WeightsError: parameters are missing, unexpected or of the wrong shape; the message lists them all.
         ShapeError: the number of labels is not the number of classes.
+        ArgumentError: labels of a network in which it is not clear which output holds classes.
         NpMobileNetError: the backend or the resize is unknown.
     """
 
     graph: Graph
     params: Mapping[str, Array]
-    scaling: Scaling = SYMMETRIC
+    scaling: Scaling = None  # type: ignore[assignment]  # chosen in __post_init__
     labels: Sequence[str | Label] = ()
     background: bool = False
     source: Mapping[str, str] = field(default_factory=dict)
     stored_check: Mapping[str, Any] | None = None
     backend: str = "auto"
     resize: str | None = None
-    _engines: dict[str, "Engine"] = field(default_factory=dict, init=False, repr=False)
+    engines: dict[tuple[str, ...], "Engine"] = field(default_factory=dict, init=False, repr=False)  # by layers
 
     def __post_init__(self) -> None:
         check_backend(self.backend)
         check_resize(self.resize_rule())
         check_params(self.graph, self.params)
+        if self.scaling is None:
+            object.__setattr__(self, "scaling", choose_scaling(self.graph))
         self.scaling.check(self.graph)
         object.__setattr__(self, "labels", label_pairs(self.labels))
         if self.labels and not fits(self.graph, self.labels, self.background):
-            classes = self.graph.output_shape[-1] - self.background
+            classes = class_count(self.graph) - self.background
             raise ShapeError(f"{self.graph.name}: expected {classes} labels, one per class, got {len(self.labels)}")
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.graph.input_shape))
-        return (
-            f"<Model {self.graph.name}, {shape} -> {self.graph.output_shape}, {self.graph.total_params:,} parameters>"
-        )
+        shapes = self.graph.output_shapes
+        named = [str(y) if len(shapes) == 1 else f"{name} {y}" for name, y in shapes.items()]
+        return f"<Model {self.graph.name}, {shape} -> {', '.join(named)}, {self.graph.total_params:,} parameters>"
 
     def __getstate__(self) -> dict[str, Any]:
         """State without the engines, which hold addresses of this process; a copy creates its own."""
-        return self.__dict__ | {"_engines": {}}
+        return self.__dict__ | {"engines": {}}
 
     def predict(
         self, images: ImagesLike, *, resize: str | None = None, backend: str | None = None, threads: int | None = None
-    ) -> Array:
+    ) -> Outputs:
         """Class probabilities of images.
 
         Args:
@@ -108,7 +113,8 @@ class Model:
                 ignores it: NumPy's matrix library decides.
 
         Returns:
-            (N, classes) the network's output, float32: probabilities if it ends in a softmax.
+            (N, classes) the network's output, float32: probabilities if it ends in a softmax. Of a network with
+            several outputs {name: (N, ...)}, of any shape.
 
         Raises:
             ImageError: an image cannot be read, or float pixels have clearly been scaled already.
@@ -118,7 +124,7 @@ class Model:
         """
         self.check_classifier()
         batches = self._input_batches(images, resize, threads)
-        return np.concatenate([self._output(x, backend=backend, threads=threads) for x in batches])  # (N, classes)
+        return concatenated([self._output(x, backend=backend, threads=threads) for x in batches])  # (N, classes)
 
     def predict_each(
         self,
@@ -129,7 +135,7 @@ class Model:
         backend: str | None = None,
         threads: int | None = None,
         transparent_as: str | None = WHITE,
-    ) -> Iterator[tuple[ImageLike, Array | NpMobileNetError]]:
+    ) -> Iterator[tuple[ImageLike, Outputs | NpMobileNetError]]:
         """Class probabilities of any number of images in constant memory; a bad image does not affect the others.
 
         While the network computes, `threads` threads decode and resize the next images. Sources are read a few dozen
@@ -145,8 +151,9 @@ class Model:
             transparent_as: color of transparent pixels; None for the color below, as Keras's `load_img`.
 
         Yields:
-            (source, result) in the order of the sources. The result is (classes,), the row that `predict` returns; or,
-            for an image that cannot be read or does not fit, the error that `predict` raises.
+            (source, result) in the order of the sources. The result is (classes,), the row that `predict` returns, or
+            a row of each output by its name; for an image that cannot be read or does not fit, the error that
+            `predict` raises.
 
         Raises:
             ImageError: the resize is unknown, or does not support drafts.
@@ -178,16 +185,36 @@ class Model:
         images: ImagesLike,
         *,
         top: int = 5,
+        output: str | None = None,
         resize: str | None = None,
         backend: str | None = None,
         threads: int | None = None,
     ) -> list[list[tuple[str, str, float]]]:
-        """Most probable classes of each image, by name; arguments and errors as `predict`.
+        """Most probable classes of each image, by name; other arguments and errors as `predict`.
+
+        Args:
+            output: name of the output with the classes, as for `with_output`.
 
         Returns:
             For each image `top` triples (wnid, label, probability), the most probable first.
+
+        Raises:
+            ArgumentError: as `with_output`.
         """
-        return self.decode(self.predict(images, resize=resize, backend=backend, threads=threads), top)
+        model = self.with_output(output)
+        return model.decode(model.predict(images, resize=resize, backend=backend, threads=threads), top)
+
+    def with_output(self, name: str | None = None) -> "Model":
+        """The model with a single output: only what that depends on is computed.
+
+        Args:
+            name: of the output; None for the only one, or of several the only softmax over a vector, or else the only
+                vector.
+
+        Raises:
+            ArgumentError: there is no such output; the message names them all.
+        """
+        return one_output(self, name)
 
     def decode(self, probabilities: Array, top: int = 5) -> list[list[tuple[str, str, float]]]:
         """Name the `top` classes of every row (N, classes), by this model's labels, or by number if it has none.
@@ -196,7 +223,7 @@ class Model:
         """
         return named(self.graph, probabilities, top, cast("Sequence[Label]", self.labels), self.background)
 
-    def forward(self, x: Array, *, backend: str | None = None, threads: int | None = None) -> Array:
+    def forward(self, x: Array, *, backend: str | None = None, threads: int | None = None) -> Outputs:
         """Output of the network for input that is already scaled; `predict` takes pixels in 0..255.
 
         Args:
@@ -205,7 +232,7 @@ class Model:
             threads: as `predict`.
 
         Returns:
-            (N, ...) the last layer's output, dtype of x.
+            (N, ...) the network's output, dtype of x; {name: (N, ...)} of several.
 
         Raises:
             ShapeError: x does not fit, or is not floating point.
@@ -218,10 +245,19 @@ class Model:
 
     def layer_output(self, name: str, x: Array, *, backend: str | None = None, threads: int | None = None) -> Array:
         """Output of the layer `name` (N, ...); other arguments and errors as `forward`."""
-        return self._compute(name, np.asarray(x), backend, threads)
+        return cast("Array", compute(self, (name,), np.asarray(x), backend, threads))
 
     def embed(self, x: Array, *, backend: str | None = None, threads: int | None = None) -> Array:
-        """Pooled embedding (N, C) of input that is already scaled; arguments and errors as `forward`."""
+        """Pooled embedding (N, C) of input that is already scaled; arguments and errors as `forward`.
+
+        Raises:
+            ShapeError: a network with several outputs has no layer that gives one vector per image.
+        """
+        if self.graph.embedding is None and len(self.graph.outputs) > 1:
+            raise ShapeError(
+                f"{self.graph.name} has {len(self.graph.outputs)} outputs and no pooled embedding before them; choose "
+                "a layer: model.layer_output(NAME, x), or npmobilenet features --layer NAME"
+            )
         y = self.layer_output(self.graph.embedding or self.graph.layers[-1].name, x, backend=backend, threads=threads)
         return y.reshape(len(y), y.shape[-1]) if self.graph.embedding else global_average_pool(y)  # (N, C)
 
@@ -239,7 +275,7 @@ class Model:
         """
         x = np.asarray(x)
         check_is_scaled(x, self.graph.name)
-        yield from self.graph.run(self._params_as(x.dtype), x)
+        yield from self.graph.run(self.params_as(x.dtype), x)
 
     def scale(self, pixels: Array) -> Array:
         """Pixels (N, H, W, C) in 0..255 mapped to the network's input range, float32."""
@@ -259,7 +295,7 @@ class Model:
         Returns: see `self_check.layer_digests`.
         """
         pixels = synthetic_image(self.graph.input_shape)[None].astype(np.float64)  # (1, H, W, C)
-        return layer_digests(self.trace(self.scaling.apply(pixels)))
+        return layer_digests(self.trace(self.scaling.apply(pixels)), self.graph.outputs)
 
     def failed_checks(self) -> list[str]:
         """Names of the layers whose output differs from the self-check in the file, in order; empty if it passes.
@@ -306,7 +342,8 @@ class Model:
                 file.check_hash(model.graph)
         return model
 
-    def _params_as(self, dtype: np.dtype[Any]) -> Mapping[str, Array]:
+    def params_as(self, dtype: np.dtype[Any]) -> Mapping[str, Array]:
+        """The parameters in another dtype."""
         if all(array.dtype == dtype for array in self.params.values()):
             return self.params
         return {name: array.astype(dtype) for name, array in self.params.items()}
@@ -318,71 +355,27 @@ class Model:
             KernelError: they cannot be built.
         """
         H, W, _ = self.graph.input_shape
-        self._engine(self.graph.layers[-1].name).plan(H, W)
+        engine_of(self, self.graph.output_layers).plan(H, W)
 
     def is_compiled(self) -> bool:
         """Whether the kernels that `compile` compiles are ready; errors as `compile`."""
         H, W, _ = self.graph.input_shape
-        return self._engine(self.graph.layers[-1].name).is_ready(H, W)
+        return engine_of(self, self.graph.output_layers).is_ready(H, W)
 
     def check_classifier(self) -> None:
-        """Check that the network outputs classes.
+        """Check that the network outputs classes, if it has a single output.
 
         Raises:
             ShapeError: it does not.
         """
-        if len(self.graph.output_shape) != 1:
+        if len(self.graph.outputs) == 1 and len(self.graph.output_shape) != 1:
             raise ShapeError(
                 f"{self.graph.name} has no classifier, its output is {self.graph.output_shape}; "
                 "use model.features, or npmobilenet features"
             )
 
-    def _output(self, x: Array, *, backend: str | None, threads: int | None) -> Array:
-        return self._compute(self.graph.layers[-1].name, x, backend, threads)
-
-    def _compute(self, name: str, x: Array, backend: str | None, threads: int | None) -> Array:
-        """Output of the layer `name`, by the requested backend."""
-        check_threads(threads)
-        check_is_scaled(x, self.graph.name)
-        backend = self.backend if backend is None else check_backend(backend)
-        if backend == "compiled":
-            if x.dtype != np.float32:
-                raise NpMobileNetError(
-                    f"the compiled backend expects float32, got {x.dtype}; use the reference backend"
-                )
-            return self._engine(name).run(x, threads)
-        if backend == "reference" or x.dtype != np.float32:
-            return self._reference(name, x)
-        try:
-            engine = self._engine(name)
-            threads, size = engine.threads(threads), engine.size(x)
-            if engine.is_ready(*size):
-                return engine.run(x, threads)
-            y = self._reference(name, x)
-            engine.begin_to_compile(*size)  # after the result, so as not to delay it
-        except KernelError as error:
-            warn_once(f"computing with the NumPy reference, which is slower: {error}")
-            y = self._reference(name, x)
-        return y
-
-    def _reference(self, name: str, x: Array) -> Array:
-        """Output of the layer `name`, by the reference."""
-        return next(y for layer, y in self.trace(x) if layer == name)
-
-    def _engine(self, name: str) -> "Engine":
-        """Engine for the network up to the layer `name`, created once.
-
-        Raises:
-            KernelError: llvmlite is not installed, or this architecture is not supported.
-        """
-        if name not in self._engines:
-            try:
-                from npmobilenet.compiler.engine import Engine
-
-                self._engines[name] = Engine(subgraph_to(self.graph, name), self._params_as(np.dtype(np.float32)))
-            except ImportError as error:
-                raise KernelError(f"no compiled kernels: {error}") from error
-        return self._engines[name]
+    def _output(self, x: Array, *, backend: str | None, threads: int | None) -> Outputs:
+        return compute(self, self.graph.output_layers, x, backend, threads)
 
     def _input_batches(self, images: ImagesLike, resize: str | None, threads: int | None) -> Iterator[Array]:
         """Scaled batches (N, H, W, C) of the images passed to `predict`."""

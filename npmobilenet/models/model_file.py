@@ -2,7 +2,7 @@
 
 The header's metadata holds a JSON document under the key `npmobilenet`:
 
-    format       1; 2 if the scaling has one value per channel
+    format       1; 2 if the scaling has one value per channel; 3 if the network has several outputs
     version      of this package that wrote the file
     graph        Graph.to_json()
     scaling      {"scale", "offset"} from pixels in 0..255 to the network's input: numbers, or lists of one per channel
@@ -35,6 +35,8 @@ from npmobilenet.types import Params
 MAX_HEADER = 100_000_000  # bytes, the limit of the safetensors library
 FORMAT = 1
 FORMAT_PER_CHANNEL = 2  # the scaling has one value per channel, which earlier versions cannot read
+FORMAT_OUTPUTS = 3  # several outputs, of which earlier versions would give only the last
+FORMATS = (FORMAT, FORMAT_PER_CHANNEL, FORMAT_OUTPUTS)
 
 
 def is_foreign(path: Path) -> bool:
@@ -89,7 +91,7 @@ class ModelFile:
 
         per_channel = any(isinstance(value, tuple) for value in fields["scaling"].values())
         written = {
-            "format": FORMAT_PER_CHANNEL if per_channel else FORMAT,
+            "format": FORMAT_OUTPUTS if len(graph.outputs) > 1 else FORMAT_PER_CHANNEL if per_channel else FORMAT,
             "version": version("npmobilenet"),
             "graph": graph.to_json(),
         }
@@ -111,9 +113,10 @@ class ModelFile:
     def arguments(self) -> dict[str, Any]:
         """Arguments of `Model` for this file; read within `corruption_reported`."""
         document = json.loads(self.description)
-        if document["format"] not in (FORMAT, FORMAT_PER_CHANNEL):
+        if document["format"] not in FORMATS:
+            known = ", ".join(map(str, FORMATS))
             raise WeightsError(
-                f"expected format {FORMAT} or {FORMAT_PER_CHANNEL}, got {document['format']}: another version wrote it"
+                f"expected one of the formats {known}, got {document['format']}: another version wrote it"
             )
         return {
             "graph": Graph.from_json(document["graph"]),

@@ -4,19 +4,23 @@
     keras              stretch, nearest neighbor: Keras's load_img
     keras-dataset      stretch, bilinear without antialiasing, float32: Keras's image_dataset_from_directory
     teachable-machine  cover by the short side, center crop, Lanczos: the sample script of Teachable Machine
+    torch-FILTER-PART  short side to the target / PART, center crop: torchvision and timm; 232 stands for 224 / 232
     stretch-FILTER     stretch by one of Pillow's filters
+
+The filters are those of `resampling.py`, to Pillow's bytes.
 
 Pixels are uint8, or float32 for values that are not whole numbers; "keras-dataset" always returns float32, unrounded.
 """
 
 from collections.abc import Callable
 from functools import partial
-from math import ceil
+from math import ceil, floor
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from npmobilenet.errors import ImageError, ShapeError
+from npmobilenet.models.resampling import resample_image
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 CROP = 0.875  # fraction of the short side that is kept: 224 of 256
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")  # of Pillow
 STRETCH = "stretch-"
+TORCH_FILTERS = ("bilinear", "bicubic")
+TORCH_PARTS = {"0.875": 0.875, "0.9": 0.9, "0.95": 0.95, "232": 224 / 232, "1": 1.0}  # timm's crop_pct
+LONGEST = 64  # aspect ratio beyond which an image is never resized as a whole
 
 
 def resize_crop(image: Array, height: int, width: int) -> Array:
@@ -110,6 +117,17 @@ def check_target(height: int, width: int) -> None:
         raise ShapeError(f"resize: expected a target of at least 1 x 1 pixels, got {height} x {width}")
 
 
+def torch_resize(filter_: str, part: float) -> tuple[str, bool]:
+    """The rule of torchvision and timm for a filter and the part of the short side that is kept.
+
+    Returns:
+        The nearest name, and whether it is exactly this rule.
+    """
+    name = min(TORCH_PARTS, key=lambda name: abs(TORCH_PARTS[name] - part))
+    known = filter_ if filter_ in TORCH_FILTERS else TORCH_FILTERS[-1]
+    return f"torch-{known}-{name}", known == filter_ and TORCH_PARTS[name] == part
+
+
 def scale_in_decoder(image: "Image.Image", height: int, width: int) -> None:
     """Have a JPEG file decoded at 1/2, 1/4 or 1/8 of its size if what `_crop` keeps is still large enough.
 
@@ -155,27 +173,50 @@ def _neighbors(size: int, target: int) -> tuple[Array, Array, Array]:
     return before, after, at - low
 
 
-def _crop(image: "Image.Image", height: int, width: int) -> "Image.Image":
-    from PIL import Image
-
+def _crop(
+    image: "Image.Image", height: int, width: int, *, part: float = CROP, filter_: str = "bilinear"
+) -> "Image.Image":
     if image.size == (width, height):
         return image
-    scale = CROP * min(image.height / height, image.width / width)  # input pixels per output pixel
+    scale = part * min(image.height / height, image.width / width)  # input pixels per output pixel
     top, left = (image.height - scale * height) / 2, (image.width - scale * width) / 2
-    box = (left, top, left + scale * width, top + scale * height)
-    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    return resample_image(image, height, width, filter_, (left, top, left + scale * width, top + scale * height))
+
+
+def _torch(part: float, filter_: str, image: "Image.Image", height: int, width: int) -> "Image.Image":
+    """The evaluation transform of torchvision and timm; an image of the target's size is returned unchanged.
+
+    Bit-exact up to an aspect ratio of `LONGEST`; what is longer is sampled as by `_crop`.
+
+    Source: torchvision.transforms.Resize and CenterCrop; for other targets than squares, timm's ResizeKeepRatio.
+    """
+    if image.size == (width, height):
+        return image
+    if max(image.size) > LONGEST * min(image.size):
+        return _crop(image, height, width, part=part, filter_=filter_)
+    short, H, W = min(image.size), floor(height / part), floor(width / part)
+    if H == W:
+        H, W = int(H * image.height / short), int(W * image.width / short)
+    else:
+        scale = min(image.height / H, image.width / W)
+        H, W = round(image.height / scale), round(image.width / scale)
+    if image.size != (W, H):
+        image = resample_image(image, H, W, filter_)
+    top, left = round((H - height) / 2), round((W - width) / 2)
+    return image.crop((left, top, left + width, top + height))
 
 
 def _cover(image: "Image.Image", height: int, width: int) -> "Image.Image":
-    from PIL import Image, ImageOps
-
-    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    """The largest box of the target's aspect ratio, centered: Pillow's ImageOps.fit."""
+    ratio, own = width / height, image.width / image.height
+    w = ratio * image.height if own > ratio else image.width
+    h = image.width / ratio if own < ratio else image.height
+    left, top = (image.width - w) * 0.5, (image.height - h) * 0.5
+    return resample_image(image, height, width, "lanczos", (left, top, left + w, top + h))
 
 
 def _stretch(filter_: str, image: "Image.Image", height: int, width: int) -> "Image.Image":
-    from PIL import Image
-
-    return image.resize((width, height), Image.Resampling[filter_.upper()])
+    return resample_image(image, height, width, filter_)
 
 
 def _bilinear_image(image: "Image.Image", height: int, width: int) -> Array:
@@ -188,6 +229,7 @@ _RULES: "dict[str, Resize]" = {
     "keras": partial(_stretch, "nearest"),
     "keras-dataset": _bilinear_image,
     "teachable-machine": _cover,
+    **{f"torch-{f}-{name}": partial(_torch, part, f) for f in TORCH_FILTERS for name, part in TORCH_PARTS.items()},
     **{f"{STRETCH}{filter_}": partial(_stretch, filter_) for filter_ in FILTERS},
 }
 

@@ -20,18 +20,26 @@ def synthetic_image(shape: Shape) -> Array:
     return np.asarray((37 * i + 57 * j + 101 * c + i * j) % 256)
 
 
-def layer_digests(outputs: Iterable[tuple[str, Array]]) -> dict[str, Any]:
+def layer_digests(computed: Iterable[tuple[str, Array]], outputs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Digests of the outputs (1, ...) of all layers, by name, in the order of the graph.
 
+    Args:
+        computed: every layer's output.
+        outputs: of the network, as in its graph.
+
     Returns:
-        {"output": values of the last layer if it is a vector, else None; "layers": {name: [mean, root mean square,
-        mean of y[k] * cos(k)]}}. The third number detects values in the wrong place.
+        {"output": values of the network's output if it is a vector, else None, or of several {name: the same};
+        "layers": {name: [mean, root mean square, mean of y[k] * cos(k)]}}. The third number detects values in the
+        wrong place.
     """
-    layers = {}
-    for name, y in outputs:
+    layers, kept = {}, {layer for _, layer in outputs}
+    values: dict[str, Any] = {}
+    for name, y in computed:
         layers[name] = _digest(y)
-        output = y
-    return {"output": output[0].tolist() if output.ndim == 2 else None, "layers": layers}
+        if name in kept:
+            values[name] = y[0].tolist() if y.ndim == 2 else None
+    named = {name: values[layer] for name, layer in outputs}
+    return {"output": named if len(named) > 1 else values[outputs[0][1]], "layers": layers}
 
 
 def changed_layers(stored: Mapping[str, Any], computed: Mapping[str, Any]) -> list[str]:

@@ -15,15 +15,16 @@ import numpy as np
 
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.models.backends import check_threads
+from npmobilenet.models.output_rows import rows
 from npmobilenet.models.preprocessing import ImageLike, ImagesLike, Reading, network_pixels
-from npmobilenet.types import Array
+from npmobilenet.types import Array, Outputs
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from npmobilenet.models.model import Model
 
-    Prepared = tuple[ImageLike, Array | NpMobileNetError]
+    Prepared = tuple[ImageLike, Outputs | NpMobileNetError]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,14 +36,15 @@ AHEAD = 4  # images per thread that are being prepared, or ready for the network
 def predict_each(
     model: "Model",
     sources: Iterable[ImageLike],
-    compute: Callable[[Array], Array],
+    compute: Callable[[Array], Outputs],
     how: Reading,
     threads: int | None,
 ) -> "Iterator[Prepared]":
     """Check the arguments, then yield (source, (classes,) result or error) in order.
 
     Args:
-        compute: from scaled images (N, H, W, C) to results (N, classes); called if at least one image can be read.
+        compute: from scaled images (N, H, W, C) to the network's output, (N, classes) or {name: (N, ...)}; called if at
+            least one image can be read.
         how: how images are read.
         model, sources, threads: as `Model.predict_each`.
 
@@ -58,13 +60,13 @@ def predict_each(
 def _predict_each(
     model: "Model",
     sources: Iterable[ImageLike],
-    compute: Callable[[Array], Array],
+    compute: Callable[[Array], Outputs],
     how: Reading,
     threads: int | None,
 ) -> "Iterator[Prepared]":
     for batch in prepared_batches(model, sources, how, threads):
         pixels = [found for _, found in batch if not isinstance(found, NpMobileNetError)]
-        results = iter(compute(model.scale(np.stack(pixels, dtype=np.float32))) if pixels else ())
+        results = rows(compute(model.scale(np.stack(pixels, dtype=np.float32)))) if pixels else iter(())
         for source, found in batch:
             yield source, found if isinstance(found, NpMobileNetError) else next(results)
 

@@ -12,9 +12,12 @@ from importlib.resources import files
 from typing import Any
 
 from npmobilenet.architectures import mobilenet_v1
+from npmobilenet.page.block_facts import block_facts
 from npmobilenet.page.chart_facts import ROOF, accuracy_facts, checked_ladder, measured_times, roofline_facts
 from npmobilenet.reference import activations, convolution, normalization, pooling, shapes
-from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D, ZeroPadding2D
+from npmobilenet.reference.squeeze_excite import squeeze_excite
 
 SHOWN: dict[str, Callable[..., Any]] = {
     "conv2d": convolution.conv2d,
@@ -23,7 +26,11 @@ SHOWN: dict[str, Callable[..., Any]] = {
     "taps": convolution.taps,
     "same_padding": shapes.same_padding,
     "batch_norm": normalization.batch_norm,
+    "relu": activations.relu,
     "relu6": activations.relu6,
+    "hard_sigmoid": activations.hard_sigmoid,
+    "hard_swish": activations.hard_swish,
+    "squeeze_excite": squeeze_excite,
     "global_average_pool": pooling.global_average_pool,
     "softmax": activations.softmax,
 }
@@ -39,7 +46,8 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
 
     Returns:
         version, language, digits (ten drawings of 8 x 8 amounts of ink in 0..16), sources,
-        separable (the blocks of V1), accuracy, roofline and times (see `chart_facts`), ladder.
+        separable (the blocks of V1), blocks (see `block_facts`), padding (`padded_share`), accuracy, roofline and times
+        (see `chart_facts`), ladder.
     """
     return {
         "version": version("npmobilenet"),
@@ -47,11 +55,42 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
         "digits": json.loads(files("npmobilenet.page").joinpath("digits.json").read_text(encoding="utf-8"))["digits"],
         "sources": {"numpy": {name: inspect.getsource(function) for name, function in SHOWN.items()}, "python": {}},
         "separable": _separable_blocks(),
+        "blocks": block_facts(),
+        "padding": {
+            "digits": padded_share(mobilenet_v1(alpha=0.25, resolution=(32, 32), classes=10)),
+            "v1": padded_share(mobilenet_v1()),
+        },
         "accuracy": accuracy_facts(),
         "roofline": {"machine": ROOF, "networks": roofline_facts()},
         "times": measured_times(),
         "ladder": checked_ladder(ladder),
     }
+
+
+def padded_share(graph: Graph) -> float:
+    """Share of the multiplications of a network's depthwise layers that meet only zeros of the padding."""
+    padded = total = 0
+    for layer in (layer for layer in graph.layers if isinstance(layer, DepthwiseConv2D)):
+        before = graph[layer.inputs[0]]
+        source, padding = (
+            (before.inputs[0], before.padding) if isinstance(before, ZeroPadding2D) else (before.name, None)
+        )
+        H, W, C = graph.shapes[source]
+        rows, columns = padding or shapes.resolve_padding(layer.padding, (H, W), layer.kernel_size, layer.stride)
+        taps = [
+            _taps_inside(side, K, layer.stride, zeros)
+            for side, K, zeros in zip((H, W), layer.kernel_size, (rows, columns), strict=True)
+        ]
+        macs = C * taps[0][1] * taps[1][1]
+        padded, total = padded + macs - C * taps[0][0] * taps[1][0], total + macs
+    return padded / total
+
+
+def _taps_inside(side: int, K: int, stride: int, zeros: tuple[int, int]) -> tuple[int, int]:
+    """Along one axis: taps of all windows that meet a pixel, and all taps."""
+    outputs = shapes.output_size(side, K, stride, zeros)
+    places = [i * stride + u - zeros[0] for i in range(outputs) for u in range(K)]
+    return sum(0 <= place < side for place in places), len(places)
 
 
 def _separable_blocks() -> list[dict[str, int]]:

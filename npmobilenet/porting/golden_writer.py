@@ -22,7 +22,7 @@ from npmobilenet.porting.golden_formats import DTYPES, FORMATS, Tensor
 from npmobilenet.porting.golden_manifest import LAYOUTS, MANIFEST, PACK_FORMAT, manifest_hash, suggestion, tensor_hash
 from npmobilenet.porting.progress import Progress, no_progress
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.layer import Layer, Window
+from npmobilenet.reference.layer import Convolution, Layer, Window
 from npmobilenet.reference.layers import Conv2D, Dense, DepthwiseConv2D
 from npmobilenet.reference.rounding import rescale_bound
 from npmobilenet.types import Array
@@ -215,6 +215,8 @@ def _layer_facts(graph: Graph, traced: TracedLayer) -> dict[str, Any]:
     facts: dict[str, Any] = {"type": layer.type, "inputs": list(layer.inputs)}
     if isinstance(layer, Window):
         facts |= {"stride": layer.stride, "padding": layer.zeros(graph.input_shapes(layer)[0])}
+    if isinstance(layer, Convolution):
+        facts["dilation"] = layer.dilation
     tolerance = _tolerance(2 * traced.own_bound, traced.exact)
     from_image = _tolerance(2 * traced.bound, traced.exact, "given_image")
     measured = float(np.abs(traced.computed - traced.exact).max(initial=0))

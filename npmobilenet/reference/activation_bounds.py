@@ -5,7 +5,17 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import DTypeLike
 
-from npmobilenet.reference.activations import hard_sigmoid, normal_cdf, relu6, sigmoid, softmax
+from npmobilenet.reference.activations import (
+    SELU_ALPHA,
+    SELU_SCALE,
+    SQRT_2_OVER_PI,
+    hard_sigmoid,
+    normal_cdf,
+    relu6,
+    sigmoid,
+    softmax,
+    softplus,
+)
 from npmobilenet.reference.roundoff import EXP_ROUNDINGS, error_or_zero, float64, gamma, product_bound, underflow
 from npmobilenet.types import Array
 
@@ -18,9 +28,12 @@ def activation_bound(name: str, x: Array, error: Array | None = None, *, dtype: 
                       nothing is rounded
         sigmoid       error * the largest slope in the interval, at most 1, + gamma * s * (1 - log s)
         tanh          as sigmoid, with its slope, and gamma * |tanh|
-        elu           error * the largest slope in the interval, and gamma where exp(x) - 1 is computed
+        elu, selu     error * the largest slope in the interval, and gamma where exp(x) - 1 is computed
+        softplus      error * the largest slope in the interval, a sigmoid, and gamma of exp(x) and of the logarithm
+        mish          the product of x and tanh, with the error that softplus carries into it
         silu          the product of x and its sigmoid
         gelu          the product of x and Phi(x), the error of which is error * the largest density, + gamma
+        gelu_tanh     the product of x and (1 + tanh) / 2, with the error that the cubic polynomial carries into it
         hard_sigmoid  error / 6 and three roundings of (|x| + 3) / 6, 0 where clipped, and two of the result
         hard_swish    the product of x and its hard sigmoid
         softmax       every exponential shifted by its error, the sum by the weighted mean of these; at most 1
@@ -67,10 +80,29 @@ def _tanh_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
     return np.asarray(np.minimum(error * steepest, 2) + rounding + underflow(1, dtype))
 
 
-def _elu_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
-    steepest = np.exp(np.minimum(x + error, 0))
-    rounding = np.where(x - error < 0, gamma(EXP_ROUNDINGS + 1, dtype), 0)  # exp(x) is at most 1
-    return np.asarray(error * steepest + rounding)
+def elu_bound(
+    x: Array, alpha: float = 1.0, error: Array | None = None, *, scale: float = 1.0, dtype: DTypeLike = np.float32
+) -> Array:
+    """Bound for scale * `elu`; constants other than 1 are rounded, and so are the products with them."""
+    x, error = float64(x), error_or_zero(x, error)
+    size = abs(alpha)
+    steepest = np.where(x - error < 0, size * np.exp(np.minimum(x + error, 0)), 0)
+    steepest = np.maximum(steepest, np.where(x + error > 0, 1, 0))
+    roundings = EXP_ROUNDINGS + 1 + 2 * (alpha != 1) + 2 * (scale != 1)
+    rounding = np.where(x - error < 0, gamma(roundings, dtype) * size, 0)  # exp(x) is at most 1
+    positive = gamma(2 * (scale != 1), dtype) * np.maximum(x + error, 0)
+    return np.asarray(scale * (error * steepest + rounding + positive))
+
+
+def _softplus_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
+    rounding = gamma(2 * EXP_ROUNDINGS, dtype) * (softplus(x + error) + np.exp(np.minimum(x + error, 0)))
+    return np.asarray(error * sigmoid(x + error) + rounding + underflow(2, dtype))
+
+
+def _mish_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
+    y = softplus(x)
+    carried = _tanh_bound(y, _softplus_bound(x, error, dtype), dtype)
+    return product_bound([x, np.tanh(y)], [error, carried], dtype=dtype)
 
 
 def _silu_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
@@ -83,6 +115,15 @@ def _gelu_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
     carried = np.minimum(error * densest, 1)
     rounding = gamma(2 * EXP_ROUNDINGS, dtype)  # erf and 1 + erf are at most 1 and 2, whatever cancels
     return product_bound([x, Phi], [error, carried + rounding], dtype=dtype)
+
+
+def _gelu_tanh_bound(x: Array, error: Array, dtype: DTypeLike) -> Array:
+    largest = np.abs(x) + error
+    slope = SQRT_2_OVER_PI * (1 + 3 * 0.044715 * largest**2)
+    rounding = gamma(8, dtype) * SQRT_2_OVER_PI * (largest + 0.044715 * largest**3)
+    z = SQRT_2_OVER_PI * (x + 0.044715 * x**3)
+    half = (_tanh_bound(z, error * slope + rounding, dtype) + gamma(2, dtype) * 2) / 2
+    return product_bound([x, (1 + np.tanh(z)) / 2], [error, half], dtype=dtype)
 
 
 def leaky_relu_bound(
@@ -133,7 +174,11 @@ _ACTIVATION_BOUNDS: dict[str, _ActivationBound] = {
     "hard_swish": _hard_swish_bound,
     "softmax": _softmax_bound,
     "tanh": _tanh_bound,
-    "elu": _elu_bound,
+    "elu": lambda x, error, dtype: elu_bound(x, 1.0, error, dtype=dtype),
+    "selu": lambda x, error, dtype: elu_bound(x, SELU_ALPHA, error, scale=SELU_SCALE, dtype=dtype),
+    "softplus": _softplus_bound,
+    "mish": _mish_bound,
     "silu": _silu_bound,
     "gelu": _gelu_bound,
+    "gelu_tanh": _gelu_tanh_bound,
 }

@@ -4,7 +4,7 @@ Each returns the shape and dtype of its input.
 """
 
 from collections.abc import Callable
-from math import erfc, sqrt
+from math import erfc, pi, sqrt
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from npmobilenet.reference.arithmetic import constant
 from npmobilenet.types import Array
 
 SQRT_2 = sqrt(2)
+SQRT_2_OVER_PI = sqrt(2 / pi)
+SELU_ALPHA = 1.6732632423543772
+SELU_SCALE = 1.0507009873554805
 
 
 def relu(x: Array) -> Array:
@@ -73,12 +76,38 @@ def tanh(x: Array) -> Array:
     return np.asarray(np.tanh(x))
 
 
-def elu(x: Array) -> Array:
-    """x where it is positive, else exp(x) - 1.
+def elu(x: Array, alpha: float = 1.0) -> Array:
+    """x where it is positive, else alpha * (exp(x) - 1).
 
-    Source: Clevert et al. 2016 (arXiv:1511.07289), eq. 15, with alpha 1.
+    Source: Clevert et al. 2016 (arXiv:1511.07289), eq. 15.
     """
-    return np.where(x > 0, x, np.expm1(np.minimum(x, constant(0, x))))
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, constant(0, x))))
+
+
+def selu(x: Array) -> Array:
+    """SELU_SCALE * elu(x, SELU_ALPHA).
+
+    Source: Klambauer et al. 2017 (arXiv:1706.02515), eq. 2.
+    """
+    return SELU_SCALE * elu(x, SELU_ALPHA)
+
+
+def softplus(x: Array) -> Array:
+    """log(1 + exp(x)), a smooth max(x, 0).
+
+    Source: Dugas et al. 2001, eq. 3.
+    """
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.logaddexp(constant(0, x), x))
+
+
+def mish(x: Array) -> Array:
+    """x * tanh(softplus(x)); NaN for -inf, which is multiplied by 0.
+
+    Source: Misra 2019 (arXiv:1908.08681), eq. 1.
+    """
+    with np.errstate(invalid="ignore"):
+        return x * tanh(softplus(x))
 
 
 def silu(x: Array) -> Array:
@@ -97,6 +126,15 @@ def gelu(x: Array) -> Array:
     """
     with np.errstate(invalid="ignore"):
         return x * normal_cdf(x)
+
+
+def gelu_tanh(x: Array) -> Array:
+    """x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x**3))) / 2: gelu by its approximation; NaN for -inf.
+
+    Source: Hendrycks & Gimpel 2016 (arXiv:1606.08415), section 2; Keras's `gelu(approximate=True)`.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        return x * ((1 + tanh(SQRT_2_OVER_PI * (x + 0.044715 * x**3))) / 2)
 
 
 def normal_cdf(x: Array) -> Array:
@@ -129,6 +167,10 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "elu": elu,
     "silu": silu,
     "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "selu": selu,
+    "softplus": softplus,
+    "mish": mish,
 }
 """Activation functions by the names that layers use."""
 
@@ -144,5 +186,9 @@ FLOPS_PER_VALUE = {
     "elu": 3,  # compare, exp, subtract
     "silu": 5,  # sigmoid, and multiply
     "gelu": 5,  # divide, erf, add, halve, multiply
+    "gelu_tanh": 13,  # two products and a factor for x**3, add, factor, tanh, add, halve, multiply
+    "selu": 5,  # elu, and two factors
+    "softplus": 3,  # exp, add, log
+    "mish": 9,  # softplus, tanh, multiply
 }
 """Floating-point operations per value; a comparison, an exponential and a division count as one each."""

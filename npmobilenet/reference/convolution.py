@@ -11,13 +11,14 @@ The last two together are the depthwise separable convolution. It costs 1/c_out 
 (Howard et al. 2017, arXiv:1704.04861, section 3.1, where c_out is called N and K is called D_K).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from npmobilenet.errors import ShapeError
 from npmobilenet.reference.arithmetic import add_bias, check_feature_map, total
-from npmobilenet.reference.shapes import resolve_padding, window_output
+from npmobilenet.reference.shapes import dilated, resolve_padding, window_output
 from npmobilenet.types import Array, Padding, Pair
 
 
@@ -41,13 +42,15 @@ def zero_pad(x: Array, padding: tuple[Pair, Pair]) -> Array:
     return y
 
 
-def taps(x: Array, kernel: tuple[int, ...], stride: int, padding: Padding) -> Iterator[tuple[int, int, Array]]:
+def taps(
+    x: Array, kernel: tuple[int, ...], stride: int, padding: Padding, dilation: int = 1
+) -> Iterator[tuple[int, int, Array]]:
     """The K_h * K_w shifted views of the input that a convolution weights and sums; only padding makes a copy.
 
     Args:
         x: (N, H, W, C) input.
         kernel: (K_h, K_w), in pixels.
-        stride, padding: see `conv2d`.
+        stride, padding, dilation: see `conv2d`.
 
     Yields:
         (u, v, view) for every tap of the kernel: the pixels that it is multiplied by, (N, H_out, W_out, C).
@@ -55,17 +58,22 @@ def taps(x: Array, kernel: tuple[int, ...], stride: int, padding: Padding) -> It
     Raises:
         ShapeError: the window does not fit.
     """
-    H_out, W_out = window_output(x.shape[1:3], kernel, stride, padding)
-    x = zero_pad(x, resolve_padding(padding, x.shape[1:3], kernel, stride))
+    extent = dilated(kernel, dilation)
+    H_out, W_out = window_output(x.shape[1:3], extent, stride, padding)
+    x = zero_pad(x, resolve_padding(padding, x.shape[1:3], extent, stride))
     for u in range(kernel[0]):
         for v in range(kernel[1]):
-            yield u, v, x[:, u : u + stride * H_out : stride, v : v + stride * W_out : stride]
+            top, left = u * dilation, v * dilation
+            yield u, v, x[:, top : top + stride * H_out : stride, left : left + stride * W_out : stride]
 
 
-def conv2d(x: Array, w: Array, b: Array | None = None, *, stride: int = 1, padding: Padding = "same") -> Array:
+def conv2d(
+    x: Array, w: Array, b: Array | None = None, *, stride: int = 1, padding: Padding = "same", dilation: int = 1
+) -> Array:
     """Standard convolution: filters and mixes the channels in one step.
 
-        y[n, i, j, d] = b[d] + sum_{u, v, c} x[n, i*stride + u - top, j*stride + v - left, c] * w[u, v, c, d]
+        y[n, i, j, d] = b[d] + sum_{u, v, c} x[n, i*stride + u*dilation - top, j*stride + v*dilation - left, c]
+                                             * w[u, v, c, d]
 
     This is cross-correlation, as in every deep learning framework: w is not flipped.
 
@@ -75,6 +83,8 @@ def conv2d(x: Array, w: Array, b: Array | None = None, *, stride: int = 1, paddi
         b: (c_out,) bias, or None.
         stride: step of the window, in pixels, the same on both axes.
         padding: "same" (H_out = ceil(H / stride), the odd zero at the end), "valid", or ((top, bottom), (left, right)).
+        dilation: distance between the pixels that two neighboring taps see; 1 is the ordinary convolution. With
+            another one the convolution is also called atrous.
 
     Returns:
         (N, H_out, W_out, c_out), dtype of x.
@@ -85,16 +95,17 @@ def conv2d(x: Array, w: Array, b: Array | None = None, *, stride: int = 1, paddi
     Source: Howard et al. 2017 (arXiv:1704.04861), section 3.1, eq. 1; layouts and padding as Keras's Conv2D.
     """
     _check_kernel("conv2d", x, w)
-    y = total(view @ w[u, v] for u, v, view in taps(x, w.shape[:2], stride, padding))  # (N, H_out, W_out, c_out)
-    return add_bias(y, b)
+    y = total(view @ w[u, v] for u, v, view in taps(x, w.shape[:2], stride, padding, dilation))
+    return add_bias(y, b)  # (N, H_out, W_out, c_out)
 
 
 def depthwise_conv2d(
-    x: Array, w: Array, b: Array | None = None, *, stride: int = 1, padding: Padding = "same"
+    x: Array, w: Array, b: Array | None = None, *, stride: int = 1, padding: Padding = "same", dilation: int = 1
 ) -> Array:
     """Depthwise convolution: each channel is filtered with its own K x K kernels; channels are not mixed.
 
-        y[n, i, j, c*M + m] = b[c*M + m] + sum_{u, v} x[n, i*stride + u - top, j*stride + v - left, c] * w[u, v, c, m]
+        y[n, i, j, c*M + m] = b[c*M + m] + sum_{u, v} x[n, i*stride + u*dilation - top, j*stride + v*dilation - left, c]
+                                                       * w[u, v, c, m]
 
     This is cross-correlation, as in every deep learning framework: w is not flipped.
 
@@ -102,8 +113,7 @@ def depthwise_conv2d(
         x: (N, H, W, C) input.
         w: (K_h, K_w, C, M) kernel; M, the depth multiplier, is 1 in every published MobileNet.
         b: (C * M,) bias, or None.
-        stride: step of the window, in pixels, the same on both axes.
-        padding: "same" (H_out = ceil(H / stride), the odd zero at the end), "valid", or ((top, bottom), (left, right)).
+        stride, padding, dilation: see `conv2d`.
 
     Returns:
         (N, H_out, W_out, C * M), dtype of x.
@@ -114,9 +124,33 @@ def depthwise_conv2d(
     Source: Howard et al. 2017 (arXiv:1704.04861), section 3.1, eq. 3; layouts and padding as Keras's DepthwiseConv2D.
     """
     _check_kernel("depthwise_conv2d", x, w)
-    views = taps(x, w.shape[:2], stride, padding)
+    views = taps(x, w.shape[:2], stride, padding, dilation)
     y = total(view[..., None] * w[u, v] for u, v, view in views)  # (N, H_out, W_out, C, M)
     return add_bias(y.reshape(*y.shape[:3], w.shape[2] * w.shape[3]), b)  # (N, H_out, W_out, C * M)
+
+
+def grouped(
+    op: Callable[..., Array], groups: int, x: Array, w: Array, *per_group: Array | None, **window: Any
+) -> Array:
+    """Grouped convolution: the g-th part of the filters reads the g-th part of the channels, and nothing else.
+
+    Args:
+        op: `conv2d`, or its bound.
+        groups: number of groups, which divides c_in and c_out.
+        x: (N, H, W, c_in) input.
+        w: (K_h, K_w, c_in / groups, c_out) kernel.
+        per_group: other arrays of `op`, split along their last axis, or None.
+        window: keyword arguments of `op`.
+
+    Returns:
+        (N, H_out, W_out, c_out).
+
+    Source: Krizhevsky et al. 2012, section 3.5; layouts as Keras's Conv2D with `groups`.
+    """
+    if groups == 1:
+        return op(x, w, *per_group, **window)
+    split = [[None] * groups if a is None else np.split(a, groups, axis=-1) for a in (x, w, *per_group)]
+    return np.concatenate([op(*arrays, **window) for arrays in zip(*split, strict=True)], axis=-1)
 
 
 def transposed_conv2d(x: Array, w: Array, b: Array | None = None, *, stride: int = 1, padding: str = "valid") -> Array:

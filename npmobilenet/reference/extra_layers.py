@@ -8,8 +8,8 @@ from numpy.typing import DTypeLike
 
 from npmobilenet.errors import ArgumentError, ShapeError
 from npmobilenet.reference import rounding
-from npmobilenet.reference.activation_bounds import leaky_relu_bound
-from npmobilenet.reference.activations import leaky_relu
+from npmobilenet.reference.activation_bounds import elu_bound, leaky_relu_bound
+from npmobilenet.reference.activations import elu, leaky_relu
 from npmobilenet.reference.interpolation import resize
 from npmobilenet.reference.layer import Layer, feature_map, layer_type
 from npmobilenet.reference.normalization import layer_norm, normalize, rescale
@@ -37,6 +37,29 @@ class LeakyReLU(Layer):
 
     def carried_bound(self, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
         return leaky_relu_bound(xs[0], self.negative_slope, errors[0], dtype=dtype)
+
+
+@layer_type
+class ELU(Layer):
+    """x where it is positive, else alpha * (exp(x) - 1)."""
+
+    alpha: float = 1.0
+
+    elementwise: ClassVar[bool] = True
+    rowwise: ClassVar[bool] = True
+
+    @property
+    def channelwise(self) -> bool:
+        return True
+
+    def flops(self, *inputs: Shape) -> int:
+        return 4 * prod(inputs[0])  # compare, exp, subtract, multiply
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        return elu(inputs[0], self.alpha)
+
+    def carried_bound(self, params: Params, xs: list[Array], errors: list[Array], dtype: DTypeLike) -> Array:
+        return elu_bound(xs[0], self.alpha, errors[0], dtype=dtype)
 
 
 @layer_type
@@ -194,6 +217,28 @@ class UpSampling2D(Resampling):
     def output_shape(self, *inputs: Shape) -> Shape:
         H, W, C = feature_map(self, inputs[0])
         return self.size[0] * H, self.size[1] * W, C
+
+
+@layer_type
+class Cropping2D(Layer):
+    """The feature map without its borders, ((top, bottom), (left, right)) pixels wide."""
+
+    cropping: tuple[Pair, Pair]
+
+    moves_only: ClassVar[bool] = True
+
+    def check(self) -> None:
+        if min(map(min, self.cropping)) < 0:
+            raise ArgumentError(f"{self.name}: expected a cropping of at least 0, got {self.cropping}")
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        H, W, C = feature_map(self, inputs[0])
+        return H - sum(self.cropping[0]), W - sum(self.cropping[1]), C
+
+    def apply(self, params: Params, *inputs: Array) -> Array:
+        (top, _), (left, _) = self.cropping
+        H, W, _ = self.output_shape(inputs[0].shape[1:])
+        return inputs[0][:, top : top + H, left : left + W].copy()
 
 
 @layer_type

@@ -1,12 +1,11 @@
 """A network as a list of layers: the one place that knows its shapes, parameters, multiply-adds and arithmetic.
 
-A `Graph` holds layers in an order in which they can be computed, one input, one output. Running a network, counting
-it, checking its weights and compiling it are loops over this list.
+A `Graph` holds layers in an order in which they can be computed, one input, and one or several outputs. Running a
+network, counting it, checking its weights and compiling it are loops over this list.
 """
 
-from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -16,23 +15,32 @@ from npmobilenet.errors import ShapeError
 from npmobilenet.reference.layer import Layer
 from npmobilenet.reference.layers import Input
 from npmobilenet.reference.serialization import layer_from_json, layer_to_json
-from npmobilenet.types import Array, Params, Shape
+from npmobilenet.types import Array, Outputs, Params, Shape
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Layers in an order in which they can be computed: the first is the only `Input`, the last is the output.
+    """Layers in an order in which they can be computed; the first is the only `Input`.
+
+    Attributes:
+        name: of the network.
+        layers: in order.
+        outputs: (name of the output, name of the layer that computes it), in order; by default the last layer, under
+            its own name. Other layers may read an output too, and one layer may be several outputs.
 
     Raises:
-        ShapeError: a name is used twice, an input is not defined before the layer, an output is never read, shapes
-            do not fit, or a side of an output or parameter would be 0.
+        ShapeError: a name is used twice, an input is not defined before the layer, a layer is neither read nor an
+            output, shapes do not fit, or a side of an output or parameter would be 0.
         ArgumentError: a field of a layer is out of range, such as an unknown activation.
     """
 
     name: str
     layers: tuple[Layer, ...]
+    outputs: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.outputs and self.layers:
+            object.__setattr__(self, "outputs", ((self.layers[-1].name, self.layers[-1].name),))
         _check_wiring(self)
         _check_sides(self)
 
@@ -50,8 +58,29 @@ class Graph:
 
     @property
     def output_shape(self) -> Shape:
-        """Shape of the last layer's output, without the batch axis."""
-        return self.shapes[self.layers[-1].name]
+        """Shape of the only output, without the batch axis.
+
+        Raises:
+            ShapeError: there are several; `output_shapes` has them all.
+        """
+        if len(self.outputs) > 1:
+            raise ShapeError(f"{self.name}: expected one output, got {len(self.outputs)}: {self.output_names}")
+        return self.shapes[self.outputs[0][1]]
+
+    @cached_property
+    def output_shapes(self) -> dict[str, Shape]:
+        """Shape of every output by its name, without the batch axis."""
+        return {name: self.shapes[layer] for name, layer in self.outputs}
+
+    @property
+    def output_names(self) -> str:
+        """Names of all outputs, separated by commas."""
+        return ", ".join(name for name, _ in self.outputs)
+
+    @cached_property
+    def output_layers(self) -> tuple[str, ...]:
+        """Names of the layers that compute the outputs, in the order of the outputs."""
+        return tuple(layer for _, layer in self.outputs)
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
@@ -132,17 +161,23 @@ class Graph:
         """Name of the layer that turns the feature map into one vector per image, or None if no layer does.
 
         It is the last such layer that every path goes through: squeeze-and-excitation's pools have a path around them.
+        An output that another layer reads, such as a feature map next to the classes, is no end of a path here.
         """
-        vectors = (layer.name for layer in self.cut_points if layer.gives_vector(*self.input_shapes(layer)))
+        ends = {layer for layer in self.output_layers if layer not in self.last_use}
+        vectors = (layer.name for layer in self._cut_points(ends) if layer.gives_vector(*self.input_shapes(layer)))
         return next(vectors, None)
 
     @cached_property
     def cut_points(self) -> tuple[Layer, ...]:
-        """The layers that every path from the input to the output goes through, the last one first."""
+        """The layers that every path from the input to an output goes through, the last one first."""
+        return self._cut_points(set(self.output_layers))
+
+    def _cut_points(self, ends: set[str]) -> tuple[Layer, ...]:
+        """The layers that every path from the input to one of `ends` goes through, the last one first."""
         live: set[str] = set()
         found = []
         for layer in self.layers:
-            live = {name for name in live if self.last_use[name] != layer.name} | {layer.name}
+            live = {name for name in live if name in ends or self.last_use[name] != layer.name} | {layer.name}
             if live == {layer.name}:
                 found.append(layer)
         return tuple(reversed(found))
@@ -173,9 +208,15 @@ class Graph:
                 if self.last_use[name] == layer.name:
                     live.pop(name, None)
 
-    def output(self, params: Params, x: Array) -> Array:
-        """The last layer's output, (N, *output_shape); arguments and errors as `run`."""
-        return deque(self.run(params, x), maxlen=1)[0][1]
+    def output(self, params: Params, x: Array) -> Outputs:
+        """The network's output, (N, *output_shape), or {name: output} if it has several; otherwise as `run`."""
+        return self.result({name: y for name, y in self.run(params, x) if name in self.output_layers})
+
+    def result(self, values: Mapping[str, Array]) -> Outputs:
+        """The output of the network, or {name: output} if it has several, from values by the name of the layer."""
+        if len(self.outputs) == 1:
+            return values[self.output_layers[0]]
+        return {name: values[layer] for name, layer in self.outputs}
 
     def _check_input(self, x: Array) -> None:
         if x.ndim != 4 or x.shape[3] != self.input_shape[2]:
@@ -191,14 +232,16 @@ class Graph:
             ShapeError: a layer fixes the size (a Reshape, or a Dense after a Flatten, changes its parameters).
         """
         entry = Input(name=self.layers[0].name, shape=(H, W, self.input_shape[2]))
-        graph = Graph(self.name, (entry, *self.layers[1:]))
+        graph = replace(self, layers=(entry, *self.layers[1:]))
         if graph.param_shapes != self.param_shapes:
             raise ShapeError(f"{self.name}: its weights fix the input size at {self.input_shape[:2]}, got {(H, W)}")
         return graph
 
     def to_json(self) -> dict[str, Any]:
         """The graph as a JSON document, which `from_json` reads."""
-        return {"name": self.name, "layers": [layer_to_json(layer) for layer in self.layers]}
+        document = {"name": self.name, "layers": [layer_to_json(layer) for layer in self.layers]}
+        last = self.layers[-1].name
+        return document if self.outputs == ((last, last),) else document | {"outputs": dict(self.outputs)}
 
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> "Graph":
@@ -208,7 +251,8 @@ class Graph:
             ShapeError: a layer type or field is unknown, a field is missing, or the graph is invalid.
         """
         try:
-            return Graph(str(document["name"]), tuple(map(layer_from_json, document["layers"])))
+            layers = tuple(map(layer_from_json, document["layers"]))
+            return Graph(str(document["name"]), layers, tuple(document.get("outputs", {}).items()))
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             if isinstance(error, ShapeError):
                 raise
@@ -231,11 +275,19 @@ def _check_wiring(graph: Graph) -> None:
         if isinstance(layer, Input) and defined:
             raise ShapeError(f"{layer.name}: a second Input; a graph has one, its first layer")
         defined.add(layer.name)
-    unread = defined - graph.last_use.keys() - {graph.layers[-1].name}
+    _check_outputs(graph, defined)
+    unread = defined - graph.last_use.keys() - set(graph.output_layers)
     if unread:
-        raise ShapeError(
-            f"{graph.name}: no layer reads {', '.join(sorted(unread))}; only the last layer may be an output"
-        )
+        raise ShapeError(f"{graph.name}: no layer reads {', '.join(sorted(unread))}, which is not an output")
+
+
+def _check_outputs(graph: Graph, defined: set[str]) -> None:
+    missing = [f"{name!r} of layer {layer!r}" for name, layer in graph.outputs if layer not in defined]
+    if missing:
+        raise ShapeError(f"{graph.name}: output {', '.join(missing)}: no such layer")
+    names = [name for name, _ in graph.outputs]
+    if len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
+        raise ShapeError(f"{graph.name}: expected outputs with distinct names, got {names}")
 
 
 def _check_sides(graph: Graph) -> None:

@@ -1,36 +1,51 @@
 """The layer types with a kernel: Conv2D, DepthwiseConv2D, Conv2DTranspose, Dense."""
 
+from functools import partial
 from math import prod
 
 from numpy.typing import DTypeLike
 
-from npmobilenet.errors import ArgumentError
+from npmobilenet.errors import ArgumentError, ShapeError
 from npmobilenet.reference import rounding
 from npmobilenet.reference.convolution import (
     conv2d,
     dense,
     depthwise_conv2d,
+    grouped,
     pointwise_conv2d,
     spread_pixels,
     transposed_conv2d,
     transposed_size,
 )
-from npmobilenet.reference.layer import KernelLayer, Window, feature_map, layer_type
+from npmobilenet.reference.layer import Convolution, KernelLayer, feature_map, layer_type
 from npmobilenet.types import Array, Pair, Params, Shape
 
 
 @layer_type
-class Conv2D(Window, KernelLayer):
-    """Standard convolution; pointwise if the kernel is 1 x 1."""
+class Conv2D(Convolution):
+    """Standard convolution; pointwise if the kernel is 1 x 1.
+
+    Attributes:
+        groups: number of groups into which input channels and filters are divided; a filter reads its own group only.
+    """
 
     filters: int
     use_bias: bool = True
     activation: str = "linear"
+    dilation: int = 1
+    groups: int = 1
 
     @property
     def is_pointwise(self) -> bool:
         """Whether it mixes the channels of single pixels and nothing else."""
-        return self.kernel_size == (1, 1) and self.stride == 1
+        return self.kernel_size == (1, 1) and self.stride == 1 and self.groups == 1
+
+    def check(self) -> None:
+        super().check()
+        if self.groups < 1 or self.filters % self.groups:
+            raise ArgumentError(
+                f"{self.name}: expected groups that divide {self.filters} filters, got groups={self.groups}"
+            )
 
     def kind(self, *inputs: Shape) -> str:
         """On a map of 1 x 1 pixel it is fully connected: V1's and V3's classifier, and squeeze-and-excitation."""
@@ -41,26 +56,29 @@ class Conv2D(Window, KernelLayer):
 
     def param_shapes(self, *inputs: Shape) -> dict[str, Shape]:
         c_in = feature_map(self, inputs[0])[2]
-        return {"kernel": (*self.kernel_size, c_in, self.filters)} | _bias(self.use_bias, self.filters)
+        if c_in % self.groups:
+            raise ShapeError(f"{self.name}: expected groups that divide {c_in} channels, got groups={self.groups}")
+        kernel = {"kernel": (*self.kernel_size, c_in // self.groups, self.filters)}
+        return kernel | _bias(self.use_bias, self.filters)
 
     def linear(self, params: Params, x: Array) -> Array:
         if self.is_pointwise and (self.is_unpadded or self.padding == "same"):
             return pointwise_conv2d(x, params["kernel"], params.get("bias"))
-        return conv2d(x, params["kernel"], params.get("bias"), stride=self.stride, padding=self.padding)
+        return grouped(conv2d, self.groups, x, params["kernel"], params.get("bias"), **self.window)
 
     def linear_bound(self, params: Params, x: Array, error: Array, dtype: DTypeLike) -> Array:
-        return rounding.conv2d_bound(
-            x, params["kernel"], params.get("bias"), error, stride=self.stride, padding=self.padding, dtype=dtype
-        )
+        bound = partial(rounding.conv2d_bound, dtype=dtype, **self.window)
+        return grouped(bound, self.groups, x, params["kernel"], params.get("bias"), error)
 
 
 @layer_type
-class DepthwiseConv2D(Window, KernelLayer):
+class DepthwiseConv2D(Convolution):
     """One filter (or `depth_multiplier` filters) per channel; channels are not mixed."""
 
     depth_multiplier: int = 1
     use_bias: bool = True
     activation: str = "linear"
+    dilation: int = 1
 
     @property
     def channelwise(self) -> bool:
@@ -81,11 +99,11 @@ class DepthwiseConv2D(Window, KernelLayer):
         return prod(params["kernel"].shape[:2])
 
     def linear(self, params: Params, x: Array) -> Array:
-        return depthwise_conv2d(x, params["kernel"], params.get("bias"), stride=self.stride, padding=self.padding)
+        return depthwise_conv2d(x, params["kernel"], params.get("bias"), **self.window)
 
     def linear_bound(self, params: Params, x: Array, error: Array, dtype: DTypeLike) -> Array:
         return rounding.depthwise_conv2d_bound(
-            x, params["kernel"], params.get("bias"), error, stride=self.stride, padding=self.padding, dtype=dtype
+            x, params["kernel"], params.get("bias"), error, dtype=dtype, **self.window
         )
 
 

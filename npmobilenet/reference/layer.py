@@ -18,7 +18,7 @@ with it: whether it can write over its input, whether it can be computed band by
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from math import prod
-from typing import ClassVar, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -26,7 +26,7 @@ from numpy.typing import DTypeLike
 from npmobilenet.errors import ArgumentError, ShapeError
 from npmobilenet.reference import rounding
 from npmobilenet.reference.activations import ACTIVATIONS, FLOPS_PER_VALUE
-from npmobilenet.reference.shapes import resolve_padding, window_output
+from npmobilenet.reference.shapes import dilated, resolve_padding, window_output
 from npmobilenet.types import Array, Padding, Pair, Params, Shape
 
 AnyLayer = TypeVar("AnyLayer")
@@ -184,6 +184,11 @@ class Window(Layer):
         """Whether it has no padding of its own."""
         return self.padding in ("valid", ((0, 0), (0, 0)))
 
+    @property
+    def extent(self) -> Pair:
+        """Rows and columns that the window covers, from the first tap to the last."""
+        return self.kernel_size
+
     def check(self) -> None:
         super().check()
         if min(self.stride, *self.kernel_size) < 1:
@@ -192,7 +197,7 @@ class Window(Layer):
     def output_map(self, shape: Shape) -> Pair:
         """(H_out, W_out) for an input of (H, W, C)."""
         try:
-            return window_output(feature_map(self, shape)[:2], self.kernel_size, self.stride, self.padding)
+            return window_output(feature_map(self, shape)[:2], self.extent, self.stride, self.padding)
         except ShapeError as error:
             raise ShapeError(f"{self.name}: {error}") from None
 
@@ -201,12 +206,12 @@ class Window(Layer):
 
     def zeros(self, shape: Shape) -> tuple[Pair, Pair]:
         """The padding as zeros at ((top, bottom), (left, right)), for an input of (H, W, C)."""
-        return resolve_padding(self.padding, shape[:2], self.kernel_size, self.stride)
+        return resolve_padding(self.padding, shape[:2], self.extent, self.stride)
 
     def rows_read(self, rows: Pair, shape: Shape) -> tuple[Pair, Pair]:
         top = self.zeros(shape)[0][0]
         first = rows[0] * self.stride - top
-        last = (rows[1] - 1) * self.stride - top + self.kernel_size[0]
+        last = (rows[1] - 1) * self.stride - top + self.extent[0]
         return (max(first, 0), min(last, shape[0])), (max(-first, 0), max(last - shape[0], 0))
 
     def on_rows(self, zeros: Pair, shape: Shape) -> Self:
@@ -255,6 +260,26 @@ class KernelLayer(Layer):
         if self.activation == "linear":
             return error
         return rounding.activation_bound(self.activation, self.linear(params, xs[0]), error, dtype=dtype)
+
+
+class Convolution(Window, KernelLayer):
+    """A convolution whose taps are `dilation` pixels apart; a base class without fields of its own."""
+
+    dilation: int
+
+    @property
+    def extent(self) -> Pair:
+        return dilated(self.kernel_size, self.dilation)
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """Its keyword arguments of `conv2d` and `depthwise_conv2d`, and of their bounds."""
+        return {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
+
+    def check(self) -> None:
+        super().check()
+        if self.dilation < 1:
+            raise ArgumentError(f"{self.name}: expected a dilation of at least 1, got {self.dilation}")
 
 
 def check_activation(name: str, activation: str) -> None:

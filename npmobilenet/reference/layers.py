@@ -14,8 +14,10 @@ from npmobilenet.errors import ShapeError
 from npmobilenet.reference import rounding
 from npmobilenet.reference.activations import ACTIVATIONS, FLOPS_PER_VALUE
 from npmobilenet.reference.convolution import zero_pad
+from npmobilenet.reference.extra_layers import ELU as ELU
 from npmobilenet.reference.extra_layers import Broadcast as Broadcast
 from npmobilenet.reference.extra_layers import ChannelRescaling as ChannelRescaling
+from npmobilenet.reference.extra_layers import Cropping2D as Cropping2D
 from npmobilenet.reference.extra_layers import LayerNormalization as LayerNormalization
 from npmobilenet.reference.extra_layers import LeakyReLU as LeakyReLU
 from npmobilenet.reference.extra_layers import Normalization as Normalization
@@ -281,7 +283,7 @@ LAYER_TYPES: dict[str, type[Layer]] = {
         Input, Rescaling, ZeroPadding2D, Conv2D, DepthwiseConv2D, BatchNormalization, Activation,
         GlobalAveragePooling2D, GlobalMaxPooling2D, AveragePooling2D, MaxPooling2D, Dense, Add, Multiply, Concatenate,
         Reshape, Flatten, Dropout, Average, Maximum, Minimum, Subtract, Broadcast, ChannelRescaling, LayerNormalization,
-        LeakyReLU, Normalization, PReLU, Resizing, UpSampling2D, Conv2DTranspose,
+        LeakyReLU, Normalization, PReLU, Resizing, UpSampling2D, Conv2DTranspose, ELU, Cropping2D,
     )
 }  # fmt: skip
 """The layer types by name; file formats use these names."""

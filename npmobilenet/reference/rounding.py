@@ -51,6 +51,7 @@ def conv2d_bound(
     *,
     stride: int = 1,
     padding: Padding = "same",
+    dilation: int = 1,
     dtype: DTypeLike = np.float32,
 ) -> Array:
     """Bound for `conv2d`: sums of K_h * K_w * c_in products and the bias.
@@ -61,7 +62,7 @@ def conv2d_bound(
         x: (N, H, W, c_in) exact input.
         w, b: kernel and bias, exact as they are stored.
         error: bound on the error of x, of its shape; None for 0.
-        stride, padding: see `conv2d`.
+        stride, padding, dilation: see `conv2d`.
         dtype: of the arithmetic.
 
     Returns:
@@ -69,7 +70,8 @@ def conv2d_bound(
     """
     n = w.shape[0] * w.shape[1] * w.shape[2] + 1
     terms, bias = _terms(n, x, error, b, dtype)
-    return conv2d(terms, np.abs(float64(w)), bias, stride=stride, padding=padding) + underflow(n, dtype)
+    y = conv2d(terms, np.abs(float64(w)), bias, stride=stride, padding=padding, dilation=dilation)
+    return y + underflow(n, dtype)
 
 
 def depthwise_conv2d_bound(
@@ -80,12 +82,14 @@ def depthwise_conv2d_bound(
     *,
     stride: int = 1,
     padding: Padding = "same",
+    dilation: int = 1,
     dtype: DTypeLike = np.float32,
 ) -> Array:
     """Bound for `depthwise_conv2d`, as `conv2d_bound` with n = K_h * K_w + 1."""
     n = w.shape[0] * w.shape[1] + 1
     terms, bias = _terms(n, x, error, b, dtype)
-    return depthwise_conv2d(terms, np.abs(float64(w)), bias, stride=stride, padding=padding) + underflow(n, dtype)
+    y = depthwise_conv2d(terms, np.abs(float64(w)), bias, stride=stride, padding=padding, dilation=dilation)
+    return y + underflow(n, dtype)
 
 
 def dense_bound(

@@ -67,6 +67,17 @@ def output_size(size: int, K: int, stride: int, padding: Pair) -> int:
     return max((padding[0] + size + padding[1] - K) // stride + 1, 0)
 
 
+def dilated(kernel: Sequence[int], dilation: int) -> Pair:
+    """Rows and columns that a dilated kernel covers: taps `dilation` pixels apart, (K - 1) * dilation + 1.
+
+    The padding and the output size of a dilated convolution are those of a window of this size.
+
+    Source: Dumoulin & Visin 2016 (arXiv:1603.07285), section 5.1; TensorFlow's effective filter size.
+    """
+    rows, cols = ((K - 1) * dilation + 1 for K in kernel)
+    return rows, cols
+
+
 def window_output(size: Sequence[int], kernel: Sequence[int], stride: int, padding: Padding) -> Pair:
     """(H_out, W_out) of a window of `kernel` pixels that slides over `size` pixels.
 

@@ -177,6 +177,8 @@ def test_the_separable_block_by_hand() -> None:
     ("layer", "x"),
     [
         (Conv2D(name="c", kernel_size=(3, 2), filters=3, padding=((1, 0), (0, 2)), stride=2), (5, 4, 2)),
+        (Conv2D(name="g", kernel_size=(3, 2), filters=4, groups=2, dilation=2, padding="same"), (5, 4, 6)),
+        (DepthwiseConv2D(name="d", kernel_size=(3, 3), dilation=3, padding="same"), (4, 5, 2)),
         (DepthwiseConv2D(name="d", kernel_size=(3, 3), depth_multiplier=2, padding="same"), (3, 3, 2)),
         (Conv2D(name="p", kernel_size=(1, 1), filters=3), (2, 3, 4)),
         (Dense(name="f", units=3), (7,)),

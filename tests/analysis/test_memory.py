@@ -226,10 +226,12 @@ def test_a_depthwise_convolution_in_place_holds_back_as_many_rows_as_its_kernel_
 
 @pytest.mark.parametrize("padding", ["same", "valid", ((2, 0), (0, 2)), ((0, 2), (1, 1)), ((3, 3), (3, 3))])
 @pytest.mark.parametrize(("K", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2), (5, 3), (2, 3), (1, 1)])
-@pytest.mark.parametrize("size", [(7, 9), (8, 5)])
-def test_depthwise_in_place_never_writes_what_it_still_reads(size: Any, K: int, stride: int, padding: Any) -> None:
+@pytest.mark.parametrize(("size", "dilation"), [((7, 9), 1), ((8, 5), 1), ((9, 10), 2)])
+def test_depthwise_in_place_never_writes_what_it_still_reads(
+    size: Any, dilation: int, K: int, stride: int, padding: Any
+) -> None:
     layer = DepthwiseConv2D(
-        name="dw", inputs=("x",), kernel_size=(K, K), stride=stride, padding=padding, use_bias=False
+        name="dw", inputs=("x",), kernel_size=(K, K), stride=stride, padding=padding, use_bias=False, dilation=dilation
     )
     graph = Graph("dw", (Input(name="x", shape=(*size, 3)), layer))
     params, x = whole_numbers(graph)

@@ -17,7 +17,7 @@ from npmobilenet_kernels.runtime.thread_pool import available_cores
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.bench import measure, runtimes
-from npmobilenet.bench.random_weights import random_model, reference_output, sample_images
+from npmobilenet.bench.random_weights import random_model, reference_outputs, sample_images
 from npmobilenet.bench.runtimes import RUNTIMES, Runtime
 from npmobilenet.bench.turns import workers
 from npmobilenet.compiler.ir import Operations, Weighted
@@ -40,6 +40,10 @@ NETWORKS = {
     "V2 of odd size, without its top": lambda: mobilenet_v2(alpha=0.35, resolution=(65, 97), include_top=False),
     "V3-Large, minimalistic": lambda: mobilenet_v3_large(alpha=0.75, resolution=64, minimalistic=True, classes=11),
     "V3-Small": lambda: mobilenet_v3_small(alpha=0.75, resolution=(65, 97), classes=11),
+    "V2 with its last map": lambda: replace(
+        mobilenet_v2(alpha=0.35, resolution=96, classes=11),
+        outputs=(("map", "out_relu"), ("classes", "predictions"), ("again", "predictions")),
+    ),
 }
 
 
@@ -90,11 +94,11 @@ def test_every_runtime_computes_the_same_network(network: str, runtime: Runtime,
     model = random_model(NETWORKS[network]())
     x = sample_images(model, 2)
     runtime.export(fuse(model.graph, model.params), 2, tmp_path / runtime.file)
-    y = runtime.open(tmp_path / runtime.file, x, 1)()
-    expected = reference_output(model, x)
-    assert y.shape == expected.shape
-    assert not np.allclose(expected[0], expected[1], atol=10 * measure.TOLERANCE * np.abs(expected).max(), rtol=0)
-    np.testing.assert_allclose(y, expected, rtol=0, atol=measure.TOLERANCE * np.abs(expected).max())
+    ys = runtime.open(tmp_path / runtime.file, x, 1)()
+    for y, expected in zip(ys, reference_outputs(model, x), strict=True):
+        assert y.shape == expected.shape
+        assert not np.allclose(expected[0], expected[1], atol=10 * measure.TOLERANCE * np.abs(expected).max(), rtol=0)
+        np.testing.assert_allclose(y, expected, rtol=0, atol=measure.TOLERANCE * np.abs(expected).max())
 
 
 def as_bfloat16(weights: Array) -> Array:

@@ -1,14 +1,18 @@
 """Pixels and image files at the command line: Teachable Machine, ranges, resizes, directories, odd names."""
 
 import shutil
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from npmobilenet_weights_convert import read_model
 from PIL import Image, ImageOps
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v3_small
+from npmobilenet.errors import AssumptionWarning
 from npmobilenet.hub.load import load
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import SYMMETRIC, UNIT
@@ -19,6 +23,7 @@ from tests.helpers.real_files import ROOT, real_file
 from tests.helpers.tolerances import PROBABILITIES
 
 DIGITS = ROOT / "examples" / "digits"
+NAMES = ("Class 1", "Class 2", "Class 3")
 PHOTOS = ("burger.jpg", "cat.bmp", "panda.jpg", "parrot.jpg", "sunflower.bmp")
 
 
@@ -41,7 +46,10 @@ def teachable(tf_keras: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     folder = tmp_path_factory.mktemp("converted_keras")
     with pytest.warns(UserWarning, match="HDF5"):
         model.save(folder / "keras_model.h5")
-    (folder / "labels.txt").write_text("0 Rock\n1 Paper\n2 Scissors\n")
+    (folder / "labels.txt").write_text("0 Class 1\n1 Class 2\n2 Class 3\n")
+    with zipfile.ZipFile(folder / "converted_keras.zip", "w") as archive:
+        for name in ("keras_model.h5", "labels.txt"):
+            archive.write(folder / name, name)
     return folder / "keras_model.h5", model
 
 
@@ -56,19 +64,20 @@ def found(result: Result) -> list[dict[str, float]]:
     return [{p["label"]: p["probability"] for p in answer["predictions"]} for answer in document(result)]
 
 
-def test_a_teachable_machine_export_answers_as_its_sample_script(teachable: tuple[Path, Any]) -> None:
-    path, model = teachable
+@pytest.mark.parametrize("file", ["keras_model.h5", "converted_keras.zip"])
+def test_a_teachable_machine_export_answers_as_its_sample_script(teachable: tuple[Path, Any], file: str) -> None:
+    path, model = teachable[0].with_name(file), teachable[1]
     photos = [real_file("images", name) for name in PHOTOS]
     result = run("classify", *photos, "-m", path, "--backend", "reference", "--json")
     for photograph, answer in zip(photos, found(result), strict=True):
         expected = sample_script(model, photograph)
-        assert answer == pytest.approx(
-            dict(zip(("Rock", "Paper", "Scissors"), expected, strict=True)), abs=PROBABILITIES
-        )
+        assert answer == pytest.approx(dict(zip(NAMES, expected, strict=True)), abs=PROBABILITIES)
+        assert max(answer, key=lambda label: answer[label]) == NAMES[expected.argmax()]
     lines = result.stderr.splitlines()
     assert len([line for line in lines if "Teachable Machine" in line]) == 1
-    assert len(lines) == 2, lines  # its rule, and its labels
-    loaded = load(path)
+    names = [f"npmobilenet: class names from {path.parent / 'labels.txt'}"] if file.endswith(".h5") else []
+    assert lines[1:] == names
+    loaded = read_model(path)
     assert (loaded.pixels(str(photos[0])) != loaded.pixels(str(photos[0]), resize="crop")).any()  # another rule
 
 
@@ -78,6 +87,57 @@ def test_a_converted_teachable_machine_export_keeps_its_rule(teachable: tuple[Pa
     assert Model.open(converted).resize == "teachable-machine"
     assert run("convert", teachable[0], "-o", converted, "--force", "--resize", "keras").exit_code == 0
     assert Model.open(converted).resize == "keras"
+
+
+def test_python_finds_the_names_next_to_a_model_and_reports_it(teachable: tuple[Path, Any]) -> None:
+    path, model = teachable
+    photograph = real_file("images", "panda.jpg")
+    with pytest.warns(AssumptionWarning, match=r"class names from .*labels\.txt"):
+        loaded = load(path, backend="reference")
+    (_, name, probability) = loaded.classify(photograph, top=1)[0][0]
+    expected = sample_script(model, photograph)
+    assert name == NAMES[expected.argmax()]
+    assert probability == pytest.approx(expected.max(), abs=PROBABILITIES)
+    assert [label[1] for label in load(path, labels=["a", "b", "c"]).labels] == list("abc")  # given: nothing to report
+
+
+def test_python_ignores_names_that_do_not_fit_and_reports_it(small_network: Path) -> None:
+    model = Model.open(small_network)
+    Model(model.graph, model.params).save(small_network.parent / "unnamed.safetensors")
+    (small_network.parent / "labels.txt").write_text("a\nb\n")
+    with pytest.warns(AssumptionWarning, match=r"labels\.txt: 2 names, but .* has 3 classes.*; ignored"):
+        assert load(small_network.parent / "unnamed.safetensors").labels == ()
+
+
+def test_a_note_on_an_assumption_is_omitted_once_it_is_specified(teachable: tuple[Path, Any], tf_keras: Any) -> None:
+    path, _ = teachable
+    photograph = real_file("images", "panda.jpg")
+
+    def notes(file: Path, *options: object) -> str:
+        result = run("classify", photograph, "-m", file, "--backend", "reference", *options)
+        assert result.exit_code == 0, result.stderr
+        return "".join(line for line in result.stderr.splitlines(True) if "class names" not in line)
+
+    assert "--range changes it" in notes(path)
+    assert "--resize changes it" in notes(path)
+    assert "--range changes it" not in notes(path, "--range", "0..1")
+    assert "sample script" in notes(path, "--range", "0..1")
+    assert "sample script" not in notes(path, "--resize", "crop")
+    assert notes(path, "--resize", "crop", "--range", "-1..1") == ""
+
+    other = path.with_name("other.h5")
+    layers = tf_keras.layers
+    head = [layers.Conv2D(4, 3, 2, input_shape=(32, 32, 3)), layers.GlobalAveragePooling2D(), layers.Dense(3)]
+    with pytest.warns(UserWarning, match="HDF5"):
+        tf_keras.Sequential(head).save(other)
+    assert "[-1, 1] is assumed (--range changes it)" in notes(other, "--resize", "crop")
+    assert "is assumed" not in notes(other, "--resize", "crop", "--range", "0..255")
+    output = path.with_name("features.npy")
+    result = run("features", photograph, "-m", other, "--range", "0..1", "--resize", "crop", "-o", output)
+    assert "is assumed" not in result.stderr
+    np.testing.assert_array_equal(
+        np.load(output), replace(read_model(other), scaling=UNIT).features(str(photograph), backend="compiled")
+    )
 
 
 def test_another_nested_sequential_is_no_teachable_machine_export(tf_keras: Any, tmp_path: Path) -> None:

@@ -59,3 +59,16 @@ def test_tables_have_a_column_per_heading() -> None:
     tables = document(run("cost", "--tables", "--json"))
     assert tables[0]["title"].startswith("V1 paper, table 1")
     assert all(len(row) == len(table["header"]) for table in tables for row in table["rows"])
+
+
+@pytest.mark.parametrize("arch", architectures.ARCHITECTURES)
+def test_an_output_stride_changes_the_cost_and_not_the_parameters(arch: str) -> None:
+    plain, dilated = (document(run("cost", arch, "--json", *more)) for more in ([], ["--output-stride", "8"]))
+    assert dilated["params"] == plain["params"]
+    assert dilated["macs"] == architectures.ARCHITECTURES[arch](output_stride=8).macs > plain["macs"]
+
+
+def test_an_output_stride_that_is_not_supported_is_refused() -> None:
+    answer = run("cost", "mobilenet_v2", "--output-stride", "7")
+    assert answer.exit_code == 2
+    assert "expected output_stride as one of 8, 16, 32, got 7" in answer.stderr

@@ -59,6 +59,14 @@ def test_usage_errors(arguments: list[str], message: str, capsys: pytest.Capture
     assert message in capsys.readouterr().err
 
 
+def test_a_network_without_the_layers_of_a_figure_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["figures", "squeeze-excite", "--model", "digits", "-o", str(tmp_path)]) == 1
+    assert "squeeze-excite: mobilenet_0.25_32 has 0 squeeze-and-excitations, no number 2" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_network_of_the_user_s(capsys: pytest.CaptureFixture[str]) -> None:
     image = str(real_file("images/cat.bmp"))
     assert main(["figures", "growth", "--model", "digits", "--image", image, "--json"]) == 0

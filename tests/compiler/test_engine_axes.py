@@ -16,6 +16,7 @@ from npmobilenet.reference.activations import ACTIVATIONS
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layer import Layer
 from npmobilenet.reference.layers import (
+    ELU,
     LAYER_TYPES,
     Activation,
     Add,
@@ -27,6 +28,7 @@ from npmobilenet.reference.layers import (
     Concatenate,
     Conv2D,
     Conv2DTranspose,
+    Cropping2D,
     Dense,
     DepthwiseConv2D,
     Dropout,
@@ -76,6 +78,7 @@ def operations(shape: tuple[int, ...]) -> Iterator[tuple[str, tuple[Layer, ...]]
     yield "rescaling per channel", (ChannelRescaling(scale=constants, offset=constants, **one),)
     yield "normalization", (Normalization(**one),)
     yield "layer normalization", (LayerNormalization(**one),)
+    yield "elu with alpha", (ELU(alpha=0.5, **one),)
     yield "leaky", (LeakyReLU(negative_slope=0.1, **one),)
     yield "learned slopes", (PReLU(**one),)
     yield "learned slopes, shared", (PReLU(shared_axes=(1,), **one),)
@@ -101,11 +104,17 @@ def of_maps(shape: tuple[int, ...], one: dict[str, Any]) -> Iterator[tuple[str, 
     """The operations that take a map (H, W, C)."""
     window: dict[str, Any] = one | {"kernel_size": (2, 2), "padding": "same"}
     yield "padding", (ZeroPadding2D(padding=((1, 0), (2, 1)), **one),)
+    if min(shape[:2]) > 1:
+        yield "cropping", (Cropping2D(cropping=((1, 0), (0, 1)), **one),)
     for name in ACTIVATIONS:
         yield f"convolution {name}", (Conv2D(filters=21, activation=name, **window),)
         yield f"pointwise {name}", (Conv2D(filters=21, activation=name, kernel_size=(1, 1), **one),)
         yield f"depthwise {name}", (DepthwiseConv2D(activation=name, **window),)
     yield "transposed", (Conv2DTranspose(filters=21, stride=2, **window),)
+    for dilation in (2, 3):
+        yield f"dilation {dilation}", (Conv2D(filters=21, dilation=dilation, **window),)
+        yield f"depthwise, dilation {dilation}", (DepthwiseConv2D(dilation=dilation, **window),)
+    yield "one group per channel", (Conv2D(filters=2 * shape[-1], groups=shape[-1], **window),)
     yield "depth multiplier", (DepthwiseConv2D(depth_multiplier=2, **window),)
     yield "average", (AveragePooling2D(**window),)
     yield "average of all", (AveragePooling2D(kernel_size=(shape[0], shape[1]), **one),)

@@ -390,18 +390,14 @@ def test_memory_is_the_plans() -> None:
 
 
 def test_squeeze_excite_of_random_and_of_trained_weights() -> None:
-    data = numbers("squeeze-excite")
-    assert (data["weights_are"], data["channels"], data["reduced"], data["squeeze_macs"]) == (
-        "random",
-        16,
-        8,
-        2 * 16 * 8,
-    )
-    assert data["multiplications"] == 56 * 56 * 16
-    trained = squeeze_excite_data(
-        str(real_file("weights/mobilenet_v3_small_1.0_224_imagenet.h5")), str(real_file("images/panda.jpg"))
-    )
+    data, photo = numbers("squeeze-excite"), str(real_file("images/panda.jpg"))
+    assert (data["weights_are"], data["map"], data["reduced"]) == ("random", [14, 14, 240], 64)
+    assert (data["squeeze_macs"], data["multiplications"]) == (2 * 240 * 64, 14 * 14 * 240)
+    model = str(real_file("weights/mobilenet_v3_small_1.0_224_imagenet.h5"))
+    trained, first = squeeze_excite_data(model, photo), squeeze_excite_data(model, photo, block=0)
     assert (trained["weights_are"], trained["blocks"]) == ("trained", 9)
+    assert (first["open"], first["channels"]) == (16, 16), "docs/figures.md says so"
+    assert (trained["closed"], trained["open"]) == (5, 1)
     assert all(0 <= gate <= 1 for gate in trained["gates"] + data["gates"])
     assert trained["gates"] != data["gates"]
 

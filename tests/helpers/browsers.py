@@ -96,7 +96,9 @@ class Visit:
 
 
 @contextmanager
-def visit(browser: "Browser", path: Path, hash: str = "", size: tuple[int, int] = DESKTOP, **context: Any) -> Iterator[Visit]:
+def visit(
+    browser: "Browser", path: Path, hash: str = "", size: tuple[int, int] = DESKTOP, **context: Any
+) -> Iterator[Visit]:
     """Open a file in Chromium with the network cut, wait until it is ready, and check at the end that it behaved.
 
     Args:

@@ -29,6 +29,7 @@ def window_in_keras(
         kernel_size=w.shape[:2],
         strides=case.stride,
         padding=padding,
+        dilation_rate=case.dilation,
         use_bias=b is not None,
         dtype=x.dtype.name,
         **fields,

@@ -75,5 +75,13 @@ def integers(rng: np.random.Generator, *shape: int) -> Floats:
     return rng.integers(-8, 9, shape).astype(np.float32)
 
 
+def with_holes(w: Floats, dilation: int) -> Floats:
+    """The ordinary kernel that a dilated one is equal to: zeros between its taps, (K_h, K_w, ...)."""
+    (K_h, K_w), rest = w.shape[:2], w.shape[2:]
+    spread = np.zeros(((K_h - 1) * dilation + 1, (K_w - 1) * dilation + 1, *rest), np.float32)
+    spread[::dilation, ::dilation] = w
+    return spread
+
+
 def activation_name(activation: int) -> str:
     return Activation(activation).name.lower()

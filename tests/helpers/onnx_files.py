@@ -72,5 +72,5 @@ def onnx_file(
     for layer in graph.layers[1:]:
         add(layer, graph.arrays_of(layer, model.params))
     H, W, C = graph.input_shape
-    builder.save(path, x=names(graph.layers[0].name), shape=(1, C, H, W), y=names(graph.layers[-1].name))
+    builder.save(path, x=names(graph.layers[0].name), shape=(1, C, H, W), ys=list(map(names, graph.output_layers)))
     return path

@@ -12,6 +12,7 @@ from npmobilenet.types import Array, Padding, Pair
 
 KERNELS = st.sampled_from([1, 2, 3, 4, 5])
 STRIDES = st.sampled_from([1, 2, 3])
+DILATIONS = st.sampled_from([1, 1, 2, 3, 4])
 SEEDS = st.integers(0, 2**32 - 1)
 DTYPES = st.sampled_from([np.float16, np.float32, np.float64])
 KERAS_DTYPES = st.sampled_from([np.float32, np.float64])
@@ -44,11 +45,17 @@ class WindowCase:
     stride: int
     padding: Padding
     layout: str
+    dilation: int = 1
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """Keyword arguments of the operations and their bounds."""
+        return {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
 
     def __repr__(self) -> str:
         return (
             f"WindowCase(x {self.x.shape}, w {self.w.shape}, bias={self.b is not None}, stride={self.stride}, "
-            f"padding={self.padding!r}, layout={self.layout!r})"
+            f"padding={self.padding!r}, dilation={self.dilation}, layout={self.layout!r})"
         )
 
     def arrays(self, dtype: Any) -> tuple[Array, Array, Array | None]:
@@ -58,21 +65,29 @@ class WindowCase:
 
 
 @st.composite
-def axes(draw: st.DrawFn, kind: str) -> tuple[int, int, Pair]:
+def axes(draw: st.DrawFn, kind: str, dilation: int) -> tuple[int, int, Pair]:
     """(size, K, zeros before and after) of one axis: any size for "same", one that the window fits into otherwise."""
     K = draw(KERNELS)
     if kind == "same":
         return draw(st.integers(1, 9)), K, (0, 0)
     zeros = (0, 0) if kind == "valid" else (draw(st.integers(0, 3)), draw(st.integers(0, 3)))
-    return max(1, K - sum(zeros)) + draw(st.integers(0, 5)), K, zeros
+    reach = dilation * (K - 1) + 1
+    return max(1, reach - sum(zeros)) + draw(st.integers(0, 5)), K, zeros
 
 
 @st.composite
-def window_cases(draw: st.DrawFn, *, depthwise: bool, max_batch: int = 2, min_batch: int = 1) -> WindowCase:
-    """A convolution that is valid; `depthwise` gives w the shape (K_h, K_w, C, M)."""
+def window_cases(
+    draw: st.DrawFn, *, depthwise: bool, max_batch: int = 2, min_batch: int = 1, as_keras: bool = False
+) -> WindowCase:
+    """A convolution that is valid; `depthwise` gives w the shape (K_h, K_w, C, M).
+
+    as_keras: with a stride or a dilation, not both, which Keras refuses.
+    """
     kind = draw(st.sampled_from(["same", "same", "valid", "explicit"]))
-    H, K_h, rows = draw(axes(kind))
-    W, K_w, cols = draw(axes(kind))
+    dilation = draw(DILATIONS)
+    stride = 1 if as_keras and dilation > 1 else draw(STRIDES)
+    H, K_h, rows = draw(axes(kind, dilation))
+    W, K_w, cols = draw(axes(kind, dilation))
     N, c_in, c_last = draw(st.integers(min_batch, max_batch)), draw(st.integers(1, 5)), draw(st.integers(1, 4))
     rng = np.random.default_rng(draw(SEEDS))
     c_out = c_in * c_last if depthwise else c_last
@@ -80,9 +95,10 @@ def window_cases(draw: st.DrawFn, *, depthwise: bool, max_batch: int = 2, min_ba
         x=halves(rng, (N, H, W, c_in)),
         w=halves(rng, (K_h, K_w, c_in, c_last)),
         b=halves(rng, (c_out,)) if draw(st.booleans()) else None,
-        stride=draw(STRIDES),
+        stride=stride,
         padding=kind if kind != "explicit" else (rows, cols),
         layout=draw(LAYOUTS),
+        dilation=dilation,
     )
 
 

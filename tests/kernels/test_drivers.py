@@ -26,9 +26,10 @@ from npmobilenet.reference.activations import ACTIVATIONS
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layer import Layer
 from npmobilenet.reference.layers import Add, Conv2D, DepthwiseConv2D, Input, Rescaling
+from npmobilenet.reference.shapes import dilated
 from npmobilenet.types import Array, Padding, Params
-from tests.helpers.kernel_calls import MARGIN, STRANGE, WIDTHS, integers, normal
-from tests.helpers.strategies import SEEDS
+from tests.helpers.kernel_calls import MARGIN, STRANGE, WIDTHS, integers, normal, with_holes
+from tests.helpers.strategies import DILATIONS, SEEDS
 from tests.helpers.within import assert_within
 
 BLOCKING = Blocking()
@@ -71,12 +72,13 @@ def run_guarded(
 def convolutions(draw: st.DrawFn) -> Case:
     """(layer, input shape): a convolution of any size whose window fits."""
     K_h, K_w = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
-    H, W = (K + draw(st.integers(0, 12)) for K in (K_h, K_w))
+    dilation = draw(DILATIONS)
+    H, W = (K + draw(st.integers(0, 12)) for K in dilated((K_h, K_w), dilation))
     zeros = draw(st.tuples(*[st.tuples(*[st.integers(0, 3)] * 2)] * 2))
     paddings: list[Padding] = ["same", "valid", zeros]
     layer = Conv2D(
         name="conv", inputs=("in",), filters=draw(st.integers(1, 40)), kernel_size=(K_h, K_w),
-        stride=draw(st.integers(1, 3)), padding=draw(st.sampled_from(paddings)),
+        stride=draw(st.integers(1, 3)), padding=draw(st.sampled_from(paddings)), dilation=dilation,
         activation=draw(st.sampled_from(FUSED_ACTIVATIONS)),
     )  # fmt: skip
     return layer, (H, W, draw(st.integers(1, 40)))
@@ -115,8 +117,8 @@ def test_any_convolution_equals_the_exact_one_within_its_rounding(
 
     assert None not in kinds
     x, w, b = (array.astype(np.float64) for array in (x, *params.values()))
-    sums = ops.conv2d(x, w, b, stride=layer.stride, padding=layer.padding)
-    bound = rounding.conv2d_bound(x, w, b, stride=layer.stride, padding=layer.padding)
+    sums = ops.conv2d(x, w, b, **layer.window)
+    bound = rounding.conv2d_bound(x, w, b, **layer.window)
     bound = rounding.activation_bound(layer.activation, sums, bound)
     assert_within(bound, y, ACTIVATIONS[layer.activation](sums), f"{layer} {graph.input_shape} {kinds}")
 
@@ -131,7 +133,7 @@ def test_any_convolution_equals_its_plain_loop_on_small_integers_to_the_bit(
     expected = np.empty(graph.output_shape, np.float32)
     expected[:] = params["conv/bias"]
     padded = np.pad(x[0], (*layer.zeros(shape), (0, 0)))
-    loops.convolution(padded, params["conv/kernel"], layer.stride, expected)
+    loops.convolution(padded, with_holes(params["conv/kernel"], layer.dilation), layer.stride, expected)
 
     y, _ = run_guarded(graph, params, x, width, threads, blocking)
 
@@ -184,7 +186,10 @@ def test_rescaling_and_residual_go_with_any_convolution(case: Case, width: int, 
 def depthwise_networks(draw: st.DrawFn) -> Graph:
     """A depthwise layer of any size and multiplier, with or without a 1x1 convolution before and after it."""
     K_h, K_w = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
-    H, W = K_h + draw(st.integers(0, 9)), K_w + draw(st.integers(0, 9) | st.integers(25, 32))  # narrow, or in bands
+    dilation = draw(DILATIONS)
+    reach_h, reach_w = dilated((K_h, K_w), dilation)
+    H = reach_h + draw(st.integers(0, 9))
+    W = reach_w + draw(st.integers(0, 9) | st.integers(25, 32))  # narrow, or in bands
     zeros = draw(st.tuples(*[st.tuples(*[st.integers(0, 3)] * 2)] * 2))
     layers: list[Layer] = [Input(name="in", shape=(H, W, draw(st.integers(1, 20))))]
     if draw(st.booleans()):
@@ -193,7 +198,7 @@ def depthwise_networks(draw: st.DrawFn) -> Graph:
     depthwise = DepthwiseConv2D(
         name="dw", inputs=(layers[-1].name,), kernel_size=(K_h, K_w), stride=draw(st.integers(1, 3)),
         padding=draw(st.sampled_from(paddings)), depth_multiplier=draw(st.integers(1, 4)),
-        activation=draw(st.sampled_from(["linear", "relu"])),
+        activation=draw(st.sampled_from(["linear", "relu"])), dilation=dilation,
     )  # fmt: skip
     layers.append(depthwise)
     if draw(st.booleans()):

@@ -14,7 +14,7 @@ from PIL import Image
 from npmobilenet import architectures
 from npmobilenet.errors import ImageError, NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.models.model import Model
-from npmobilenet.models.preprocessing import RAW, UNIT
+from npmobilenet.models.preprocessing import RAW, SYMMETRIC, UNIT
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import AveragePooling2D, Conv2D, Dense, Flatten, Input
 from npmobilenet.types import Array
@@ -29,6 +29,17 @@ def test_predict_scales_pixels_and_forward_does_not() -> None:
     model = some_model(scaling=UNIT)
     pixels = some_pixels(3, 48, 32, 3)
     np.testing.assert_array_equal(model.predict(pixels), model.forward(pixels.astype(np.float32) * np.float32(1 / 255)))
+
+
+def test_a_model_built_by_hand_scales_as_its_network_takes_pixels() -> None:
+    """A V3 that rescales its pixels itself was given [-1, 1]: scaled twice, and `forward` refused 0..255."""
+    v3 = architectures.mobilenet_v3_small(0.75, 32, classes=3)
+    model = Model(v3, random_params(v3, seed=0))
+    pixels = some_pixels(1, 32, 32, 3)
+    assert model.scaling == RAW
+    np.testing.assert_array_equal(model.predict(pixels), model.forward(pixels.astype(np.float32)))
+    v1 = architectures.mobilenet_v1(0.25, 32, classes=3)
+    assert Model(v1, random_params(v1, seed=0)).scaling == SYMMETRIC
 
 
 @pytest.mark.parametrize("kind", ["path", "str", "bytes", "image", "array", "float", "list", "batch"])

@@ -1,6 +1,9 @@
 """Resizes of other frameworks and scripts, compared with the originals; arrays and gray networks."""
 
 import io
+import json
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,8 @@ from tests.helpers.images import photo, random_pixels, saved
 from tests.helpers.models import some_model
 from tests.helpers.real_files import real_file
 
+ORACLE = json.loads(Path(__file__).parents[1].joinpath("helpers/torch_transforms.json").read_text())
+"""Made by scripts/make_torch_transforms.py with the packages themselves."""
 PHOTOS = ("burger.jpg", "cat.bmp", "panda.jpg", "parrot.jpg", "sunflower.bmp")
 COLOR = mobilenet_v1(alpha=0.25, resolution=(48, 32), classes=4)
 GRAY = mobilenet_v1(alpha=0.25, resolution=(48, 32), classes=4, channels=1)
@@ -48,6 +53,28 @@ def test_stretching_is_pillows_resize(filter_: str) -> None:
     path = real_file("images", "panda.jpg")
     expected = Image.open(path).convert("RGB").resize((160, 96), Image.Resampling[filter_.upper()])
     np.testing.assert_array_equal(prepare(path, 96, 160, f"stretch-{filter_}"), np.asarray(expected))
+
+
+@pytest.mark.parametrize("name", ORACLE["digests"])
+def test_torch_rules_are_bit_exact_with_torchvision_and_timm(name: str) -> None:
+    rule, _, target = name.partition("/")
+    width, height = map(int, target.split("x"))
+    found = sha256()
+    for W, H in ORACLE["sizes"]:
+        noise = np.random.default_rng(1000 * W + H).integers(0, 256, (H, W, 3), dtype=np.uint8)
+        found.update(RESIZES[rule](noise, height, width).tobytes())
+    assert found.hexdigest().startswith(ORACLE["digests"][name])
+
+
+def test_every_torch_rule_is_compared() -> None:
+    assert {name.partition("/")[0] for name in ORACLE["digests"]} == {name for name in RESIZES if "torch" in name}
+
+
+def test_a_long_strip_is_not_resized_as_a_whole() -> None:
+    image = np.zeros((3, 20_000, 3), np.uint8)
+    image[:, 9_500:10_500] = [1, 2, 3]
+    found = RESIZES["torch-bilinear-0.875"](image, 224, 224)  # as a whole, it would take 1.3 GB
+    np.testing.assert_array_equal(found, np.broadcast_to([1, 2, 3], (224, 224, 3)))
 
 
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 99), st.integers(1, 99), st.integers(0, 99))

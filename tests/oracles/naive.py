@@ -29,11 +29,14 @@ def places(size: int, K: int, stride: int, zeros: Pair) -> range:
     return range(-zeros[0], size + zeros[1] - K + 1, stride)
 
 
-def conv2d(x: Array, w: Array, b: Array | None = None, *, stride: int = 1, padding: Padding = "same") -> Array:
+def conv2d(
+    x: Array, w: Array, b: Array | None = None, *, stride: int = 1, padding: Padding = "same", dilation: int = 1
+) -> Array:
     N, H, W, c_in = x.shape
     K_h, K_w, _, c_out = w.shape
-    rows, cols = zeros_around(padding, H, W, K_h, K_w, stride)
-    tops, lefts = places(H, K_h, stride, rows), places(W, K_w, stride, cols)
+    reach_h, reach_w = dilation * (K_h - 1) + 1, dilation * (K_w - 1) + 1
+    rows, cols = zeros_around(padding, H, W, reach_h, reach_w, stride)
+    tops, lefts = places(H, reach_h, stride, rows), places(W, reach_w, stride, cols)
     y = np.zeros((N, len(tops), len(lefts), c_out), x.dtype)
     for n in range(N):
         for i, top in enumerate(tops):
@@ -41,21 +44,23 @@ def conv2d(x: Array, w: Array, b: Array | None = None, *, stride: int = 1, paddi
                 for d in range(c_out):
                     for u in range(K_h):
                         for v in range(K_w):
-                            if 0 <= top + u < H and 0 <= left + v < W:
+                            row, col = top + dilation * u, left + dilation * v
+                            if 0 <= row < H and 0 <= col < W:
                                 for c in range(c_in):
-                                    y[n, i, j, d] += x[n, top + u, left + v, c] * w[u, v, c, d]
+                                    y[n, i, j, d] += x[n, row, col, c] * w[u, v, c, d]
                     if b is not None:
                         y[n, i, j, d] += b[d]
     return y
 
 
 def depthwise_conv2d(
-    x: Array, w: Array, b: Array | None = None, *, stride: int = 1, padding: Padding = "same"
+    x: Array, w: Array, b: Array | None = None, *, stride: int = 1, padding: Padding = "same", dilation: int = 1
 ) -> Array:
     N, H, W, C = x.shape
     K_h, K_w, _, M = w.shape
-    rows, cols = zeros_around(padding, H, W, K_h, K_w, stride)
-    tops, lefts = places(H, K_h, stride, rows), places(W, K_w, stride, cols)
+    reach_h, reach_w = dilation * (K_h - 1) + 1, dilation * (K_w - 1) + 1
+    rows, cols = zeros_around(padding, H, W, reach_h, reach_w, stride)
+    tops, lefts = places(H, reach_h, stride, rows), places(W, reach_w, stride, cols)
     y = np.zeros((N, len(tops), len(lefts), C * M), x.dtype)
     for n in range(N):
         for i, top in enumerate(tops):
@@ -64,8 +69,9 @@ def depthwise_conv2d(
                     for m in range(M):
                         for u in range(K_h):
                             for v in range(K_w):
-                                if 0 <= top + u < H and 0 <= left + v < W:
-                                    y[n, i, j, c * M + m] += x[n, top + u, left + v, c] * w[u, v, c, m]
+                                row, col = top + dilation * u, left + dilation * v
+                                if 0 <= row < H and 0 <= col < W:
+                                    y[n, i, j, c * M + m] += x[n, row, col, c] * w[u, v, c, m]
                         if b is not None:
                             y[n, i, j, c * M + m] += b[c * M + m]
     return y
@@ -174,6 +180,22 @@ def hard_sigmoid(value: float) -> float:
 
 def elu(x: float) -> float:
     return x if x > 0 else math.expm1(x)
+
+
+def selu(x: float) -> float:
+    return 1.0507009873554804934 * (x if x > 0 else 1.6732632423543772848 * math.expm1(x))
+
+
+def softplus(x: float) -> float:
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+def mish(x: float) -> float:
+    return x * math.tanh(softplus(x))
+
+
+def gelu_tanh(x: float) -> float:
+    return x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))) / 2
 
 
 def silu(x: float) -> float:

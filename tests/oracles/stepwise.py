@@ -74,7 +74,7 @@ def _sums_bound(op: ir.Weighted, inputs: Sequence[Array], errors: Sequence[Array
             return _conv_bound(op, inputs, errors)
         case ir.Depthwise():
             filters = op.filters(x.shape[-1])
-            return rounding.depthwise_conv2d_bound(x, filters, op.bias, error, stride=op.stride, padding=op.padding)
+            return rounding.depthwise_conv2d_bound(x, filters, op.bias, error, **op.window)
         case ir.Dense():
             return rounding.dense_bound(x, op.kernel, op.bias, error)
     raise NotImplementedError(f"no bound on {op.label}")
@@ -88,4 +88,4 @@ def _conv_bound(op: ir.Conv, inputs: Sequence[Array], errors: Sequence[Array]) -
     if op.gate:  # the engine multiplies the weights by it, one rounding more of each term; there it may underflow
         x, error = x * inputs[1], rounding.product_bound([x, inputs[1]], [error, errors[1]])
         tiny = float(np.finfo(np.float32).smallest_normal) * float(np.abs(inputs[0]).sum())
-    return rounding.conv2d_bound(x, op.kernel, op.bias, error, stride=op.stride, padding=op.padding) + tiny
+    return rounding.conv2d_bound(x, op.kernel, op.bias, error, **op.window) + tiny

@@ -32,7 +32,21 @@ POINTWISE = {  # name: (op, its formula for one value)
     "elu": (activations.elu, naive.elu),
     "silu": (activations.silu, naive.silu),
     "gelu": (activations.gelu, naive.gelu),
+    "gelu_tanh": (activations.gelu_tanh, naive.gelu_tanh),
+    "selu": (activations.selu, naive.selu),
+    "softplus": (activations.softplus, naive.softplus),
+    "mish": (activations.mish, naive.mish),
 }
+
+
+def activation_in_keras(keras: Any, name: str, x: Array) -> Array:
+    """Keras's function of the name, or of what it calls it."""
+    if name == "gelu_tanh":
+        y = keras.activations.gelu(x, approximate=True)
+    else:
+        y = getattr(keras.activations, {"hard_swish": "hard_silu"}.get(name, name))(x)
+    found: Array = keras.ops.convert_to_numpy(y)
+    return found
 
 
 CORNERS = [
@@ -69,16 +83,17 @@ def test_activations_equal_the_formula(name: str, x: Array, size: float, dtype: 
 @pytest.mark.parametrize("name", POINTWISE)
 def test_activations_equal_keras_at_the_corners_and_between(keras: Any, name: str, dtype: Any) -> None:
     x = np.concatenate([CORNERS, np.linspace(-20, 20, 4001)]).astype(dtype)
-    theirs = keras.ops.convert_to_numpy(getattr(keras.activations, {"hard_swish": "hard_silu"}.get(name, name))(x))
+    theirs = activation_in_keras(keras, name, x)
     with np.errstate(invalid="ignore"):
-        precision = np.float32 if name == "gelu" else dtype  # TensorFlow has the root of 2 in float32
+        precision = np.float32 if name.startswith("gelu") else dtype  # TensorFlow has the constants in float32
         bound = 2 * rounding.activation_bound(name, np.nan_to_num(x, posinf=1e30, neginf=-1e30), dtype=precision)
     assert_within(np.nan_to_num(bound), POINTWISE[name][0](x), theirs, name)
 
 
 @pytest.mark.parametrize("name", POINTWISE)
 def test_nan_goes_through_every_activation_and_infinity_to_its_limit(name: str) -> None:
-    products = dict.fromkeys(("hard_swish", "silu", "gelu"), (np.nan, np.inf))
+    products = dict.fromkeys(("hard_swish", "silu", "gelu", "gelu_tanh", "mish"), (np.nan, np.inf))
+    products |= {"softplus": (0, np.inf), "selu": (float(np.float32(-1.0507009873554805 * 1.6732632423543772)), np.inf)}
     limits = {"relu": (0, np.inf), "relu6": (0, 6), "tanh": (-1, 1), "elu": (-1, np.inf)} | products
     y = POINTWISE[name][0](np.array([np.nan, -np.inf, np.inf], np.float32))
     np.testing.assert_array_equal(y, [np.nan, *limits.get(name, (0, 1))])
@@ -87,7 +102,7 @@ def test_nan_goes_through_every_activation_and_infinity_to_its_limit(name: str) 
 @pytest.mark.parametrize("name", POINTWISE)
 def test_nan_goes_through_every_activation_as_in_keras(keras: Any, name: str) -> None:
     x = np.array([np.nan, 1], np.float32)
-    theirs = keras.ops.convert_to_numpy(getattr(keras.activations, {"hard_swish": "hard_silu"}.get(name, name))(x))
+    theirs = activation_in_keras(keras, name, x)
     assert np.isnan(theirs).tolist() == [True, False]
     assert np.isnan(POINTWISE[name][0](x)).tolist() == [True, False]
 

@@ -30,14 +30,14 @@ from tests.oracles import naive
 
 def window_bound(case: WindowCase, dtype: Any, *, depthwise: bool) -> Array:
     bound = rounding.depthwise_conv2d_bound if depthwise else rounding.conv2d_bound
-    return bound(case.x, case.w, case.b, stride=case.stride, padding=case.padding, dtype=dtype)
+    return bound(case.x, case.w, case.b, **case.window, dtype=dtype)
 
 
 @given(window_cases(depthwise=False), DTYPES)
 def test_conv2d_equals_the_loops(case: WindowCase, dtype: Any) -> None:
     x, w, b = case.arrays(dtype)
-    y = reference.conv2d(x, w, b, stride=case.stride, padding=case.padding)
-    exact = naive.conv2d(case.x, case.w, case.b, stride=case.stride, padding=case.padding)
+    y = reference.conv2d(x, w, b, **case.window)
+    exact = naive.conv2d(case.x, case.w, case.b, **case.window)
     assert y.dtype == dtype
     assert_within(window_bound(case, dtype, depthwise=False), y, exact)
 
@@ -45,25 +45,25 @@ def test_conv2d_equals_the_loops(case: WindowCase, dtype: Any) -> None:
 @given(window_cases(depthwise=True), DTYPES)
 def test_depthwise_conv2d_equals_the_loops(case: WindowCase, dtype: Any) -> None:
     x, w, b = case.arrays(dtype)
-    y = reference.depthwise_conv2d(x, w, b, stride=case.stride, padding=case.padding)
-    exact = naive.depthwise_conv2d(case.x, case.w, case.b, stride=case.stride, padding=case.padding)
+    y = reference.depthwise_conv2d(x, w, b, **case.window)
+    exact = naive.depthwise_conv2d(case.x, case.w, case.b, **case.window)
     assert y.dtype == dtype
     assert_within(window_bound(case, dtype, depthwise=True), y, exact)
 
 
-@given(window_cases(depthwise=False), KERAS_DTYPES)
+@given(window_cases(depthwise=False, max_batch=3, as_keras=True), KERAS_DTYPES)
 def test_conv2d_equals_keras(keras: Any, case: WindowCase, dtype: Any) -> None:
     x, w, b = case.arrays(dtype)
     theirs = window_in_keras(keras, keras.layers.Conv2D, case, x, w, b, filters=w.shape[3])
-    y = reference.conv2d(x, w, b, stride=case.stride, padding=case.padding)
+    y = reference.conv2d(x, w, b, **case.window)
     assert_within(2 * window_bound(case, dtype, depthwise=False), y, theirs)
 
 
-@given(window_cases(depthwise=True), KERAS_DTYPES)
+@given(window_cases(depthwise=True, max_batch=3, as_keras=True), KERAS_DTYPES)
 def test_depthwise_conv2d_equals_keras(keras: Any, case: WindowCase, dtype: Any) -> None:
     x, w, b = case.arrays(dtype)
     theirs = window_in_keras(keras, keras.layers.DepthwiseConv2D, case, x, w, b, depth_multiplier=w.shape[3])
-    y = reference.depthwise_conv2d(x, w, b, stride=case.stride, padding=case.padding)
+    y = reference.depthwise_conv2d(x, w, b, **case.window)
     assert_within(2 * window_bound(case, dtype, depthwise=True), y, theirs)
 
 
@@ -163,9 +163,9 @@ def test_depthwise_is_conv2d_with_a_block_diagonal_kernel(case: WindowCase) -> N
     w = np.zeros((K_h, K_w, C, C * M))
     for c in range(C):
         w[:, :, c, c * M : (c + 1) * M] = case.w[:, :, c]
-    separate = reference.depthwise_conv2d(case.x, case.w, case.b, stride=case.stride, padding=case.padding)
-    together = reference.conv2d(case.x, w, case.b, stride=case.stride, padding=case.padding)
-    bound = rounding.conv2d_bound(case.x, w, case.b, stride=case.stride, padding=case.padding, dtype=np.float64)
+    separate = reference.depthwise_conv2d(case.x, case.w, case.b, **case.window)
+    together = reference.conv2d(case.x, w, case.b, **case.window)
+    bound = rounding.conv2d_bound(case.x, w, case.b, **case.window, dtype=np.float64)
     assert_within(2 * bound, separate, together)
 
 
@@ -180,10 +180,10 @@ def test_a_delta_filter_is_the_identity(x: Array, K: int) -> None:
 @given(window_cases(depthwise=False), SEEDS)
 def test_conv2d_is_linear_in_x(case: WindowCase, seed: int) -> None:
     def y(x: Array) -> Array:
-        return reference.conv2d(x, case.w, stride=case.stride, padding=case.padding)
+        return reference.conv2d(x, case.w, **case.window)
 
     def bound(x: Array) -> Array:
-        return rounding.conv2d_bound(x, case.w, stride=case.stride, padding=case.padding, dtype=np.float64)
+        return rounding.conv2d_bound(x, case.w, **case.window, dtype=np.float64)
 
     other = halves(np.random.default_rng(seed), case.x.shape)
     both = case.x + 2 * other  # exact: both have 11 bits
@@ -194,11 +194,11 @@ def test_conv2d_is_linear_in_x(case: WindowCase, seed: int) -> None:
 def test_one_image_of_a_batch_does_not_see_another(case: WindowCase) -> None:
     C = case.w.shape[2]
     for op, w in ((reference.depthwise_conv2d, case.w), (reference.conv2d, case.w[..., :1] * np.eye(C))):
-        whole = op(case.x, w, stride=case.stride, padding=case.padding)
+        whole = op(case.x, w, **case.window)
         for n in range(len(case.x)):
             spoiled = np.full_like(case.x, np.nan)
             spoiled[n] = case.x[n]
-            alone = op(spoiled, w, stride=case.stride, padding=case.padding)
+            alone = op(spoiled, w, **case.window)
             np.testing.assert_array_equal(alone[n], whole[n])
 
 
@@ -220,19 +220,19 @@ def test_nan_and_infinity_reach_exactly_the_outputs_whose_window_holds_them(case
         x[spot] = value
     w = np.where(case.w == 0, 1, case.w)
     with np.errstate(invalid="ignore"):
-        y = reference.depthwise_conv2d(x, w, stride=case.stride, padding=case.padding)
-        exact = naive.depthwise_conv2d(x, w, stride=case.stride, padding=case.padding)
+        y = reference.depthwise_conv2d(x, w, **case.window)
+        exact = naive.depthwise_conv2d(x, w, **case.window)
     calm = np.where(np.isfinite(x), x, 0)
-    bound = rounding.depthwise_conv2d_bound(calm, w, stride=case.stride, padding=case.padding, dtype=np.float64)
+    bound = rounding.depthwise_conv2d_bound(calm, w, **case.window, dtype=np.float64)
     assert_within(2 * bound, y, exact)
 
 
 @given(window_cases(depthwise=False, min_batch=0, max_batch=0))
 def test_a_batch_of_no_images_gives_no_outputs_of_the_right_shape(case: WindowCase) -> None:
-    y = reference.conv2d(case.x, case.w, case.b, stride=case.stride, padding=case.padding)
-    exact = naive.conv2d(case.x, case.w, case.b, stride=case.stride, padding=case.padding)
+    y = reference.conv2d(case.x, case.w, case.b, **case.window)
+    exact = naive.conv2d(case.x, case.w, case.b, **case.window)
     assert y.shape == exact.shape
-    assert reference.depthwise_conv2d(case.x, case.w, stride=case.stride, padding=case.padding).shape[0] == 0
+    assert reference.depthwise_conv2d(case.x, case.w, **case.window).shape[0] == 0
     assert reference.pointwise_conv2d(case.x, case.w[0, 0], case.b).shape == (0, *case.x.shape[1:3], case.w.shape[3])
 
 
@@ -241,9 +241,9 @@ def test_convolutions_of_fractions_are_exact(case: WindowCase, depthwise: bool) 
     x, w = fractions(case.x), fractions(case.w)
     b = None if case.b is None or depthwise else fractions(case.b)
     op, loops = (reference.depthwise_conv2d, naive.depthwise_conv2d) if depthwise else (reference.conv2d, naive.conv2d)
-    y = op(x, w, b, stride=case.stride, padding=case.padding)
+    y = op(x, w, b, **case.window)
     assert y.dtype == object
-    np.testing.assert_array_equal(y, loops(x, w, b, stride=case.stride, padding=case.padding))
+    np.testing.assert_array_equal(y, loops(x, w, b, **case.window))
 
 
 @given(maps(), st.tuples(*[st.integers(0, 3)] * 4))

@@ -53,7 +53,7 @@ RESOLUTION: dict[str, Any] = {"resolution": 64}
         ((X, Dense(name="out", inputs=("x",), units=2, activation="softplus")), "out: unknown activation 'softplus'"),
         (
             (X, Flatten(name="lost", inputs=("x",)), Dropout(name="out", inputs=("x",))),
-            "no layer reads lost; only the last layer may be an output",
+            "no layer reads lost, which is not an output",
         ),
         (
             (X, Flatten(name="f", inputs=("x",)), AveragePooling2D(name="pool", inputs=("f",), kernel_size=(1, 1))),

@@ -13,6 +13,7 @@ from npmobilenet.reference.activations import ACTIVATIONS
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layer import Layer
 from npmobilenet.reference.layers import (
+    ELU,
     Activation,
     Add,
     Average,
@@ -23,6 +24,7 @@ from npmobilenet.reference.layers import (
     Concatenate,
     Conv2D,
     Conv2DTranspose,
+    Cropping2D,
     Dense,
     DepthwiseConv2D,
     Dropout,
@@ -55,6 +57,11 @@ LAYERS: list[Layer] = [
     Conv2D(name="y", filters=2, kernel_size=(3, 2), stride=2, padding=((1, 0), (2, 2))),
     Conv2D(name="y", filters=2, kernel_size=(1, 1), padding=((1, 1), (0, 0)), use_bias=False),
     Conv2D(name="y", filters=2, kernel_size=(1, 1), stride=2, activation="hard_swish"),
+    Conv2D(name="y", filters=2, kernel_size=(3, 2), dilation=3, padding="same"),
+    Conv2D(name="y", filters=6, kernel_size=(2, 3), groups=3, dilation=2, activation="relu"),
+    Conv2D(name="y", filters=3, kernel_size=(1, 1), groups=3, use_bias=False),
+    DepthwiseConv2D(name="y", kernel_size=(3, 2), dilation=2),
+    DepthwiseConv2D(name="y", kernel_size=(2, 3), dilation=4, stride=2, padding="same"),
     DepthwiseConv2D(name="y", kernel_size=(2, 3), depth_multiplier=3, stride=3, padding="same"),
     BatchNormalization(name="y", center=False),
     BatchNormalization(name="y", scale=False),
@@ -77,6 +84,9 @@ LAYERS: list[Layer] = [
     ChannelRescaling(name="y", scale=(2.0, 0.5, -1.0), offset=(1.0, 0.0, 0.25)),
     LayerNormalization(name="y"),
     LayerNormalization(name="y", center=False, scale=False),
+    Cropping2D(name="y", cropping=((1, 0), (2, 1))),
+    ELU(name="y", alpha=0.5),
+    ELU(name="y", alpha=3.0),
     LeakyReLU(name="y", negative_slope=0.1),
     Normalization(name="y"),
     PReLU(name="y"),
@@ -101,7 +111,7 @@ def test_every_layer_gives_the_shape_it_declares_within_its_bound(layer: Layer) 
     assert y.shape == (2, *graph.output_shape)
     assert (np.abs(y - exact) <= bound).all()
     only_moves = {"Reshape", "Flatten", "Dropout", "ZeroPadding2D", "MaxPooling2D", "GlobalMaxPooling2D", "Concatenate"}
-    only_moves |= {"Broadcast", "Maximum", "Minimum"}
+    only_moves |= {"Broadcast", "Cropping2D", "Maximum", "Minimum"}
     only_clips = [Activation(name="y", activation=name) for name in ("linear", "relu", "relu6")]
     is_exact = layer.type in only_moves or layer in only_clips or getattr(layer, "interpolation", "") == "nearest"
     assert (bound.max() == 0) == is_exact
@@ -109,7 +119,8 @@ def test_every_layer_gives_the_shape_it_declares_within_its_bound(layer: Layer) 
 
 def outputs(layer: Layer, x: Array) -> Array:
     graph = after(layer)
-    return graph.output(random_params(graph, 0, np.float64), x)
+    y: Array = graph.output(random_params(graph, 0, np.float64), x)
+    return y
 
 
 X0 = np.random.default_rng(0).uniform(0.5, 1.5, (1, 8, 6, 3))

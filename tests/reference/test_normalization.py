@@ -70,7 +70,7 @@ def test_batch_norm_by_hand() -> None:
 @given(window_cases(depthwise=False), SEEDS)
 def test_batch_norm_folded_into_the_convolution_gives_the_same(case: WindowCase, seed: int) -> None:
     """w' = w * scale and b' = (b - mean) * scale + beta, with scale = gamma / sqrt(var + epsilon)."""
-    where: dict[str, Any] = {"stride": case.stride, "padding": case.padding}
+    where = case.window
     C = case.w.shape[3]
     gamma, beta, mean, var = statistics(np.random.default_rng(seed), C)
     b = np.zeros(C) if case.b is None else case.b

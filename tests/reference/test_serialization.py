@@ -19,6 +19,7 @@ NETWORKS = [
     architectures.mobilenet_v2(1.4, 96, channels=1),
     architectures.mobilenet_v3_small(0.75, 64, include_preprocessing=False),
     architectures.mobilenet_v3_large(1.0, 64, minimalistic=True, include_top=False, pooling="avg"),
+    architectures.mobilenet_v2(0.5, 64, output_stride=8, include_top=False),
     small_network(),
 ]
 

@@ -288,7 +288,7 @@ def test_a_rescaling_after_arithmetic_does_not_determine_the_scaling(keras: Any,
         network = keras.Model(entrance, layers.Dense(3)(layers.GlobalAveragePooling2D()(y)))
         model = read_model(twin(network, pixels=False).save(tmp_path, ".keras"))
         assert model.scaling == SYMMETRIC
-        assert "[-1, 1] is assumed" in model.source["notes"]
+        assert "[-1, 1] is assumed" in model.source["range"]
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_a_rescaling_for_pixels_in_0_to_1_is_not_taken_for_one_in_0_to_255(
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, 2, activation="relu")(x))
     model = read_model(twin(keras.Model(entrance, layers.Dense(3)(x)), pixels=False).save(tmp_path, ".keras"))
     assert model.scaling == scaling
-    assert ("input in 0..1 is assumed" in model.source.get("notes", "")) == (scaling == UNIT)
+    assert ("input in 0..1 is assumed" in model.source.get("range", "")) == (scaling == UNIT)
 
 
 def test_a_gray_image_three_times_equals_keras() -> None:
@@ -322,7 +322,7 @@ def test_a_gray_image_three_times_equals_keras() -> None:
 
 def test_a_policy_of_lower_precision_is_noted() -> None:
     model = read_model(real_file("cases", "mixed_float16", "model.keras"))
-    assert "trained with policy mixed_float16; computed in float32" in model.source["notes"]
+    assert model.source["notes"] == "trained with policy mixed_float16; computed in float32"  # in one sentence
     oracle = np.load(real_file("cases", "mixed_float16", "oracle.npz"))
     y = model.forward(oracle["x"].astype(np.float32), backend="reference")
     (name,) = set(oracle.files) - {"x"}

@@ -51,7 +51,8 @@ def check(path: Path, x: Array, *, channels_first: bool = True, tolerance: float
     "graph",
     [
         mobilenet_v1(0.25, 64, **LOGITS), mobilenet_v2(0.35, (64, 96), **LOGITS),
-        mobilenet_v3_small(0.75, 64, **LOGITS), mobilenet_v3_small(1.0, 64, minimalistic=True, **LOGITS),
+        mobilenet_v3_small(0.75, 64, output_stride=8, **LOGITS),
+        mobilenet_v3_small(1.0, 64, minimalistic=True, **LOGITS),
     ],
     ids=lambda graph: graph.name,
 )  # fmt: skip
@@ -150,11 +151,28 @@ def test_channels_first_with_pools(tmp_path: Path) -> None:
     assert check(path, x).output_shape == (4,)
 
 
+def _dilated(rng: Any, node: Callable[..., str]) -> str:
+    """Dilations, groups, and one group per channel with two filters each."""
+    x = node("Conv", "x", rng.normal(size=(6, 3, 3, 2)), dilations=[2, 2], pads=[2, 1, 2, 1])
+    x = node("Conv", x, rng.normal(size=(12, 1, 3, 3)), rng.normal(size=12), group=6, dilations=[3, 3], pads=[3] * 4)
+    x = node("Conv", x, rng.normal(size=(8, 6, 3, 3)), group=2, dilations=[2, 2], pads=[2] * 4)
+    return node("GlobalAveragePool", x)
+
+
+def test_dilations_and_groups(tmp_path: Path) -> None:
+    path = written(tmp_path / "network.onnx", _dilated, (1, 3, 18, 26))
+    graph = check(path, np.random.default_rng(3).uniform(-1, 1, (1, 18, 26, 3)).astype(np.float32))
+    assert [layer.type for layer in graph.layers[1:]] == [
+        "Conv2D", "DepthwiseConv2D", "Conv2D", "GlobalAveragePooling2D"
+    ]  # fmt: skip
+
+
 def test_pixels_are_an_assumption_until_they_are_given(tmp_path: Path) -> None:
     path = written(tmp_path / "network.onnx", _torch_like, (1, 3, 18, 26))
     with pytest.warns(AssumptionWarning, match="does not specify how pixels are scaled"):
         load(path)
-    assert "assumed" not in read_model(path, scaling=RAW).source
+    assert "assumed_range" in read_model(path).source
+    assert "assumed_range" not in read_model(path, scaling=RAW).source
 
 
 def _one(kind: str, *constants: Any, **attributes: Any) -> Nodes:
@@ -167,7 +185,8 @@ def _one(kind: str, *constants: Any, **attributes: Any) -> Nodes:
         (_one("LRN", size=3), "LRN0: the ONNX operation LRN is not supported"),
         (_one("Clip", -1.0, 1.0), r"Clip0: Clip to \(-1\.0, 1\.0\) is not supported"),
         (_one("HardSigmoid"), "HardSigmoid0: HardSigmoid with alpha 0.2"),
-        (_one("Conv", np.ones((8, 3, 3, 3)), dilations=[2, 2]), "Conv0: Conv with strides"),
+        (_one("Conv", np.ones((8, 3, 3, 3)), dilations=[1, 2]), r"Conv0: Conv with dilations \(1, 2\)"),
+        (_one("MaxPool", kernel_shape=[2, 2], dilations=[2, 2]), r"MaxPool0: MaxPool with dilations \[2, 2\]"),
         (_one("Conv", np.ones((9, 1, 3, 3)), auto_pad="SAME_LOWER", group=3), "auto_pad SAME_LOWER"),
         (_one("Flatten"), r"Flatten0: Flatten of a map \(8, 8, 3\) with axes NCHW"),
         (_one("Add", np.ones((8, 8))), r"Add0: Add with a constant \(8, 8\)"),

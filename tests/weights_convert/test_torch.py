@@ -68,7 +68,10 @@ def test_the_transform_is_that_of_the_package(network: str) -> None:
     np.testing.assert_allclose(model.scale(pixels), wanted, atol=2e-6)
     assert model.graph.trainable_params == described["parameters"]
     resize = transform.get("resize") or int(transform["input_size"][1] / transform["crop_pct"])
-    assert f"short side to {resize} ({transform['interpolation']}), center crop 224 x 224" in model.source["notes"]
+    assert f"short side to {resize} ({transform['interpolation']}), center crop 224 x 224" in model.source["resize"]
+    part = "232" if resize == 232 else f"{transform.get('crop_pct', 0.875)}"
+    assert model.resize == f"torch-{transform['interpolation']}-{part}"
+    assert f"mean ({transform['mean'][0]:g}, " in model.source["range"]
     assert len(model.labels) == 1000
     assert "assumed" not in model.source
 
@@ -124,7 +127,21 @@ def test_timm_config_names_the_network(tmp_path: Path) -> None:
     assert read_model_padding(model)
     assert model.graph.input_shape == (160, 192, 3)
     assert model.scaling == Scaling.normalizing((0.4, 0.5, 0.6), (0.2, 0.2, 0.2))
+    assert model.resize == "torch-bilinear-1"
     assert "assumed" not in model.source
+    document["pretrained_cfg"] = config | {"interpolation": "lanczos", "crop_pct": 0.94}
+    (tmp_path / "config.json").write_text(json.dumps(document))
+    unusual = load(file)
+    assert unusual.resize == "torch-bicubic-0.95"
+    assert "short side to 170 (lanczos), center crop 160 x 192, for which torch" in unusual.source["resize"]
+
+
+def test_the_transform_is_not_mentioned_once_the_caller_specifies_it(small: dict[str, Any], tmp_path: Path) -> None:
+    file = write_safetensors(tmp_path / "mobilenetv2.safetensors", small)
+    assert {"range", "resize"} <= read_model(file).source.keys()
+    given = read_model(file, resize="crop", scaling=SYMMETRIC)
+    assert (given.resize, given.scaling) == ("crop", SYMMETRIC)
+    assert not {"range", "resize"} & given.source.keys()
 
 
 def read_model_padding(model: Model) -> bool:

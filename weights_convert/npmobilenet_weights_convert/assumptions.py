@@ -72,7 +72,7 @@ def facts(graph: Graph) -> str:
     parts += ['"same" padding'] if "same" in windows else []
     epsilons = sorted({layer.epsilon for layer in graph.layers if isinstance(layer, BatchNormalization)})
     parts += [f"epsilon {epsilon:g}" for epsilon in epsilons]
-    if isinstance(graph.layers[-1], Activation | Dense) and len(graph.output_shape) == 1:
+    if isinstance(graph.layers[-1], Activation | Dense) and len(graph.shapes[graph.layers[-1].name]) == 1:
         parts.append(f"{last if last != 'linear' else 'nothing'} after the classifier")
     return ", ".join(parts)
 
@@ -91,8 +91,11 @@ def check_classifier(graph: Graph) -> None:
 
 
 def ends_in_certainty(graph: Graph) -> bool:
-    """Whether the last layer is a softmax over one class, which is 1 for every image."""
-    return getattr(graph.layers[-1], "activation", "") == "softmax" and graph.output_shape[-1] == 1
+    """Whether an output is a softmax over one class, which is 1 for every image."""
+    return any(
+        getattr(graph[layer], "activation", "") == "softmax" and graph.shapes[layer][-1] == 1
+        for layer in graph.output_layers
+    )
 
 
 def check_left_over(left_over: Sequence[str]) -> None:
@@ -132,6 +135,7 @@ def _has_hidden_relu6(graph: Graph) -> bool:
 def precision_notes(config: Any) -> list[str]:
     """A note on a config with a policy of lower precision, in which Keras computes; the arrays are float32."""
     found = set(LOW_PRECISION.findall(json.dumps(config)))
+    found -= {policy.removeprefix("mixed_") for policy in found if policy.startswith("mixed_")}  # of its layers' inputs
     return [f"trained with policy {policy}; computed in float32" for policy in sorted(found)]
 
 
@@ -151,7 +155,7 @@ def with_hidden_activation(graph: Graph, activation: str) -> Graph:
         else layer
         for layer in graph.layers
     )
-    return Graph(graph.name, tuple(layers))
+    return replace(graph, layers=tuple(layers))
 
 
 def _command(file: str, graph: Graph, found: RecognizedNetwork, activation: str | None) -> str:
@@ -163,16 +167,21 @@ def _command(file: str, graph: Graph, found: RecognizedNetwork, activation: str 
         size = {"resolution": graph.input_shape[:2]}
         given = ", ".join(f"{name}={value!r}" for name, value in (arguments | size).items())
         return f"read_model(file, graph={found.arch}({given}))"
-    words = ["npmobilenet convert", shlex.quote(PurePath(file).name), f"--arch {found.arch}"]
-    words.append(f"--alpha {arguments['alpha']:g}")
-    if graph.input_shape[:2] != (DEFAULT_RESOLUTION, DEFAULT_RESOLUTION):
-        words.append(f"--resolution {graph.input_shape[0]}x{graph.input_shape[1]}")
-    if arguments.get("minimalistic"):
-        words.append("--minimalistic")
+    words = ["npmobilenet convert", shlex.quote(PurePath(file).name), architecture_options(graph, found)]
     if not arguments["include_top"]:
         words.append("--no-top")
     if activation:
         words.append(f"--classes {arguments['classes']} --activation {activation}")
+    return " ".join(words)
+
+
+def architecture_options(graph: Graph, found: RecognizedNetwork) -> str:
+    """The options of `convert` that describe a recognized network without its classifier."""
+    words = [f"--arch {found.arch} --alpha {found.arguments['alpha']:g}"]
+    if graph.input_shape[:2] != (DEFAULT_RESOLUTION, DEFAULT_RESOLUTION):
+        words.append(f"--resolution {graph.input_shape[0]}x{graph.input_shape[1]}")
+    if found.arguments.get("minimalistic"):
+        words.append("--minimalistic")
     if found.matched_by == ORDER and not found.arch.startswith("mobilenet_v3"):
         words.append("--hidden-activation relu6")
     return " ".join(words)

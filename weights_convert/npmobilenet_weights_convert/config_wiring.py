@@ -1,8 +1,8 @@
 """Wiring of a Keras config, in the dialects of Keras 2 and Keras 3: names, inputs, shapes, places of the weights."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from npmobilenet.errors import WeightsError
 from npmobilenet_weights_convert.name_matching import snake_case
@@ -10,16 +10,23 @@ from npmobilenet_weights_convert.name_matching import snake_case
 Operand = str | float  # name of a layer, or a number of an arithmetic operation
 
 
-def operands_of(entry: dict[str, Any]) -> list[Operand]:
+class Tensor(NamedTuple):
+    """A value in a config: the name of its layer, and the number of its output, 0 unless it is a model of several."""
+
+    layer: str
+    output: int
+
+
+Source = Tensor | float  # a value, or a number of an arithmetic operation
+
+
+def operands_of(entry: dict[str, Any]) -> list[Source]:
     """Inputs of a layer, in order.
 
     Args:
         entry: the layer in the config.
-
-    Raises:
-        WeightsError: an input is not the first output of its layer.
     """
-    operands: list[Operand] = []
+    operands: list[Source] = []
     for node in (entry.get("inbound_nodes") or [])[:1]:
         if isinstance(node, dict):  # Keras 3
             keywords = [value for key, value in node["kwargs"].items() if key in ("x", "x1", "x2", "inputs")]
@@ -31,7 +38,7 @@ def operands_of(entry: dict[str, Any]) -> list[Operand]:
     return operands
 
 
-def _collect_3(value: Any, operands: list[Operand]) -> None:
+def _collect_3(value: Any, operands: list[Source]) -> None:
     if isinstance(value, list):
         for item in value:
             _collect_3(item, operands)
@@ -41,7 +48,7 @@ def _collect_3(value: Any, operands: list[Operand]) -> None:
         operands.append(float(value))
 
 
-def _collect_2(tensors: Iterable[Any], operands: list[Operand]) -> None:
+def _collect_2(tensors: Iterable[Any], operands: list[Source]) -> None:
     for tensor in tensors:
         kwargs = tensor[3] if len(tensor) > 3 else {}
         operands.append(_tensor_or_constant(tensor))
@@ -53,15 +60,13 @@ def _collect_2(tensors: Iterable[Any], operands: list[Operand]) -> None:
                 operands.append(_tensor_or_constant(value))
 
 
-def _tensor_or_constant(value: list[Any]) -> Operand:
+def _tensor_or_constant(value: list[Any]) -> Source:
     return float(value[2]) if value[0] == "_CONSTANT_VALUE" else _tensor(value)
 
 
-def _tensor(history: list[Any]) -> str:
-    """Name of the layer that computes a tensor, from (name, node, output)."""
-    if history[2] != 0:
-        raise WeightsError(f"{history[0]}: multiple outputs are not supported")
-    return str(history[0])
+def _tensor(history: list[Any]) -> Tensor:
+    """The value of (name, node, output)."""
+    return Tensor(str(history[0]), int(history[2]))
 
 
 def has_constant(operands: Sequence[Operand]) -> bool:
@@ -69,14 +74,15 @@ def has_constant(operands: Sequence[Operand]) -> bool:
     return any(not isinstance(operand, str) for operand in operands)
 
 
-def ancestors(name: str, operands: Mapping[str, Sequence[Operand]]) -> set[str]:
-    """A layer and all layers that it depends on, directly or indirectly."""
-    found, stack = set(), [name]
+def ancestors(names: Iterable[str], operands: Mapping[str, Sequence[Source]]) -> set[str]:
+    """Layers and all layers that they depend on, directly or indirectly."""
+    found: set[str] = set()
+    stack = list(names)
     while stack:
         current = stack.pop()
         if current not in found:
             found.add(current)
-            stack += [operand for operand in operands.get(current, []) if isinstance(operand, str)]
+            stack += [operand.layer for operand in operands.get(current, []) if isinstance(operand, Tensor)]
     return found
 
 
@@ -128,18 +134,45 @@ def weight_paths(layers: Sequence[Any], path: str) -> list[str]:
     return paths
 
 
-def only_tensor(layers: Any, what: str) -> str:
-    """Name of the only input or output of a model: ["name", 0, 0], alone, in a list or in a dictionary.
+def named_tensors(layers: Any) -> dict[str, Tensor]:
+    """The inputs or outputs of a model by name: ["name", 0, 0], alone, or in lists and dictionaries.
+
+    An output has its key in a dictionary as name, or else its layer's, with _1, _2, ... where that is taken, as in
+    Keras 2.
+    """
+    found: dict[str, Tensor] = {}
+    for key, tensor in _tensors_in(layers, ""):
+        stem = name = key or tensor.layer
+        number = 0
+        while name in found:
+            number += 1
+            name = f"{stem}_{number}"
+        found[name] = tensor
+    return found
+
+
+def _tensors_in(layers: Any, key: str) -> Iterator[tuple[str, Tensor]]:
+    """(key in a dictionary or "", value) in order."""
+    if isinstance(layers, dict):
+        for name, value in layers.items():
+            yield from _tensors_in(value, f"{key}/{name}" if key else str(name))
+    elif isinstance(layers[0], str):
+        yield key, _tensor(layers)
+    else:
+        for value in layers:
+            yield from _tensors_in(value, key)
+
+
+def only_input(layers: Any) -> str:
+    """Name of the only input of a model.
 
     Raises:
         WeightsError: there are several.
     """
-    found = list(layers.values()) if isinstance(layers, dict) else layers
-    if isinstance(found[0], str):
-        found = [found]
+    found = list(named_tensors(layers).values())
     if len(found) != 1:
-        raise WeightsError(f"the model has {len(found)} {what}s; only one is supported")
-    return _tensor(found[0])
+        raise WeightsError(f"the model has {len(found)} inputs; only one is supported")
+    return found[0].layer
 
 
 def batch_shape(config: dict[str, Any]) -> Any:

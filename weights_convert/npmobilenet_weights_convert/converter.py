@@ -7,7 +7,7 @@ from pathlib import Path
 
 from npmobilenet.analysis.engine_check import EngineCheck
 from npmobilenet.errors import ArgumentError, NpMobileNetError, WeightsError
-from npmobilenet.models.class_names import LabelsLike, with_labels
+from npmobilenet.models.class_names import LabelsLike, class_output, with_labels
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import PLAUSIBLE, SYMMETRIC, UNIT, Scaling, choose_scaling
@@ -20,7 +20,7 @@ from npmobilenet_weights_convert.onnx_file import is_onnx
 from npmobilenet_weights_convert.onnx_model import read_onnx_model
 from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
 from npmobilenet_weights_convert.teachable_machine import (
-    TEACHABLE_MACHINE_NOTE,
+    TEACHABLE_MACHINE_NOTES,
     TEACHABLE_MACHINE_RESIZE,
     is_teachable_machine,
 )
@@ -58,6 +58,7 @@ def read_model(
 
     Returns:
         The model. `source["matched_by"]` is how names were matched, `source["notes"]` what to know about the model,
+        `source["range"]` and `source["resize"]` what was chosen for pixels, unless the caller specified it,
         `source["assumed"]` the assumptions about facts that the file does not specify, until they are confirmed by a
         graph, and `source["given"]` these facts as specified by the graph.
 
@@ -94,41 +95,47 @@ def _read_keras(
         labels = own_labels if labels is None else labels
         network = network_in_file(contents, graph, hidden_activation_given=hidden_activation_given)
         published, background = _published_labels(network)
-        notes = [*network.notes, *precision_notes(contents.config)]
-        if is_teachable := is_teachable_machine(contents.config):
-            notes += [] if resize else [TEACHABLE_MACHINE_NOTE]
-        resize = resize or (TEACHABLE_MACHINE_RESIZE if is_teachable else "crop" if published else None)
+        origin = _origin(path, contents, network)
+        is_teachable = is_teachable_machine(contents.config)
         if scaling is None:
             scaling = choose_scaling(network.graph)
-            notes += _scaling_notes(scaling, network.known or is_teachable)
-        origin = _origin(path, contents, network, notes)
+            note = TEACHABLE_MACHINE_NOTES["range"] if is_teachable else _scaling_note(scaling, network.known)
+            origin |= {"range": note} if note else {}
+        if resize is None:
+            resize = TEACHABLE_MACHINE_RESIZE if is_teachable else "crop" if published else None
+            origin |= {"resize": TEACHABLE_MACHINE_NOTES["resize"]} if is_teachable else {}
         model = Model(network.graph, network.params, scaling, published, background, origin, resize=resize)
         return model if labels is None else with_labels(model, labels)
 
 
-def _origin(path: Path, contents: Contents, network: FileNetwork, notes: Sequence[str]) -> dict[str, str]:
+def _origin(path: Path, contents: Contents, network: FileNetwork) -> dict[str, str]:
     """What `Model.source` states of a Keras file."""
     origin = {"file": path.name, "sha256": contents.sha256, "keras_version": contents.keras_version}
     origin |= {"matched_by": network.matched_by}
+    notes = [*network.notes, *precision_notes(contents.config)]
     sentences = {"notes": notes, "assumed": network.assumed, "given": filter(None, [network.given])}
     return origin | {name: text for name, lines in sentences.items() if (text := "; ".join(lines))}
 
 
-def _scaling_notes(scaling: Scaling, known: bool) -> list[str]:
-    """Notes on a scaling that the file does not specify."""
+def _scaling_note(scaling: Scaling, known: bool) -> str:
+    """The note on a scaling that the file does not specify; "" if it does."""
     if scaling == SYMMETRIC and not known:
-        return ["the file does not specify how pixels are scaled; [-1, 1] is assumed (--range changes it)"]
+        return "the file does not specify how pixels are scaled; [-1, 1] is assumed (--range changes it)"
     if scaling == UNIT:
-        return [
+        return (
             f"the network's Rescaling would map pixels in 0..255 beyond [-{PLAUSIBLE:g}, {PLAUSIBLE:g}]; "
             "input in 0..1 is assumed"
-        ]
-    return []
+        )
+    return ""
 
 
 def _published_labels(network: FileNetwork) -> tuple[Sequence[str | Label], bool]:
     """(labels, whether output 0 is a background class) of a network without labels of its own."""
-    outputs = network.graph.output_shape[-1] if len(network.graph.output_shape) == 1 else 0
+    try:
+        shape = network.graph.output_shapes[class_output(network.graph)]
+    except ArgumentError:
+        return (), False
+    outputs = shape[-1] if len(shape) == 1 else 0
     background = network.known and outputs == IMAGENET_CLASSES + 1
     return (imagenet_labels() if network.known and outputs - background == IMAGENET_CLASSES else ()), background
 

@@ -5,7 +5,7 @@ flattened, their layers named `outer/inner`. Layers that are no-ops at inference
 that the graph does not support is refused in one message; no code is executed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -16,6 +16,7 @@ from npmobilenet.reference.layers import LAYER_TYPES, Input
 from npmobilenet.types import Shape
 from npmobilenet_weights_convert.config_wiring import (
     Operand,
+    Tensor,
     ancestors,
     batch_shape,
     call_arguments,
@@ -23,14 +24,18 @@ from npmobilenet_weights_convert.config_wiring import (
     has_constant,
     input_name,
     name_of,
-    only_tensor,
+    named_tensors,
+    only_input,
     operands_of,
     operation_name,
     sequential_shape,
     weight_paths,
 )
+from npmobilenet_weights_convert.cropping import aspect_crop, center_crop
 from npmobilenet_weights_convert.layer_settings import (
     ACTIVATION_LAYERS,
+    CROPS,
+    FUNCTION_CLASSES,
     FUNCTIONS,
     MAX_SIDE,
     MEANS,
@@ -38,11 +43,12 @@ from npmobilenet_weights_convert.layer_settings import (
     OPERATIONS,
     SETTINGS,
     TRAINING_ONLY,
-    WITH_ARGUMENTS,
     ActivationLike,
+    Parametric,
     UnsupportedError,
     activation_name,
     activation_of,
+    activation_of_operation,
     fields_of,
     given_statistics,
     per_channel,
@@ -78,17 +84,29 @@ def import_config(config: dict[str, Any], keras_major: int, resolution: tuple[in
         WeightsError: layers or wiring are not supported; the message names them all.
     """
     importer = _Importer(keras_major, resolution)
-    importer.model(config, "", "", "", None, 0)
+    outputs = importer.model(config, "", "", "", None, 0)
     if importer.problems:
-        raise WeightsError(
-            f"{len(importer.problems)} layers of {config['config'].get('name', 'the model')} are not supported\n  "
-            + "\n  ".join(importer.problems)
-        )
-    graph = Graph(str(config["config"].get("name", "model")), tuple(importer.layers))
+        name = config["config"].get("name", "the model")
+        raise WeightsError.listing(f"{len(importer.problems)} layers of {name} are not supported", importer.problems)
+    graph, places = _without_unused(str(config["config"].get("name", "model")), importer, outputs)
     largest = max(graph.shapes, key=lambda name: prod(graph.shapes[name]))
     if prod(graph.shapes[largest]) > MAX_VALUES or any(side < 1 for shape in graph.shapes.values() for side in shape):
         raise WeightsError(f"{largest}: expected outputs of 1 to {MAX_VALUES:,} values, got {graph.shapes[largest]}")
-    return Imported(graph, tuple(importer.places), tuple(importer.notes))
+    return Imported(graph, places, tuple(importer.notes))
+
+
+def _without_unused(name: str, importer: "_Importer", outputs: dict[str, str]) -> tuple[Graph, tuple[Place, ...]]:
+    """The graph without layers for outputs of nested models that nothing reads; and the places of all arrays."""
+    read = set(outputs.values())
+    for layer in reversed(importer.layers):
+        read.update(layer.inputs if layer.name in read else ())
+    layers = tuple(layer for layer in importer.layers if layer.name in read or not layer.inputs)
+    graph = Graph(name, layers, tuple(outputs.items()) if len(outputs) > 1 else ())
+    places = (
+        replace(place, arrays=tuple((array, own if own in graph.param_shapes else "") for array, own in place.arrays))
+        for place in importer.places
+    )
+    return graph, tuple(places)
 
 
 class _Importer:
@@ -103,8 +121,10 @@ class _Importer:
         self.problems: list[str] = []
         self.notes: list[str] = []
 
-    def model(self, entry: dict[str, Any], prefix: str, name: str, path: str, source: str | None, depth: int) -> str:
-        """Add a model, which reads `source` if it is nested; returns the name of its output layer."""
+    def model(
+        self, entry: dict[str, Any], prefix: str, name: str, path: str, source: str | None, depth: int
+    ) -> dict[str, str]:
+        """Add a model, which reads `source` if it is nested; returns {name: layer} of its outputs."""
         if depth > MAX_DEPTH:
             raise WeightsError(f"{name}: models are nested deeper than {MAX_DEPTH} levels")
         kind, config = entry["class_name"], entry["config"]
@@ -115,7 +135,8 @@ class _Importer:
         layers = config["layers"]
         paths = weight_paths(layers, path)
         if "input_layers" not in config:
-            return self._sequential(entry, layers, paths, prefix, source, depth)
+            output = self._sequential(entry, layers, paths, prefix, source, depth)
+            return {output: output}
         return self._functional(config, layers, paths, prefix, source, depth)
 
     def _sequential(
@@ -125,33 +146,42 @@ class _Importer:
             source = self._input(input_name(layers), sequential_shape(entry))
         for layer, path in zip(layers, paths, strict=True):
             if layer["class_name"] != "InputLayer":
-                source = self._layer(layer, prefix, path, [source], depth)
+                (source,) = self._layer(layer, prefix, path, [source], depth)
         return source
 
     def _functional(
         self, config: dict[str, Any], layers: list[Any], paths: list[str], prefix: str, source: str | None, depth: int
-    ) -> str:
-        first, last = only_tensor(config["input_layers"], "input"), only_tensor(config["output_layers"], "output")
+    ) -> dict[str, str]:
+        first, last = only_input(config["input_layers"]), named_tensors(config["output_layers"])
         entries = {name_of(layer): (layer, path) for layer, path in zip(layers, paths, strict=True)}
         inputs = {name: operands_of(layer) for name, (layer, _) in entries.items() if name != first}
-        used = ancestors(last, inputs)
+        used = ancestors((tensor.layer for tensor in last.values()), inputs)
         if source is None:
             source = self._input(first, batch_shape(entries[first][0]["config"]))
-        outputs: dict[str, str] = {first: source}
+        outputs = {first: [source]}
         waiting = [name for name in entries if name in used and name != first]
         while waiting:
-            ready = [n for n in waiting if all(not isinstance(o, str) or o in outputs for o in inputs[n])]
+            ready = [n for n in waiting if all(not isinstance(o, Tensor) or o.layer in outputs for o in inputs[n])]
             if not ready:
                 raise WeightsError(f"{waiting[0]}: its inputs {inputs[waiting[0]]} are not defined in the model")
             name = ready[0]
             layer, path = entries[name]
-            operands = [outputs[operand] if isinstance(operand, str) else operand for operand in inputs[name]]
+            operands = [self._computed(o, outputs) if isinstance(o, Tensor) else o for o in inputs[name]]
             outputs[name] = self._layer(layer, prefix, path, operands, depth)
             waiting.remove(name)
-        return outputs[last]
+        return {name: self._computed(tensor, outputs) for name, tensor in last.items()}
 
-    def _layer(self, entry: dict[str, Any], prefix: str, path: str, operands: list[Operand], depth: int) -> str:
-        """Add one layer of the config; returns the name of the layer that computes its output."""
+    def _computed(self, tensor: Tensor, outputs: dict[str, list[str]]) -> str:
+        """Name of the layer that computes a value of the config; of a layer with a problem, any."""
+        layers = outputs.get(tensor.layer, [])
+        if tensor.output < len(layers):
+            return layers[tensor.output]
+        if not self.problems:
+            raise WeightsError(f"{tensor.layer}: its output {tensor.output} is not defined in the model")
+        return self.layers[0].name
+
+    def _layer(self, entry: dict[str, Any], prefix: str, path: str, operands: list[Operand], depth: int) -> list[str]:
+        """Add one layer of the config; returns the names of the layers that compute its outputs."""
         kind, name = entry["class_name"], f"{prefix}{name_of(entry)}"
         sources = [operand for operand in operands if isinstance(operand, str)]
         try:
@@ -162,29 +192,34 @@ class _Importer:
             if kind in MODELS:
                 if len(sources) != 1:
                     raise UnsupportedError(f"{len(sources)} inputs of a nested model are not supported (only one)")
-                return self.model(entry, f"{name}/", name, path, sources[0], depth + 1)
+                return list(self.model(entry, f"{name}/", name, path, sources[0], depth + 1).values())
             if kind in TRAINING_ONLY:
-                return sources[0]
-            return self._translate(entry, kind, name, path, operands, sources)
+                return sources[:1]
+            return [self._translate(entry, kind, name, path, operands, sources)]
         except UnsupportedError as reason:
             self.problems.append(f"{name} ({kind}): {reason}")
         except ShapeError:
             if not self.problems:
                 raise
-        return sources[0] if sources else self.layers[0].name
+        return sources[:1] or [self.layers[0].name]
 
     def _translate(
         self, entry: dict[str, Any], kind: str, name: str, path: str, operands: list[Operand], sources: list[str]
     ) -> str:
         config = entry["config"]
         if config.get("data_format") not in (None, "channels_last"):
-            raise UnsupportedError("channels first is not supported; build the model with data_format='channels_last'")
+            raise UnsupportedError(
+                "channels first is not supported; build the model with data_format='channels_last' and load these "
+                "weights, which are the same for both unless a Dense layer follows Flatten"
+            )
         operation = operation_name(kind, config)
         is_operation = kind == "TFOpLambda" or "ops" in str(entry.get("module", "")).split(".")
-        if is_operation or has_constant(operands) or operation in MEANS:  # an .h5 file of Keras 3 has no modules
+        is_operation |= kind in FUNCTION_CLASSES  # an .h5 file of Keras 3 has no modules
+        if is_operation or has_constant(operands) or operation in MEANS:
             if operation in MEANS:
                 return self._mean({**config, **call_arguments(entry)}, name, sources)
-            return self._operation(operation, name, operands, sources)
+            arguments = {**config, **call_arguments(entry)}
+            return self._operation(operation, arguments, name, operands, sources)
         if kind in MERGES:
             if len(sources) == 1:
                 return sources[0]
@@ -197,6 +232,8 @@ class _Importer:
             return self._separable(config, name, path, sources[0])
         if kind in ACTIVATION_LAYERS:
             return self._activation(activation_of(kind, config, self.shapes[sources[0]]), name, sources[0])
+        if kind in CROPS or (kind == "Resizing" and config.get("crop_to_aspect_ratio")):
+            return self._crop(kind, config, name, sources[0])
         if kind == "BatchNormalization" and called_in_training(entry):
             raise UnsupportedError("called with training=True; save the model with training=False")
         if kind not in SETTINGS:
@@ -210,6 +247,23 @@ class _Importer:
             scale, offset = statistics
             return self._add("ChannelRescaling", name, sources, scale=tuple(scale), offset=tuple(offset))
         return self._plain_layer(kind, config, name, path, sources[0])
+
+    def _crop(self, kind: str, config: dict[str, Any], name: str, source: str) -> str:
+        """Add a layer that crops an image: in the center, or to the proportions of a size and then resized to that."""
+        shape, (height, width) = self.shapes[source], (int(config["height"]), int(config["width"]))
+        if kind == "RandomCrop" and shape[:2] == (height, width):
+            return source
+        if kind == "RandomCrop" and self.keras_major > 2:
+            raise UnsupportedError(
+                f"Keras 3 hands {shape[0]} x {shape[1]} pixels on uncropped at inference; use CenterCrop or Resizing"
+            )
+        if kind == "CenterCrop" and (crop := center_crop(shape, height, width)):
+            return self._add("Cropping2D", name, [source], cropping=crop)
+        fields = fields_of("Resizing", config, shape)
+        crop = aspect_crop(shape, height, width)
+        if any(map(any, crop)):
+            source = self._add("Cropping2D", f"{name}/cropped", [source], cropping=crop)
+        return self._add("Resizing", name, [source], **fields)
 
     def _mean(self, arguments: dict[str, Any], name: str, sources: list[str]) -> str:
         """Add a mean over rows and columns."""
@@ -259,8 +313,8 @@ class _Importer:
         return output if inside else self._activation(activation, f"{name}/activation", output)
 
     def _activation(self, activation: ActivationLike, name: str, source: str) -> str:
-        if isinstance(activation, float):
-            return self._add("LeakyReLU", name, [source], negative_slope=activation)
+        if isinstance(activation, Parametric):
+            return self._add(activation.kind, name, [source], **{activation.field: activation.value})
         if self._is_plain(activation):
             return self._add("Activation", name, [source], activation=activation)
         # Keras 2's hard_sigmoid, clip(0.2 * x + 0.5, 0, 1), is relu6(1.2 * x + 3) / 6
@@ -286,10 +340,13 @@ class _Importer:
         activation = activation_name(config.get("activation"))
         return output if activation == "linear" else self._activation(activation, name, output)
 
-    def _operation(self, operation: str, name: str, operands: list[Operand], sources: list[str]) -> str:
-        """Add arithmetic: with a number a Rescaling, with two layers a merge of them."""
-        if operation in FUNCTIONS and operation not in WITH_ARGUMENTS and len(operands) == 1:
-            return self._activation(FUNCTIONS[operation], name, sources[0])
+    def _operation(
+        self, operation: str, arguments: dict[str, Any], name: str, operands: list[Operand], sources: list[str]
+    ) -> str:
+        """Add an activation, or arithmetic: with a number a Rescaling, with two layers a merge of them."""
+        if operation in FUNCTIONS and len(operands) == 1:
+            activation = activation_of_operation(operation, arguments, self.shapes[sources[0]])
+            return self._activation(activation, name, sources[0])
         if operation not in OPERATIONS:
             supported = ", ".join(sorted(set(OPERATIONS.values())))
             raise UnsupportedError(f"the operation {operation} is not supported (only {supported})")

@@ -1,7 +1,7 @@
 """Settings of Keras's layers, as its configs store them, to the fields of the graph's layers of the same name."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from npmobilenet.reference.activations import ACTIVATIONS
 from npmobilenet.reference.normalization import SMALLEST_DEVIATION
@@ -26,20 +26,42 @@ OPERATIONS = {
 FUNCTIONS = {
     "relu": "relu", "relu6": "relu6", "softmax": "softmax", "sigmoid": "sigmoid", "hard_silu": "hard_swish",
     "hard_swish": "hard_swish", "hard_sigmoid": "hard_sigmoid", "linear": "linear", None: "linear", "tanh": "tanh",
-    "elu": "elu", "silu": "silu", "swish": "silu", "gelu": "gelu",
+    "elu": "elu", "silu": "silu", "swish": "silu", "gelu": "gelu", "selu": "selu", "softplus": "softplus",
+    "mish": "mish", "leaky_relu": "leaky_relu",
 }  # fmt: skip
 """Activations by Keras's names."""
-WITH_ARGUMENTS = ("elu", "gelu", "softmax")
-"""Of these, the functions whose operations have arguments of their own."""
+FUNCTION_CLASSES = frozenset(
+    {"Elu", "Gelu", "HardSigmoid", "HardSilu", "LeakyRelu", "Mish", "Relu", "Relu6", "Selu", "Sigmoid", "Silu",
+     "Softplus", "Tanh"}
+)  # fmt: skip
+"""Operations of Keras 3 that are activations, by class, save Softmax, which is a layer as well."""
 LEAKY_SLOPE = 0.2
 """Of Keras's function `leaky_relu`; the layer's default is 0.3."""
 MEANS = ("mean", "reduce_mean")
+CROPS = ("CenterCrop", "RandomCrop")
 ACTIVATION_LAYERS = ("Activation", "ELU", "LeakyReLU", "ReLU", "Softmax")
 MAX_SIDE = 4096  # pixels
+MAX_DILATION = 64  # pixels; DeepLab has 36 at most
 
 Fields = dict[str, Any]
-ActivationLike = str | float
-"""Name of an activation in `ACTIVATIONS`, or the negative slope of a leaky ReLU."""
+
+
+class Parametric(NamedTuple):
+    """An activation with a parameter: a layer of its own.
+
+    Attributes:
+        kind: its class in `LAYER_TYPES`.
+        field: of the layer.
+        value: of the field.
+    """
+
+    kind: str
+    field: str
+    value: float
+
+
+ActivationLike = str | Parametric
+"""Name of an activation in `ACTIVATIONS`, or one with a parameter."""
 
 
 class UnsupportedError(Exception):
@@ -90,12 +112,44 @@ def activation_of(kind: str, config: dict[str, Any], shape: Shape) -> Activation
             raise UnsupportedError(f"axis {axis} is not supported (only the last axis)")
         return "softmax"
     if kind == "ELU":
-        if config.get("alpha", 1) != 1:
-            raise UnsupportedError(f"alpha={config['alpha']} is not supported (only 1)")
-        return "elu"
+        return _elu(config)
     if kind == "LeakyReLU":
-        return float(config.get("negative_slope", config.get("alpha", 0.3)))  # alpha in Keras 2
+        return _leaky(config.get("negative_slope", config.get("alpha", 0.3)))  # alpha in Keras 2
     return _relu(config)
+
+
+def activation_of_operation(operation: str, arguments: dict[str, Any], shape: Shape) -> ActivationLike:
+    """What an activation that is called as an operation computes.
+
+    Args:
+        operation: its plain name, one of `FUNCTIONS`.
+        arguments: of the call, without the value: of Keras 3's class, or of TensorFlow's function.
+        shape: of the value, without the batch axis.
+
+    Raises:
+        UnsupportedError: an argument is not supported.
+    """
+    if operation == "leaky_relu":
+        return _leaky(arguments.get("negative_slope", arguments.get("alpha", LEAKY_SLOPE)))
+    if operation == "elu":
+        return _elu(arguments)
+    if operation == "gelu" and arguments.get("approximate"):
+        return "gelu_tanh"
+    if operation == "softmax":
+        axis = arguments.get("axis")
+        return activation_of("Softmax", {} if axis is None else {"axis": axis}, shape)
+    if operation in ("silu", "swish") and arguments.get("beta", 1) != 1:
+        raise UnsupportedError(f"beta={arguments['beta']} is not supported (only 1)")
+    return FUNCTIONS[operation]
+
+
+def _elu(config: dict[str, Any]) -> ActivationLike:
+    alpha = float(config.get("alpha", 1.0))
+    return "elu" if alpha == 1 else Parametric("ELU", "alpha", alpha)
+
+
+def _leaky(slope: Any) -> Parametric:
+    return Parametric("LeakyReLU", "negative_slope", float(slope))
 
 
 def _relu(config: dict[str, Any]) -> ActivationLike:
@@ -106,7 +160,7 @@ def _relu(config: dict[str, Any]) -> ActivationLike:
         raise UnsupportedError(f"max_value={ceiling} is not supported (only 6 or none)")
     if slope and ceiling:
         raise UnsupportedError("a negative slope and a max_value together are not supported")
-    return float(slope) if slope else "relu" if ceiling is None else "relu6"
+    return _leaky(slope) if slope else "relu" if ceiling is None else "relu6"
 
 
 def activation_name(activation: Any) -> ActivationLike:
@@ -123,7 +177,7 @@ def activation_name(activation: Any) -> ActivationLike:
         activation = inner if isinstance(inner, str) else activation.get("class_name")
     name = snake_case(activation) if isinstance(activation, str) else activation
     if name == "leaky_relu":
-        return LEAKY_SLOPE
+        return _leaky(LEAKY_SLOPE)
     if name not in FUNCTIONS:
         raise UnsupportedError(f"activation {activation} is not supported (only {', '.join(ACTIVATIONS)})")
     return FUNCTIONS[name]
@@ -133,25 +187,30 @@ def unsupported_class(kind: str) -> UnsupportedError:
     """Error about a class of layer that is not supported, with what to use instead."""
     if kind == "Lambda":
         return UnsupportedError("contains code, which is never executed; use Rescaling or another layer instead")
-    supported = sorted([*SETTINGS, *MERGES, *ACTIVATION_LAYERS, "SeparableConv2D"])
+    supported = sorted([*SETTINGS, *MERGES, *ACTIVATION_LAYERS, *CROPS, "SeparableConv2D"])
     return UnsupportedError(f"is not supported; supported layers: {', '.join(supported)}")
 
 
 def _conv(config: dict[str, Any], shape: Shape) -> Fields:
-    if config.get("groups") not in (None, 1):
-        raise UnsupportedError(f"groups={config['groups']} is not supported (only groups=1)")
-    return _window(config) | {"filters": int(config["filters"]), "use_bias": bool(config.get("use_bias", True))}
+    groups, filters, bias = int(config.get("groups") or 1), int(config["filters"]), bool(config.get("use_bias", True))
+    return _window(config) | {
+        "filters": filters, "use_bias": bias, "dilation": _dilation(config), "groups": groups
+    }  # fmt: skip
 
 
 def _transposed_conv(config: dict[str, Any], shape: Shape) -> Fields:
     if config.get("output_padding") is not None:
         raise UnsupportedError(f"output_padding={config['output_padding']} is not supported (only none)")
-    return _conv(config, shape)
+    fields = _conv(config, shape)
+    for setting in ("dilation", "groups"):
+        if fields.pop(setting) != 1:
+            raise UnsupportedError(f"{setting} other than 1 is not supported")
+    return fields
 
 
 def _depthwise(config: dict[str, Any], shape: Shape) -> Fields:
     multiplier, bias = int(config.get("depth_multiplier", 1)), bool(config.get("use_bias", True))
-    return _window(config) | {"depth_multiplier": multiplier, "use_bias": bias}
+    return _window(config) | {"depth_multiplier": multiplier, "use_bias": bias, "dilation": _dilation(config)}
 
 
 def _pooling(config: dict[str, Any], shape: Shape) -> Fields:
@@ -163,14 +222,21 @@ def _window(config: dict[str, Any], size: str = "kernel_size") -> Fields:
     strides = kernel if config.get("strides") is None else _pair(config["strides"])
     if strides[0] != strides[1]:
         raise UnsupportedError(f"strides {strides} are not supported (only equal strides of rows and columns)")
-    if _pair(config.get("dilation_rate") or 1) != (1, 1):
-        raise UnsupportedError(f"dilation_rate {config['dilation_rate']} is not supported (only 1)")
     padding: Padding = config.get("padding", "valid")
     if padding not in ("same", "valid"):
         raise UnsupportedError(f'padding {padding!r} is not supported (only "same" and "valid")')
     if min(*kernel, strides[0]) < 1:
         raise UnsupportedError(f"window {kernel} and strides {strides} must be positive")
     return {"kernel_size": kernel, "stride": strides[0], "padding": padding}
+
+
+def _dilation(config: dict[str, Any]) -> int:
+    rows, columns = _pair(config.get("dilation_rate") or 1)
+    if rows != columns or not 1 <= rows <= MAX_DILATION:
+        raise UnsupportedError(
+            f"dilation_rate {(rows, columns)} is not supported (only equal ones, from 1 to {MAX_DILATION})"
+        )
+    return rows
 
 
 def _global_pooling(config: dict[str, Any], shape: Shape) -> Fields:
@@ -247,7 +313,7 @@ def _prelu(config: dict[str, Any], shape: Shape) -> Fields:
 
 
 def _resizing(config: dict[str, Any], shape: Shape) -> Fields:
-    for setting in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
+    for setting in ("pad_to_aspect_ratio", "antialias"):
         if config.get(setting):
             raise UnsupportedError(f"{setting} is not supported")
     height, width = int(config["height"]), int(config["width"])
@@ -274,13 +340,21 @@ def _check_sides(*sides: int) -> None:
 
 
 def _zero_padding(config: dict[str, Any], shape: Shape) -> Fields:
-    padding = config["padding"]
-    if isinstance(padding, int):
-        padding = (padding, padding)
-    rows, cols = (_pair(zeros) for zeros in padding)
+    return {"padding": _borders(config, "padding")}
+
+
+def _cropping(config: dict[str, Any], shape: Shape) -> Fields:
+    return {"cropping": _borders(config, "cropping")}
+
+
+def _borders(config: dict[str, Any], setting: str) -> tuple[Pair, Pair]:
+    borders = config[setting]
+    if isinstance(borders, int):
+        borders = (borders, borders)
+    rows, cols = (_pair(pixels) for pixels in borders)
     if min(*rows, *cols) < 0 or max(*rows, *cols) > MAX_SIDE:
-        raise UnsupportedError(f"padding {padding} is not supported (only 0 to {MAX_SIDE} per side)")
-    return {"padding": (rows, cols)}
+        raise UnsupportedError(f"{setting} {borders} is not supported (only 0 to {MAX_SIDE} per side)")
+    return rows, cols
 
 
 def _reshape(config: dict[str, Any], shape: Shape) -> Fields:
@@ -299,6 +373,7 @@ SETTINGS: dict[str, Callable[[dict[str, Any], Shape], Fields]] = {
     "BatchNormalization": _batch_norm,
     "Conv2D": _conv,
     "Conv2DTranspose": _transposed_conv,
+    "Cropping2D": _cropping,
     "Dense": _dense,
     "DepthwiseConv2D": _depthwise,
     "Dropout": lambda config, shape: {"rate": float(config.get("rate", 0.0))},

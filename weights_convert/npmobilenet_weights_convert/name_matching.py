@@ -6,21 +6,24 @@ three ways are tried in turn, and the first under which every array fits is take
     current Keras names    the layer has its name in the graph
     legacy Keras names     a table per family in `legacy_names`
     layer order            as Keras does, and only if class, array name and shape fit everywhere
+
+In between, Dense layers alone are matched by order where all others have their names: heads are named by their owners.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 
 from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Shape
 from npmobilenet_weights_convert.keras_file import Contents
-from npmobilenet_weights_convert.legacy_names import ARRAY_NAMES, LEGACY_NAMES, current_name
+from npmobilenet_weights_convert.legacy_names import ARRAY_NAMES, LEGACY_NAMES, Rules, current_name
 from npmobilenet_weights_convert.stored_layers import StoredArray, StoredLayer
 
 CURRENT = "current Keras names"
+HEAD_BY_ORDER = ", Dense layers by order"
 LEGACY = "legacy Keras names"
 ORDER = "layer order"
 
@@ -65,9 +68,13 @@ def attempts(contents: Contents, places: Sequence[Place]) -> Iterator[tuple[str,
     layers = contents.layers
     if any(layer.name for layer in layers):
         yield CURRENT, _pair_by_name(layers, places, lambda name: name)
+        if (pairs := _pair_dense_by_order(layers, places, ())) is not None:
+            yield f"{CURRENT}{HEAD_BY_ORDER}", pairs
     if not contents.numbered:
         for table, rules in LEGACY_NAMES.items():
             yield f"{LEGACY}: {table}", _pair_by_name(layers, places, partial(current_name, rules=rules))
+            if (pairs := _pair_dense_by_order(layers, places, rules)) is not None:
+                yield f"{LEGACY}: {table}{HEAD_BY_ORDER}", pairs
     if contents.numbered and all(place.path for place in places):
         yield ORDER, _pair(layers, places, lambda layer: layer.path, lambda place: place.path)
     elif _is_ordered(contents):
@@ -148,6 +155,23 @@ def _pair_by_name(layers: Sequence[StoredLayer], places: Sequence[Place], rename
         return min(ends, key=len, default=full)
 
     return _pair(layers, places, name, lambda place: place.name)
+
+
+def _pair_dense_by_order(layers: Sequence[StoredLayer], places: Sequence[Place], rules: Rules) -> Pairs | None:
+    """Pairs of the same name, in one nested model or none, and Dense layers by order; None if others are left."""
+    pairs = _pair_by_name(without_prefix(layers), places, partial(current_name, rules=rules))
+    rest = [layer for layer, place in pairs if layer is not None and place is None]
+    free = [place for layer, place in pairs if layer is None and place is not None]
+    if len(rest) != len(free) or not all(place.kind == "dense" for place in free):
+        return None
+    named = [(layer, place) for layer, place in pairs if layer is not None and place is not None]
+    return [*named, *zip(rest, free, strict=True)]
+
+
+def without_prefix(layers: Sequence[StoredLayer]) -> list[StoredLayer]:
+    """Layers of nested models under their own names."""
+    names = [layer.name.removeprefix(f"{layer.group}/") for layer in layers]
+    return [replace(layer, name=name, group=name) for layer, name in zip(layers, names, strict=True)]
 
 
 def _pair(

@@ -11,7 +11,7 @@ from npmobilenet.errors import ShapeError, WeightsError
 from npmobilenet.models.preprocessing import RAW, choose_scaling
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import BatchNormalization, GlobalMaxPooling2D
-from npmobilenet.reference.transforms import with_epsilon
+from npmobilenet.reference.transforms import with_depthwise, with_epsilon
 from npmobilenet.types import Array
 from npmobilenet_weights_convert.assumptions import (
     assumed_of,
@@ -21,7 +21,7 @@ from npmobilenet_weights_convert.assumptions import (
     ends_in_certainty,
     facts,
 )
-from npmobilenet_weights_convert.custom_head import with_custom_head
+from npmobilenet_weights_convert.custom_head import SAVE, with_custom_head
 from npmobilenet_weights_convert.keras_config import import_config
 from npmobilenet_weights_convert.keras_file import Contents
 from npmobilenet_weights_convert.name_matching import (
@@ -37,11 +37,11 @@ from npmobilenet_weights_convert.recognize import (
     DEFAULT_RESOLUTION,
     IMAGENET_CLASSES,
     RecognizedNetwork,
+    nearest_by_names,
     recognize,
     resolution_in,
 )
 
-SHOWN = 10  # lines of a message about arrays that do not fit
 SAME_FUNCTION = 1e-3  # of the largest value: above float32 rounding, below another stride or activation
 
 
@@ -114,11 +114,7 @@ def _from_arrays(contents: Contents) -> FileNetwork:
     if (found is None or found.mismatches) and (custom := _from_custom_head(contents)) is not None:
         return custom
     if found is None:
-        raise WeightsError(
-            "these weights match no keras.applications MobileNet, and the file has no config of their network. Save "
-            "the whole model (model.keras), or specify its graph: npmobilenet convert --arch, or "
-            "read_model(file, graph=read_model('model.keras').graph)"
-        )
+        raise _unknown(contents)
     size = resolution_in(contents.file)
     graph = found.graph(resolution=size or DEFAULT_RESOLUTION)
     if found.mismatches:
@@ -132,6 +128,17 @@ def _from_arrays(contents: Contents) -> FileNetwork:
     check_left_over(contents.left_over)
     assumed = assumed_of(contents, graph, found)
     return replace(_filled(graph, found.pairs, found.matched_by, True, notes), assumed=tuple(assumed))
+
+
+def _unknown(contents: Contents) -> WeightsError:
+    """The error for weights of which not half fit any network: the nearest by the names of layers, if there is one."""
+    way_on = f"the file has no config of their network. {SAVE[0].upper()}{SAVE[1:]}"
+    if (nearest := nearest_by_names(contents)) is None:
+        return WeightsError(f"these weights match no keras.applications MobileNet, and {way_on}")
+    found, named = nearest
+    count = sum(bool(layer.arrays) for layer in contents.layers)
+    reason = f"by the names of layers, the closest match is {found} ({named} of the file's {count} layers); {way_on}"
+    return _misfit(found.graph(), found.mismatches, reason)
 
 
 def _from_custom_head(contents: Contents) -> FileNetwork | None:
@@ -154,7 +161,9 @@ def _from_config(contents: Contents, config: dict[str, Any]) -> FileNetwork:
     certain = ["the network ends in a softmax over one class, which is 1 for every image"] * ends_in_certainty(
         imported.graph
     )
-    return _filled(imported.graph, pairs, matched_by, False, (*imported.notes, *certain))
+    filled = _filled(imported.graph, pairs, matched_by, False, (*imported.notes, *certain))
+    graph, params = with_depthwise(filled.graph, filled.params)
+    return replace(filled, graph=graph, params=params)
 
 
 def _from_architecture(contents: Contents, own: FileNetwork) -> FileNetwork | None:
@@ -169,6 +178,8 @@ def _from_architecture(contents: Contents, own: FileNetwork) -> FileNetwork | No
         return None
     try:
         graph = found.graph(**arguments_in(own.graph, found))
+        if len(own.graph.outputs) > 1:
+            graph = replace(graph, outputs=own.graph.outputs)
     except ShapeError:
         return None
     if not have_same_names(own.graph, graph):
@@ -193,7 +204,7 @@ def arguments_in(graph: Graph, found: RecognizedNetwork) -> dict[str, Any]:
     if found.arguments["include_top"]:
         activation = getattr(graph.layers[-1], "activation", "linear")
         arguments["classifier_activation"] = None if activation == "linear" else activation
-    elif len(graph.output_shape) == 1:
+    elif len(graph.shapes[graph.layers[-1].name]) == 1:
         largest = any(isinstance(layer, GlobalMaxPooling2D) for layer in graph.layers)
         arguments["pooling"] = "max" if largest else "avg"
     if found.arch.startswith("mobilenet_v3"):
@@ -203,14 +214,21 @@ def arguments_in(graph: Graph, found: RecognizedNetwork) -> dict[str, Any]:
 
 def _same_function(own: FileNetwork, other: FileNetwork) -> bool:
     """Whether two networks compute the same for a random image."""
-    if own.graph.input_shape != other.graph.input_shape or own.graph.output_shape != other.graph.output_shape:
+    shapes = [[network.graph.input_shape, *network.graph.output_shapes.values()] for network in (own, other)]
+    if shapes[0] != shapes[1]:
         return False
     scaling = choose_scaling(own.graph)
     pixels = np.random.default_rng(0).uniform(0, 255, (1, *own.graph.input_shape)).astype(np.float32)
     x = scaling.apply(pixels)
     with np.errstate(all="ignore"):
-        y, z = (network.graph.output(network.params, x) for network in (own, other))
-        return bool(np.max(np.abs(y - z)) <= SAME_FUNCTION * np.max(np.abs(y)))
+        y, z = (_outputs(network, x) for network in (own, other))
+        return all(np.max(np.abs(a - b)) <= SAME_FUNCTION * np.max(np.abs(a)) for a, b in zip(y, z, strict=True))
+
+
+def _outputs(network: FileNetwork, x: Array) -> list[Array]:
+    """All outputs, in order."""
+    y = network.graph.output(network.params, x)
+    return list(y.values()) if isinstance(y, dict) else [y]
 
 
 def _fit(contents: Contents, graph: Graph, places: Sequence[Place]) -> tuple[str, Pairs]:
@@ -234,12 +252,8 @@ def _fit(contents: Contents, graph: Graph, places: Sequence[Place]) -> tuple[str
 
 
 def _misfit(graph: Graph, wrong: Sequence[str], reason: str) -> WeightsError:
-    """The error for arrays that do not fit, with the first `SHOWN` lines in its message."""
-    title = f"the weights do not fit {graph.name}{f': {reason}' if reason else ''}"
-    if len(wrong) <= SHOWN:
-        return WeightsError("\n  ".join([title, *wrong]))
-    rest = f"and {len(wrong) - SHOWN + 1} more: see npmobilenet convert --verbose, or error.details"
-    return WeightsError("\n  ".join([title, *wrong[: SHOWN - 1], rest]), wrong)
+    """The error for arrays that do not fit."""
+    return WeightsError.listing(f"the weights do not fit {graph.name}{f': {reason}' if reason else ''}", wrong)
 
 
 def _filled(graph: Graph, pairs: Pairs, matched_by: str, known: bool, notes: Sequence[str] = ()) -> FileNetwork:

@@ -51,7 +51,7 @@ class OnnxNode:
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A network with one input and one output.
+    """A network with one input.
 
     Attributes:
         input_shape: of four axes, 0 where it is not fixed.
@@ -62,7 +62,7 @@ class OnnxFile:
 
     input: str
     input_shape: Shape
-    output: str
+    outputs: tuple[str, ...]
     nodes: tuple[OnnxNode, ...]
     constants: dict[str, Array]
     producer: str
@@ -81,7 +81,7 @@ def open_onnx(data: bytes) -> OnnxFile:
 
     Raises:
         WeightsError: onnx is not installed; or the file is corrupt, keeps its weights in other files, or has several
-            inputs or outputs.
+            inputs.
     """
     try:
         import onnx
@@ -101,9 +101,9 @@ def open_onnx(data: bytes) -> OnnxFile:
             raise WeightsError("an ONNX file without a network; export it again")
         constants = {tensor.name: np.asarray(numpy_helper.to_array(tensor)) for tensor in graph.initializer}
         inputs = [value for value in graph.input if value.name not in constants]
-        if len(inputs) != 1 or len(graph.output) != 1:
+        if len(inputs) != 1 or not graph.output:
             names = [value.name for value in (*inputs, *graph.output)]
-            raise WeightsError(f"expected one input and one output, got {len(inputs)} and {len(graph.output)}: {names}")
+            raise WeightsError(f"expected one input and an output, got {len(inputs)} and {len(graph.output)}: {names}")
         shape = tuple(int(side.dim_value) for side in inputs[0].type.tensor_type.shape.dim)
         nodes = tuple(
             OnnxNode(
@@ -113,7 +113,8 @@ def open_onnx(data: bytes) -> OnnxFile:
             for node in graph.node
         )  # fmt: skip
         protos = {node.output[0]: (node, model.opset_import) for node in graph.node}
-        return OnnxFile(inputs[0].name, shape, graph.output[0].name, nodes, constants, model.producer_name, protos)
+        outputs = tuple(value.name for value in graph.output)
+        return OnnxFile(inputs[0].name, shape, outputs, nodes, constants, model.producer_name, protos)
     except WeightsError:
         raise
     except Exception as error:  # protobuf and onnx raise many kinds

@@ -3,11 +3,13 @@
 from hashlib import sha256
 from pathlib import Path
 
-from npmobilenet.errors import WeightsError
-from npmobilenet.models.class_names import LabelsLike, with_labels
+from npmobilenet.errors import ArgumentError, WeightsError
+from npmobilenet.models.class_names import LabelsLike, class_output, with_labels
 from npmobilenet.models.labels import imagenet_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import SYMMETRIC, TORCH, Scaling, choose_scaling
+from npmobilenet.reference.graph import Graph
+from npmobilenet.types import Shape
 from npmobilenet_weights_convert.onnx_file import open_onnx
 from npmobilenet_weights_convert.onnx_network import CHANNELS_FIRST, onnx_network
 from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES
@@ -34,11 +36,11 @@ def read_onnx_model(
         graph, params, axes = onnx_network(file, DEFAULT_RESOLUTION)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-    own = imagenet_labels() if graph.output_shape == (IMAGENET_CLASSES,) else ()
+    own = imagenet_labels() if _classes(graph) == (IMAGENET_CLASSES,) else ()
     notes, assumed = [f"written by {file.producer or 'an unnamed program'}"], ""
     if 0 in file.input_shape[1:]:
         notes.append(f"the file does not fix the input size; {DEFAULT_RESOLUTION} is assumed")
-    if getattr(graph.layers[-1], "activation", "") not in ("softmax", "sigmoid"):
+    if len(graph.outputs) == 1 and getattr(graph.layers[-1], "activation", "") not in ("softmax", "sigmoid"):
         notes.append("the output is what the file computes, logits if it is a classifier")
     if scaling is None:
         scaling = choose_scaling(graph)
@@ -47,8 +49,8 @@ def read_onnx_model(
             if axes == CHANNELS_FIRST and file.producer == "pytorch":
                 scaling, what = TORCH, "ImageNet's normalization, as in PyTorch,"
             assumed = (
-                f"the file does not specify how pixels are scaled; {what} is assumed. convert --range or "
-                "read_model(scaling=...) confirms it"
+                f"the file does not specify how pixels are scaled; {what} is assumed. --range, at convert for "
+                "good, or read_model(scaling=...) confirms it"
             )
     source = {
         "file": path.name,
@@ -58,6 +60,14 @@ def read_onnx_model(
         "notes": "; ".join(notes),
     }
     if assumed:
-        source["assumed"] = assumed
+        source["assumed_range"] = assumed
     model = Model(graph, params, scaling, own, source=source, resize=resize or ("crop" if own else None))
     return model if labels is None else with_labels(model, labels)
+
+
+def _classes(graph: Graph) -> Shape:
+    """Shape of the output that holds classes; () if it is not clear which of several does."""
+    try:
+        return graph.output_shapes[class_output(graph)]
+    except ArgumentError:
+        return ()

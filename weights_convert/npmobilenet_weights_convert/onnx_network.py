@@ -67,12 +67,7 @@ def onnx_network(file: OnnxFile, resolution: int) -> tuple[Graph, dict[str, Arra
             network.add(node)
     except ShapeError as error:
         raise WeightsError(str(error)) from error
-    output = network.values.get(file.output)
-    if output is None:
-        raise WeightsError(f"the output {file.output} is a constant")
-    graph = network.builder.graph()
-    if output.layer != graph.layers[-1].name:
-        raise WeightsError(f"the output {file.output} is not the last value that is computed")
+    graph = network.graph()
     params = {name: np.ascontiguousarray(network.params[name], np.float32) for name in graph.param_shapes}
     return graph, params, axes
 
@@ -124,6 +119,24 @@ class _Network:
             self.values[node.outputs[0]] = self.operations[node.op](node, first)
         else:
             raise WeightsError(f"{node.name}: the ONNX operation {node.op} is not supported")
+
+    def graph(self) -> Graph:
+        """The layers so far, with the outputs of the file.
+
+        Raises:
+            WeightsError: an output is a constant, or a value is computed that is neither read nor an output.
+        """
+        constant = [name for name in self.file.outputs if name not in self.values]
+        if constant:
+            raise WeightsError(f"the output {', '.join(constant)} is a constant")
+        outputs = tuple((name, self.values[name].layer) for name in self.file.outputs)
+        last = self.builder.last
+        if len(outputs) == 1 and outputs[0][1] != last:
+            raise WeightsError(f"the output {outputs[0][0]} is not the last value that is computed")
+        try:
+            return self.builder.graph(outputs if len(outputs) > 1 else ())
+        except ShapeError as error:
+            raise WeightsError(str(error)) from error
 
     def _refuse(self, node: OnnxNode, what: str) -> WeightsError:
         return WeightsError(f"{node.name}: {node.op} {what} is not supported")
@@ -195,9 +208,15 @@ class _Network:
 
     def _stride(self, node: OnnxNode) -> int:
         strides = tuple(node.attributes.get("strides", (1, 1)))
-        if strides[0] != strides[-1] or any(side != 1 for side in node.attributes.get("dilations", (1, 1))):
-            raise self._refuse(node, f"with strides {strides}, dilations {node.attributes.get('dilations')}")
+        if strides[0] != strides[-1]:
+            raise self._refuse(node, f"with strides {strides}")
         return int(strides[0])
+
+    def _dilation(self, node: OnnxNode) -> int:
+        dilations = tuple(node.attributes.get("dilations", (1, 1)))
+        if dilations[0] != dilations[-1]:
+            raise self._refuse(node, f"with dilations {dilations}")
+        return int(dilations[0])
 
     def _conv(self, node: OnnxNode, x: _Value) -> _Value:
         self._channels_first(node, x)
@@ -206,16 +225,15 @@ class _Network:
         fields = {
             "kernel_size": kernel.shape[2:],
             "stride": self._stride(node),
+            "dilation": self._dilation(node),
             "padding": self._padding(node),
             "use_bias": bias is not None,
         }
         if bias is not None:
             self.params[f"{name}/bias"] = bias
-        if groups == 1:
-            self.params[f"{name}/kernel"] = kernel.transpose(2, 3, 1, 0)  # (K_h, K_w, C_in, C_out)
-            return self._layer(node, Conv2D, x, filters=kernel.shape[0], **fields)
-        if groups != channels:
-            raise self._refuse(node, f"with {groups} groups of {channels} channels")
+        if groups != channels or groups == 1:
+            self.params[f"{name}/kernel"] = kernel.transpose(2, 3, 1, 0)  # (K_h, K_w, C_in / groups, C_out)
+            return self._layer(node, Conv2D, x, filters=kernel.shape[0], groups=groups, **fields)
         multiplier = kernel.shape[0] // channels
         depthwise = kernel.reshape(channels, multiplier, *kernel.shape[2:])
         self.params[f"{name}/kernel"] = depthwise.transpose(2, 3, 0, 1)  # (K_h, K_w, C, M)
@@ -252,6 +270,8 @@ class _Network:
             raise self._refuse(node, "that counts padding")
         if node.attributes.get("ceil_mode"):
             raise self._refuse(node, "in ceil mode")
+        if self._dilation(node) != 1:
+            raise self._refuse(node, f"with dilations {node.attributes['dilations']}")
         kind = AveragePooling2D if node.op == "AveragePool" else MaxPooling2D
         size: Pair = tuple(node.attributes["kernel_shape"])
         return self._layer(node, kind, x, kernel_size=size, stride=self._stride(node), padding=padding)

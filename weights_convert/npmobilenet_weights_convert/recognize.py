@@ -7,7 +7,7 @@ arrays determine everything but the input size, which the published files have i
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
@@ -18,7 +18,15 @@ from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.shapes import make_divisible
 from npmobilenet.types import Shape
 from npmobilenet_weights_convert.keras_file import Contents
-from npmobilenet_weights_convert.name_matching import Pairs, assignment, attempts, places_of, problems
+from npmobilenet_weights_convert.name_matching import (
+    ORDER,
+    Pairs,
+    assignment,
+    attempts,
+    places_of,
+    problems,
+    without_prefix,
+)
 
 DEFAULT_RESOLUTION = 224
 RESOLUTIONS = (96, 128, 160, 192, 224)  # of the published files
@@ -94,7 +102,30 @@ def recognize(contents: Contents) -> RecognizedNetwork | None:
             break
     if best is None or best[0] > stored / 2:
         return None
-    _, arch, options, matched_by, pairs = best
+    return _network(*best[1:])
+
+
+def nearest_by_names(contents: Contents) -> tuple[RecognizedNetwork, int] | None:
+    """The published network whose layer names most layers of a file have, however few of its arrays fit.
+
+    Returns:
+        The network, and how many layers of the file have its names; None if that is not even half of them.
+    """
+    own = replace(contents, layers=tuple(without_prefix([layer for layer in contents.layers if layer.arrays])))
+    best: tuple[tuple[int, int], str, dict[str, Any], str, Pairs] | None = None
+    for arch, options in VARIANTS:
+        for matched_by, pairs in attempts(own, places_of(_full_width(arch, tuple(options.items())))):
+            named = sum(layer is not None and place is not None for layer, place in pairs)
+            likeness = named, -len(problems(pairs, None))
+            if matched_by != ORDER and (best is None or likeness > best[0]):
+                best = likeness, arch, options, matched_by, pairs
+    if best is None or best[0][0] < len(own.layers) / 2:
+        return None
+    return _network(*best[1:]), best[0][0]
+
+
+def _network(arch: str, options: dict[str, Any], matched_by: str, pairs: Pairs) -> RecognizedNetwork:
+    """The network of the likeliest variant: its sizes, and what does not fit."""
     full = _full_width(arch, tuple(options.items()))
     arguments = options | dict(_sizes(arch, full, options["include_top"], pairs))
     alpha, shapes = _alpha(arch, arguments, full, pairs)

@@ -3,10 +3,11 @@
 from typing import Any
 
 TEACHABLE_MACHINE_RESIZE = "teachable-machine"
-TEACHABLE_MACHINE_NOTE = (
-    "a Teachable Machine model: images are resized as by its sample script (cover, center crop, Lanczos) and scaled to "
-    "[-1, 1]; --resize changes it"
-)
+TEACHABLE_MACHINE_NOTES = {
+    "range": "pixels are scaled to [-1, 1] (--range changes it)",
+    "resize": "images are resized as by Teachable Machine's sample script: cover, center crop, Lanczos (--resize "
+    "changes it)",
+}
 FUNCTIONAL = ("Functional", "Model")
 
 

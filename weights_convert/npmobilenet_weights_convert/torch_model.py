@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from npmobilenet.models.class_names import LabelsLike, with_labels
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Scaling
+from npmobilenet.models.resizing import torch_resize
 from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES
 from npmobilenet_weights_convert.torch_file import read_state_dict
 from npmobilenet_weights_convert.torch_names import NetworkNames
@@ -26,8 +28,12 @@ IMAGENET = IMAGENET_MEAN, IMAGENET_STD
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 UNSCALED = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
+PART = 0.875
+"""Part of the short side that is kept: 224 of 256. timm's crop_pct."""
 SHORT_SIDE_232 = ("7ebf99e0", "5c1a4163")
 """Hashes in the names of torchvision's IMAGENET1K_V2 files, whose images were resized to 232 instead of 256."""
+TIMM_PARTS = {"mobilenetv1_125": 0.9, "mobilenetv3_large_100.ra4": 0.95}
+"""crop_pct of timm's networks that have another one than `PART`, by the beginning of their names."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +42,24 @@ class Transform:
 
     mean: Sequence[float]
     std: Sequence[float]
-    resize: int
+    part: float
     crop: tuple[int, int]
     interpolation: str
 
-    def __str__(self) -> str:
-        mean, std = (f"({', '.join(f'{value:g}' for value in values)})" for values in (self.mean, self.std))
+    def resize_note(self, world: str) -> str:
+        """How images are resized, in words."""
+        name, is_exact = torch_resize(self.interpolation, self.part)
+        nearest = "" if is_exact else f", for which {name} is used"
         return (
-            f"short side to {self.resize} ({self.interpolation}), center crop {self.crop[0]} x {self.crop[1]}, "
-            f"mean {mean}, std {std}"
+            f"images are resized as by {world}: short side to {floor(min(self.crop) / self.part)} "
+            f"({self.interpolation}), center crop {self.crop[0]} x {self.crop[1]}{nearest}; images of this size are "
+            "used unchanged (--resize changes it)"
         )
+
+    def range_note(self, world: str) -> str:
+        """How pixels are scaled, in words."""
+        mean, std = (f"({', '.join(f'{value:g}' for value in values)})" for values in (self.mean, self.std))
+        return f"pixels are normalized as by {world}: mean {mean}, std {std} (--range changes it)"
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,7 @@ def read_torch_model(
         data: its contents.
         scaling: from pixels in 0..255 to the network's input; by default the package's own.
         labels: one per class; by default the config's, or the ImageNet classes of a network with 1000 outputs.
-        resize: how images are resized; by default "crop", the nearest to what both packages do.
+        resize: how images are resized; by default the package's own rule.
 
     Raises:
         WeightsError: the file is corrupt, contains anything but tensors, or is no MobileNet of torchvision or timm.
@@ -91,7 +105,7 @@ def read_torch_model(
     own: Sequence[str | Label] = published.labels if len(published.labels) == classes else ()
     own = own or (imagenet_labels() if classes == IMAGENET_CLASSES else ())
     padding = "TensorFlow's SAME padding" if convention.same else "symmetric padding"
-    notes = [f"{names.world}'s network: {padding}, epsilon {convention.epsilon:g}; its images: {transform}"]
+    notes = [f"{names.world}'s network: {padding}, epsilon {convention.epsilon:g}"]
     if classes:
         notes.append(f"a {'softmax' if classes > 1 else 'sigmoid'} was appended to the classifier")
     source = {
@@ -103,8 +117,13 @@ def read_torch_model(
     }
     if assumed := _assumed(names, published):
         source["assumed"] = assumed
-    scaling = scaling or Scaling.normalizing(transform.mean, transform.std)
-    model = Model(graph, params, scaling, own, source=source, resize=resize or "crop")
+    if scaling is None:
+        scaling = Scaling.normalizing(transform.mean, transform.std)
+        source["range"] = transform.range_note(names.world)
+    if resize is None:
+        resize, _ = torch_resize(transform.interpolation, transform.part)
+        source["resize"] = transform.resize_note(names.world)
+    model = Model(graph, params, scaling, own, source=source, resize=resize)
     return model if labels is None else with_labels(model, labels)
 
 
@@ -136,19 +155,24 @@ def _convention(names: NetworkNames, published: Published) -> Convention:
 def _transform(names: NetworkNames, published: Published, file: str) -> Transform:
     crop = DEFAULT_RESOLUTION, DEFAULT_RESOLUTION
     if names.world == "torchvision":
-        resize = 232 if any(digest in file for digest in SHORT_SIDE_232) else 256
-        return Transform(*IMAGENET, resize, crop, "bilinear")
+        part = crop[0] / 232 if any(digest in file for digest in SHORT_SIDE_232) else PART
+        return Transform(*IMAGENET, part, crop, "bilinear")
     mean, std = HALF if _is_tensorflow(names, published) or names.arch == "mobilenetv1" else IMAGENET
     interpolation = "bilinear" if _is_tensorflow(names, published) else "bicubic"
     if "miil" in published.name:
         (mean, std), interpolation = UNSCALED, "bilinear"
-    config, fraction = published.config, 0.875
+    if published.name.startswith("mobilenetv3_large_100.ra4"):
+        mean, std = HALF
+    config = published.config
+    part = next((part for name, part in TIMM_PARTS.items() if published.name.startswith(name)), PART)
     try:
         mean, std = tuple(config.get("mean", mean)), tuple(config.get("std", std))
         crop = tuple(config.get("input_size", (3, *crop))[-2:])
-        fraction = float(config.get("crop_pct", fraction))
-        return Transform(mean, std, int(min(crop) / fraction), crop, str(config.get("interpolation", interpolation)))
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+        part = float(config.get("crop_pct", part))
+        if not 0 < part <= 1:
+            raise ValueError(f"expected crop_pct in (0, 1], got {part:g}")
+        return Transform(mean, std, part, crop, str(config.get("interpolation", interpolation)))
+    except (TypeError, ValueError) as error:
         raise WeightsError(f"config.json next to the file: {error}") from error
 
 

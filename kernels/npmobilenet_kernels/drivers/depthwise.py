@@ -1,7 +1,8 @@
 """The depthwise step: one block of channels at a time, on a feature map that fits into cache.
 
-    y[i, j, c] = act(bias[c] + sum_{u, v} x[i stride + u - top, j stride + v - left, c] w[u, v, c])
+    y[i, j, c] = act(bias[c] + sum_{u, v} x[i stride + u D - top, j stride + v D - left, c] w[u, v, c])
 
+    D: the dilation, pixels from tap to tap
     x: [C / L][H_in W_in][L]    w: [C / L][1 + K_h K_w][L]    y: [C / L][H W][L]
 
 Its input may be the output of a pointwise convolution, the expansion, of which a thread then computes one panel of
@@ -27,7 +28,8 @@ def first_row(step, row):  # type: ignore[no-untyped-def]
 @compiled
 def end_row(step, row):  # type: ignore[no-untyped-def]
     """The row after the last input row of output row `row`, at most H_in."""
-    return min(first_row(step, row) + read(step, Field.SIZE), read(step, Field.SOURCE_HEIGHT))
+    extent = (read(step, Field.SIZE) - 1) * read(step, Field.DILATION) + 1
+    return min(first_row(step, row) + extent, read(step, Field.SOURCE_HEIGHT))
 
 
 @compiled
@@ -51,15 +53,13 @@ def depthwise_row(step, rows, row, x, ring, w, y):  # type: ignore[no-untyped-de
     K_h, K_w, stride = read(step, Field.SIZE), read(step, Field.SIZE_ACROSS), read(step, Field.STRIDE)
     left, zeros, vector = read(step, Field.LEFT), read(step, Field.ZEROS), read(step, Field.VECTOR)
     activation, tile = read(step, Field.ACTIVATION), read(step, Field.DEPTHWISE_TILE)
-    top = first_row(step, row)
+    dilation, top = read(step, Field.DILATION), first_row(step, row)
 
-    slot = top if ring >= H_in else top % ring
     for u in range(K_h):
-        write(rows, u, x + slot * W_in * vector if 0 <= top + u < H_in else zeros)
-        slot += 1
-        if slot == ring:
-            slot = 0
-    call(tile, (rows, W_in, W, left, zeros, w, y, activation, K_h, K_w, stride))
+        source = top + u * dilation
+        slot = source if ring >= H_in else source % ring
+        write(rows, u, x + slot * W_in * vector if 0 <= source < H_in else zeros)
+    call(tile, (rows, W_in, W, left, zeros, w, y, activation, K_h, K_w, stride, dilation))
 
 
 @compiled

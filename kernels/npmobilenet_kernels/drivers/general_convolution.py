@@ -27,7 +27,7 @@ def im2col_segment(step, arena, index, begin, end, A):  # type: ignore[no-untype
     H_in, W_in, W = read(step, Field.SOURCE_HEIGHT), read(step, Field.SOURCE_WIDTH), read(step, Field.WIDTH)
     K_w, stride, blocks = read(step, Field.SIZE_ACROSS), read(step, Field.STRIDE), read(step, Field.BLOCKS)
     top, left, vector = read(step, Field.TOP), read(step, Field.LEFT), read(step, Field.VECTOR)
-    zeros, tile = read(step, Field.ZEROS), read(step, Field.GATHER_TILE)
+    zeros, tile, dilation = read(step, Field.ZEROS), read(step, Field.GATHER_TILE), read(step, Field.DILATION)
     tap, c = index // blocks, index % blocks
     u, v = tap // K_w, tap % K_w
     channels = read(step, Field.CHANNELS) - c * (vector // FLOAT_BYTES)
@@ -37,7 +37,7 @@ def im2col_segment(step, arena, index, begin, end, A):  # type: ignore[no-untype
     while m < end:  # rows, or parts of them
         i, j = m // W, m % W
         count = min(W - j, end - m)
-        row, column = i * stride + u - top, j * stride + v - left
+        row, column = i * stride + u * dilation - top, j * stride + v * dilation - left
         width = W_in if 0 <= row < H_in else 0
         call(tile, (x + row * W_in * vector, width, column, stride, channels, zeros, count, A))
         A += count * vector

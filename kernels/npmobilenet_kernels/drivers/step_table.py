@@ -86,6 +86,7 @@ class Field(IntEnum):
     SIZE = auto()  # K_h, K_w
     SIZE_ACROSS = auto()
     STRIDE = auto()
+    DILATION = auto()  # pixels from tap to tap
     TOP = auto()  # rows of padding above, columns of padding on the left
     LEFT = auto()
     WEIGHTS = auto()  # address, [ceil(C / L)][1 + K_h K_w][L]: bias and taps

@@ -30,18 +30,25 @@ def depthwise_name(size: int, stride: int, target: CpuTarget, pixels: int, left:
     return f"npmobilenet_depthwise_{size}x{size}s{stride}_{pixels}_{left}_{right}x{target.width}"
 
 
-def depthwise_choice(sides: tuple[int, ...], stride: int, left: int, right: int, W: int, target: CpuTarget) -> str:
+def depthwise_choice(
+    sides: tuple[int, ...], stride: int, dilation: int, left: int, right: int, W: int, target: CpuTarget
+) -> str:
     """Symbol of the best depthwise row.
 
     Args:
-        sides, stride: of the filter.
+        sides, stride, dilation: of the filter.
         left: columns of padding on the left; right: columns of padding on the right that the last output reads.
         W: output columns.
     """
     padded = max(-(-left // stride), -(-right // stride))  # outputs at an end that read padding
     fitting = [pixels for pixels in DEPTHWISE_PIXELS if pixels == W or pixels + padded <= W]
     size = sides[0]
-    if sides != (size, size) or (left, right) not in DEPTHWISE_PADDINGS.get((size, stride), []) or not fitting:
+    if (
+        dilation > 1
+        or sides != (size, size)
+        or (left, right) not in DEPTHWISE_PADDINGS.get((size, stride), [])
+        or not fitting
+    ):
         return simple_name("depthwise_row", target)
     pixels = min(fitting, key=lambda pixels: -(-W // pixels) * (pixels + 1))
     return depthwise_name(size, stride, target, pixels, left, right)

@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,26 +35,30 @@ class Matched:
 
 
 def match(
-    reference: Mapping[str, Array], dump: Mapping[str, Array], mapping: Mapping[str, str] | None = None
+    reference: Mapping[str, Array],
+    dump: Mapping[str, Array],
+    mapping: Mapping[str, str] | None = None,
+    outputs: Sequence[tuple[str, str]] = (),
 ) -> Matched:
     """Match the arrays of a dump to the layers of a network.
 
     With a mapping, by the mapping, and by name for the arrays that it does not mention. Otherwise by name, if that
-    places at least half of the dump: a name is a layer's if it equals the layer's or has it between slashes
-    (`outputs/conv1`, `model/conv1/Relu6:0`). Otherwise by order and shape: the longest order-preserving pairing with
-    equal shapes, and among equally long ones the one whose values agree best.
+    places at least half of the dump: a name is a layer's if it equals the layer's or that of an output which the layer
+    computes, or has the layer's between slashes (`outputs/conv1`, `model/conv1/Relu6:0`). Otherwise by order and shape:
+    the longest order-preserving pairing with equal shapes, and among equally long ones the one whose values agree best.
 
     Args:
         reference: every layer's output (N, ...) by its name, in the order of the graph.
         dump: arrays by name, in their order.
         mapping: {name in the dump: layer name}.
+        outputs: of the network, as in its graph.
 
     Raises:
         DumpError: the mapping has an unknown name, or maps two arrays to one layer.
     """
     mapped = _by_mapping(reference, dump, mapping or {})
     rest = {name: array for name, array in dump.items() if name not in mapped}
-    found = mapped | _by_name({name: y for name, y in reference.items() if name not in mapped.values()}, rest)
+    found = mapped | _by_name({name: y for name, y in reference.items() if name not in mapped.values()}, rest, outputs)
     how = "by the mapping" if mapped else "by name"
     if not mapped and 2 * len(found) < len(dump):
         found, how = _by_order(reference, dump), "by order and shape"
@@ -100,13 +104,25 @@ def _by_mapping(
     return pairs
 
 
-def _by_name(reference: Mapping[str, Array], dump: Mapping[str, Array]) -> dict[str, str]:
-    """{name in the dump: layer}: equal names first; of several with a layer between slashes, the last that fits."""
+def _by_name(
+    reference: Mapping[str, Array], dump: Mapping[str, Array], outputs: Sequence[tuple[str, str]]
+) -> dict[str, str]:
+    """{name in the dump: layer}: equal names first, then those of outputs; of several with a layer between slashes, the
+    last that fits.
+    """
     found = {name: name for name in dump if name in reference}
+    for name, layer in outputs:
+        if name in dump and name not in found and layer in reference and layer not in found.values():
+            found[name] = layer
     inside: dict[str, str] = {}
     for name, array in dump.items():
         for part in reversed(re.split(r"[/:]", name)):
-            if part in reference and part not in found and can_be_arranged(np.shape(array), reference[part].shape):
+            if (
+                name not in found
+                and part in reference
+                and part not in found
+                and can_be_arranged(np.shape(array), reference[part].shape)
+            ):
                 inside[part] = name
                 break
     return found | {name: layer for layer, name in inside.items()}

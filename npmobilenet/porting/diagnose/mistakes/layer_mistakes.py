@@ -11,7 +11,7 @@ from npmobilenet.analysis.segments import Segment, SegmentStep
 from npmobilenet.porting.diagnose.mistakes.activation_mistakes import activations, extra_activations, rescalings
 from npmobilenet.porting.diagnose.mistakes.variants import Altered, Variant
 from npmobilenet.porting.diagnose.mistakes.weight_mistakes import batch_norms, biases, kernels
-from npmobilenet.porting.diagnose.mistakes.window_mistakes import moved_zeros, paddings
+from npmobilenet.porting.diagnose.mistakes.window_mistakes import dilations, moved_zeros, paddings
 from npmobilenet.porting.diagnose.mistakes.wiring_mistakes import joints, orders, poolings
 from npmobilenet.reference.layer import Layer
 from npmobilenet.reference.layers import (
@@ -34,6 +34,7 @@ Variants = Callable[[Segment, SegmentStep], Iterator[Variant]]
 WEIGHTED = (Conv2D, DepthwiseConv2D, Dense)
 MISTAKES: tuple[tuple[tuple[type[Layer], ...], Variants], ...] = (
     ((Conv2D, DepthwiseConv2D), paddings),
+    ((Conv2D, DepthwiseConv2D), dilations),
     ((ZeroPadding2D,), moved_zeros),
     ((BatchNormalization,), batch_norms),
     ((Activation, *WEIGHTED), activations),

@@ -1,4 +1,4 @@
-"""Mistakes in the position of sliding windows: padding, and the phase of strides."""
+"""Mistakes in the position of sliding windows: padding, the phase of strides, and dilation."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +9,7 @@ import numpy as np
 from npmobilenet.analysis.segments import Segment, SegmentStep
 from npmobilenet.porting.diagnose.mistakes.variants import Variant, in_place
 from npmobilenet.reference.layer import Window
-from npmobilenet.reference.layers import ZeroPadding2D
+from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D, ZeroPadding2D
 from npmobilenet.reference.shapes import output_size, same_padding
 from npmobilenet.types import Array, Pair
 
@@ -26,7 +26,7 @@ def paddings(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
         return
     source, own = padding_of(segment, layer)
     layers = (layer.name,) if source in layer.inputs else (*layer.inputs, layer.name)
-    size, K, stride = segment.outputs[source].shape[1:3], layer.kernel_size, layer.stride
+    size, K, stride = segment.outputs[source].shape[1:3], layer.extent, layer.stride
     seen = {_grid(size, K, stride, own)}
     for cause, zeros, name in _paddings(size, layer, own, merged=source not in layer.inputs):
         grid = _grid(size, K, stride, zeros)
@@ -41,7 +41,7 @@ def paddings(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
 
 def _paddings(size: tuple[int, ...], layer: Window, own: Pads, *, merged: bool) -> Iterator[tuple[str, Pads, str]]:
     """(cause, padding, description); `merged`: a ZeroPadding2D precedes the layer."""
-    K, stride = layer.kernel_size, layer.stride
+    K, stride = layer.extent, layer.stride
     same = same_padding(size[0], K[0], stride), same_padding(size[1], K[1], stride)
     phase = "stride-phase" if stride > 1 else "padding"
     if merged:
@@ -53,6 +53,18 @@ def _paddings(size: tuple[int, ...], layer: Window, own: Pads, *, merged: bool) 
     yield "padding", ((0, 0), (0, 0)), "none"
     yield phase, _shifted(own, -1), "windows start one pixel later"
     yield phase, _shifted(own, 1), "windows start one pixel earlier"
+
+
+def dilations(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
+    """A dilated convolution with its taps closer together or farther apart, of the same output size."""
+    layer = step.layer
+    assert isinstance(layer, Conv2D | DepthwiseConv2D)
+    if layer.dilation == 1 or layer.padding != "same" or step.before is not None:
+        return
+    for dilation in sorted({1, layer.dilation // 2, layer.dilation * 2} - {layer.dilation}):
+        what = f"dilation {dilation} instead of {layer.dilation}"
+        other = replace(layer, dilation=dilation)
+        yield in_place(step, "dilation", what, SegmentStep(other, step.params))
 
 
 def moved_zeros(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
