@@ -32,7 +32,7 @@ registerView({
     replaceContent("k-bars", speedupBars(page.facts.times), el("p", { class: "quiet" }, page.text("k.where")), ...(page.facts.ladder ? [ladderBars(page.facts.ladder)] : []));
     replaceContent("k-times", timesTable(page.facts.times), ...(page.facts.ladder ? [ladderTable(page.facts.ladder)] : []));
     replaceContent("k-shares", sharesTable(layers));
-    replaceContent("k-layers", layersTable(layers));
+    replaceContent("k-layers", roofTable(layers));
     const depthwise = kindShares(layers).filter(({ kind }) => isDepthwise(kind));
     const total = (/** @type {"macs"|"time"} */ what) => depthwise.reduce((sum, share) => sum + share[what], 0);
     return page.text("k.live", {
@@ -189,7 +189,7 @@ function sharesTable(layers) {
 }
 
 /** The roofline's twin. @param {RoofLayer[]} layers */
-function layersTable(layers) {
+function roofTable(layers) {
   return tall(table(page.text("k.layers", { network: roofNetwork().name }),
     [page.text("k.layer"), page.text("k.kind"), page.text("k.multiply-adds"), page.text("k.bytes"), page.text("k.axis-intensity"), page.text("k.waits-for")],
     layers.map(({ name, kind, macs, bytes, perByte, waits }) => [name, nameOfKind(kind), page.number(macs), page.number(bytes), page.number(perByte, { maximumSignificantDigits: 3 }), page.text(waits ? "k.memory" : "k.arithmetic")])));
