@@ -210,13 +210,12 @@ def _json(data: bytes) -> dict[str, Any]:
     return with_layers(document)
 
 
-def with_layers(entry: Any) -> Any:
+def with_layers(entry: dict[str, Any]) -> dict[str, Any]:
     """A config in which each Sequential model is an object with a list of layers; Keras up to 2.2.2 wrote the list."""
-    if not isinstance(entry, dict):
-        return entry
     config = entry.get("config")
     if entry.get("class_name") == "Sequential" and isinstance(config, list):
         config = {"name": "sequential", "layers": config}
     if isinstance(config, dict) and isinstance(config.get("layers"), list):
-        config = {**config, "layers": [with_layers(layer) for layer in config["layers"]]}
-    return {**entry, "config": config} if config is not None else entry
+        layers = [with_layers(layer) if isinstance(layer, dict) else layer for layer in config["layers"]]
+        config = {**config, "layers": layers}
+    return entry if config is None else {**entry, "config": config}
