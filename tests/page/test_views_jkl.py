@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,19 @@ LADDER: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def opened(page_file: Path, chromium: "Browser") -> Iterator[Visit]:
+    """The page, opened once for the tests of this module."""
+    with visit(chromium, page_file) as visited:
+        yield visited
+
+
+def show(visited: Visit, hash: str) -> Visit:
+    """Show a view in a state, as its link does."""
+    visited.evaluate("hash => showState({ lang: 'en', ...parseHash(hash) })", hash)
+    return visited
+
+
 def rows_of(visited: Visit, selector: str) -> list[list[str]]:
     """Cells of a table's body."""
     rows: list[list[str]] = visited.evaluate(
@@ -55,11 +69,11 @@ def whole(text: str) -> int:
 # J
 
 
-def test_j_shows_every_point_with_its_cost_its_accuracy_and_its_source(page_file: Path, chromium: "Browser") -> None:
+def test_j_shows_every_point_with_its_cost_its_accuracy_and_its_source(opened: Visit) -> None:
     printed = {(row.model, row.source, row.table, float(row.value)) for row in accuracies() if row.metric == "top1"}
-    with visit(chromium, page_file, "#J?sort=-macs") as visited:
-        points = visited.evaluate("page.facts.accuracy.points")
-        shown = rows_of(visited, "#j-table")
+    visited = show(opened, "#J?sort=-macs")
+    points = visited.evaluate("page.facts.accuracy.points")
+    shown = rows_of(visited, "#j-table")
     assert len(shown) == len(points)
     assert sum(point["checkpoint"] and point["family"] == "v1" for point in points) == 16
     assert sum(point["checkpoint"] and point["family"] == "v2" for point in points) == 22
@@ -71,15 +85,13 @@ def test_j_shows_every_point_with_its_cost_its_accuracy_and_its_source(page_file
 
 
 @pytest.mark.parametrize(("model", "alpha", "resolution"), [("MobileNetV1", 0.25, 128), ("MobileNetV2", 0.35, 96)])
-def test_the_live_line_of_j_is_cost_and_accuracy(
-    page_file: Path, chromium: "Browser", model: str, alpha: float, resolution: int
-) -> None:
+def test_the_live_line_of_j_is_cost_and_accuracy(opened: Visit, model: str, alpha: float, resolution: int) -> None:
     points = accuracy_facts()["points"]
     wanted = {"model": model, "alpha": alpha, "resolution": resolution, "checkpoint": True}
     index = next(i for i, point in enumerate(points) if wanted.items() <= point.items())
     total = cost_table(GRAPHS[model](alpha, resolution)).total
-    with visit(chromium, page_file, f"#J?point={index}") as visited:
-        line = visited.live()
+    visited = show(opened, f"#J?point={index}")
+    line = visited.live()
     assert f"{model} {alpha}/{resolution}: {total.macs:,} multiply-adds, {total.weights:,} weights (counted)" in line
     assert f"top-1 {points[index]['top1']} % (quoted: TF-Slim" in line
 
@@ -93,17 +105,17 @@ def test_no_counted_network_is_above_the_front(cost: str) -> None:
         assert not point["counted"] or max(at) >= point["top1"]
 
 
-def test_arrow_keys_go_through_the_points_and_a_guess_hides_the_accuracy(page_file: Path, chromium: "Browser") -> None:
+def test_arrow_keys_go_through_the_points_and_a_guess_hides_the_accuracy(opened: Visit) -> None:
     points = accuracy_facts()["points"]
-    with visit(chromium, page_file, "#J") as visited:
-        first = points[0]["macs"]
-        visited.page.focus("#j-chart")
-        visited.page.keyboard.press("ArrowRight")
-        assert points[int(visited.evaluate("page.state.point"))]["macs"] >= first
-        assert visited.evaluate("document.activeElement.id") == "j-chart"
-        visited.page.get_by_label("guess first").check()
-        assert "%" not in visited.live()
-        assert "?" in {row[4] for row in rows_of(visited, "#j-table")}
+    visited = show(opened, "#J")
+    first = points[0]["macs"]
+    visited.page.focus("#j-chart")
+    visited.page.keyboard.press("ArrowRight")
+    assert points[int(visited.evaluate("page.state.point"))]["macs"] >= first
+    assert visited.evaluate("document.activeElement.id") == "j-chart"
+    visited.page.get_by_label("guess first").check()
+    assert "%" not in visited.live()
+    assert "?" in {row[4] for row in rows_of(visited, "#j-table")}
 
 
 # K
@@ -122,11 +134,11 @@ def depthwise_share(graph: Graph, peak: float, rate: float) -> tuple[float, floa
 
 @pytest.mark.parametrize("network", range(4))
 @pytest.mark.parametrize("rate", [2, 50])
-def test_shares_of_k_are_the_cost_tables(page_file: Path, chromium: "Browser", network: int, rate: int) -> None:
+def test_shares_of_k_are_the_cost_tables(opened: Visit, network: int, rate: int) -> None:
     graph = (mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small)[network]()
     table = cost_table(graph)
-    with visit(chromium, page_file, f"#K?network={graph.name}&rate={rate}") as visited:
-        line, shares, layers = visited.live(), rows_of(visited, "#k-shares"), rows_of(visited, "#k-layers")
+    visited = show(opened, f"#K?network={graph.name}&rate={rate}")
+    line, shares, layers = visited.live(), rows_of(visited, "#k-shares"), rows_of(visited, "#k-layers")
     macs, time, waiting = depthwise_share(graph, ROOF["peak_flops"], rate * 1e9)
     assert f"depthwise: {macs:.2f} % of the multiply-adds, {time:.2f} % of the least time" in line
     assert f"{waiting} of {len(layers)} layers" in line
@@ -135,11 +147,11 @@ def test_shares_of_k_are_the_cost_tables(page_file: Path, chromium: "Browser", n
     assert [[row[0], whole(row[2]), whole(row[3])] for row in layers] == expected
 
 
-def test_k_says_three_per_cent_for_v1(page_file: Path, chromium: "Browser") -> None:
-    with visit(chromium, page_file, "#K") as visited:
-        assert visited.live().startswith("depthwise: 3.06 % of the multiply-adds")
-        assert rows_of(visited, "#k-times")[0][1:] == ["52,283,392", "462,422,016", "8.84"]
-        assert ROOF["cpu"] in visited.page.inner_text("#k-machine")
+def test_k_says_three_per_cent_for_v1(opened: Visit) -> None:
+    visited = show(opened, "#K")
+    assert visited.live().startswith("depthwise: 3.06 % of the multiply-adds")
+    assert rows_of(visited, "#k-times")[0][1:] == ["52,283,392", "462,422,016", "8.84"]
+    assert ROOF["cpu"] in visited.page.inner_text("#k-machine")
 
 
 def test_k_shows_the_ladder_that_the_page_was_made_with(tmp_path: Path, chromium: "Browser") -> None:
@@ -184,10 +196,10 @@ def diagnosed(visited: Visit) -> Any:
     "switches",
     ["symmetric-padding=all", "epsilon=conv_dw_4_bn", "relu=all", "one-filter=conv_dw_3", "relu=all&stride-phase=all"],
 )
-def test_the_live_line_of_l_is_the_diagnosis(page_file: Path, chromium: "Browser", switches: str) -> None:
-    with visit(chromium, page_file, f"#L?{switches}") as visited:
-        line, expected = visited.live(), diagnosed(visited)
-        table = rows_of(visited, "#l-table")
+def test_the_live_line_of_l_is_the_diagnosis(opened: Visit, switches: str) -> None:
+    visited = show(opened, f"#L?{switches}")
+    line, expected = visited.live(), diagnosed(visited)
+    table = rows_of(visited, "#l-table")
     statuses = [finding.status for finding in expected.findings]
     assert expected.first is not None
     assert line.startswith(
@@ -199,57 +211,57 @@ def test_the_live_line_of_l_is_the_diagnosis(page_file: Path, chromium: "Browser
     assert {finding.layer for finding in expected.findings if finding.status == "wrong"} <= differing.keys()
 
 
-def test_without_a_mistake_every_layer_is_right(page_file: Path, chromium: "Browser") -> None:
-    with visit(chromium, page_file, "#L") as visited:
-        assert visited.live().startswith("all 91 layers are right; the answer is 4, ")
+def test_without_a_mistake_every_layer_is_right(opened: Visit) -> None:
+    visited = show(opened, "#L")
+    assert visited.live().startswith("all 91 layers are right; the answer is 4, ")
 
 
-def test_l_says_where_a_mistake_changes_nothing(page_file: Path, chromium: "Browser") -> None:
+def test_l_says_where_a_mistake_changes_nothing(opened: Visit) -> None:
     """ReLU6 and ReLU are the same where no value is above 6."""
-    with visit(chromium, page_file, "#L?relu=conv1_relu") as visited:
-        assert visited.evaluate("page.values.get('conv1_relu').data.reduce((a, b) => Math.max(a, b)) < 6")
-        assert "“ReLU instead of ReLU6” changes nothing in conv1_relu" in visited.page.inner_text("#l-notes")
-        assert visited.live().startswith("all 91 layers are right")
+    visited = show(opened, "#L?relu=conv1_relu")
+    assert visited.evaluate("page.values.get('conv1_relu').data.reduce((a, b) => Math.max(a, b)) < 6")
+    assert "“ReLU instead of ReLU6” changes nothing in conv1_relu" in visited.page.inner_text("#l-notes")
+    assert visited.live().startswith("all 91 layers are right")
 
 
 @pytest.mark.parametrize("seed", [1, 7, 12345])
-def test_find_it_can_be_solved_by_keyboard(page_file: Path, chromium: "Browser", seed: int) -> None:
-    with visit(chromium, page_file, f"#L?find={seed}") as visited:
-        keyboard, page = visited.page.keyboard, visited.page
-        assert visited.live().startswith("first wrong layer: ")
-        solution = visited.evaluate("changeByChance(Number(page.state.find)).mistake.key")
-        keys = visited.evaluate("MISTAKES.map(({ key }) => key)")
-        assert not re.search("|".join(keys), visited.live())
-        page.focus("#l-new")
-        keyboard.press("Tab")
-        verdicts = []
-        for key in keys:
-            keyboard.press("ArrowDown")
-            assert visited.evaluate("page.state.guess") == key
-            verdicts.append(page.inner_text("#l-verdict"))
-        right = [key for key, verdict in zip(keys, verdicts, strict=True) if verdict.startswith("Right:")]
-        assert right == [solution]
-        assert all(verdict.startswith(("Right", "No: ")) for verdict in verdicts)
+def test_find_it_can_be_solved_by_keyboard(opened: Visit, seed: int) -> None:
+    visited = show(opened, f"#L?find={seed}")
+    keyboard, page = visited.page.keyboard, visited.page
+    assert visited.live().startswith("first wrong layer: ")
+    solution = visited.evaluate("changeByChance(Number(page.state.find)).mistake.key")
+    keys = visited.evaluate("MISTAKES.map(({ key }) => key)")
+    assert not re.search("|".join(keys), visited.live())
+    page.focus("#l-new")
+    keyboard.press("Tab")
+    verdicts = []
+    for key in keys:
+        keyboard.press("ArrowDown")
+        assert visited.evaluate("page.state.guess") == key
+        verdicts.append(page.inner_text("#l-verdict"))
+    right = [key for key, verdict in zip(keys, verdicts, strict=True) if verdict.startswith("Right:")]
+    assert right == [solution]
+    assert all(verdict.startswith(("Right", "No: ")) for verdict in verdicts)
 
 
-def test_the_same_seed_makes_the_same_mistake(page_file: Path, chromium: "Browser") -> None:
-    with visit(chromium, page_file, "#L?find=31") as visited:
-        line = visited.live()
-        visited.page.get_by_role("button", name="Make a mistake by chance").click()
-        assert int(visited.evaluate("page.state.find")) > 0
-        visited.go("#L?find=31")
-        visited.page.wait_for_function("page.state.find === '31'")
-        assert visited.live() == line
+def test_the_same_seed_makes_the_same_mistake(opened: Visit) -> None:
+    visited = show(opened, "#L?find=31")
+    line = visited.live()
+    visited.page.get_by_role("button", name="Make a mistake by chance").click()
+    assert int(visited.evaluate("page.state.find")) > 0
+    visited.go("#L?find=31")
+    visited.page.wait_for_function("page.state.find === '31'")
+    assert visited.live() == line
 
 
-def test_every_mistake_comes_up(page_file: Path, chromium: "Browser") -> None:
-    with visit(chromium, page_file, "#L") as visited:
-        drawn = visited.evaluate(
-            "() => Array.from({ length: 80 }, (_, seed) => changeByChance(seed + 1))"
-            ".map(({ mistake, where }) => [mistake.key, where === EVERYWHERE])"
-        )
-        assert {key for key, _ in drawn} == set(visited.evaluate("MISTAKES.map(({ key }) => key)"))
-        assert {everywhere for _, everywhere in drawn} == {True, False}
+def test_every_mistake_comes_up(opened: Visit) -> None:
+    visited = show(opened, "#L")
+    drawn = visited.evaluate(
+        "() => Array.from({ length: 80 }, (_, seed) => changeByChance(seed + 1))"
+        ".map(({ mistake, where }) => [mistake.key, where === EVERYWHERE])"
+    )
+    assert {key for key, _ in drawn} == set(visited.evaluate("MISTAKES.map(({ key }) => key)"))
+    assert {everywhere for _, everywhere in drawn} == {True, False}
 
 
 def test_another_network_is_searched_in_slices(tmp_path: Path, chromium: "Browser") -> None:

@@ -280,7 +280,10 @@ function layerInWords(name) {
 /** The drawing's twin: every layer that differs. @param {Examination} found */
 function findingsTable({ findings, limits }) {
   const rows = findings.map((finding, i) => ({ ...finding, limit: limits[i] })).filter(({ difference }) => difference !== 0);
-  const number = (/** @type {number} */ value) => (value === Infinity ? "∞" : page.number(value, { maximumSignificantDigits: 3 }));
+  const number = (/** @type {number} */ value) => {
+    if (value === Infinity) return "∞";
+    return value < 1e6 ? page.number(value, { maximumSignificantDigits: 3 }) : value.toExponential(1);
+  };
   const caption = page.text("l.table", { differ: rows.length, layers: findings.length });
   if (!rows.length) return el("p", { class: "quiet" }, caption);
   return tall(table(caption, [page.text("l.layer"), page.text("l.status"), page.text("l.axis-difference"), page.text("l.limit"), page.text("l.times")],
