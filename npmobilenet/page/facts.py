@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from npmobilenet.architectures import mobilenet_v1
+from npmobilenet.exercises import plainly
 from npmobilenet.reference import activations, convolution, normalization, pooling, shapes
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D, ZeroPadding2D
@@ -29,6 +30,13 @@ SHOWN: dict[str, Callable[..., Any]] = {
 }
 """Functions whose text the page shows under "in NumPy"."""
 
+LOOPS: dict[str, Callable[..., Any]] = {
+    "depthwise": plainly.depthwise_conv,
+    "pointwise": plainly.pointwise_conv,
+    "standard": plainly.convolution,
+}
+"""Functions whose text the page shows under "in Python loops"."""
+
 
 def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
     """Everything counted that the page shows, as JSON.
@@ -45,7 +53,10 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
         "version": version("npmobilenet"),
         "language": language,
         "digits": json.loads(files("npmobilenet.page").joinpath("digits.json").read_text(encoding="utf-8"))["digits"],
-        "sources": {"numpy": {name: inspect.getsource(function) for name, function in SHOWN.items()}, "python": {}},
+        "sources": {
+            written: {name: inspect.getsource(function) for name, function in functions.items()}
+            for written, functions in (("numpy", SHOWN), ("python", LOOPS))
+        },
         "separable": _separable_blocks(),
         "padding": {
             "digits": padded_share(mobilenet_v1(alpha=0.25, resolution=(32, 32), classes=10)),
