@@ -13,6 +13,7 @@ from typing import Any
 
 from npmobilenet.architectures import mobilenet_v1
 from npmobilenet.exercises import plainly
+from npmobilenet.page.network_facts import network_facts
 from npmobilenet.reference import activations, convolution, normalization, pooling, shapes
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D, ZeroPadding2D
@@ -47,7 +48,8 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
 
     Returns:
         version, language, digits (ten drawings of 8 x 8 amounts of ink in 0..16), sources,
-        separable (the blocks of V1), padding (`padded_share`), ladder.
+        separable (the blocks of V1), padding (`padded_share`), networks (see `network_facts`),
+        ladder.
     """
     return {
         "version": version("npmobilenet"),
@@ -62,6 +64,7 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
             "digits": padded_share(mobilenet_v1(alpha=0.25, resolution=(32, 32), classes=10)),
             "v1": padded_share(mobilenet_v1()),
         },
+        "networks": network_facts(),
         "ladder": ladder,
     }
 

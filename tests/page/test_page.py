@@ -18,7 +18,7 @@ from tests.helpers.real_files import ROOT
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-VIEWS = "ABCDEP"
+VIEWS = "ABCDEIP"
 LARGEST_PAGE = 2.5e6  # bytes
 LONGEST_OPENING = 8  # times a blank page: 1.5 s, where that takes 0.19 s
 BLANK = "<!doctype html><div id='errors'></div><script>document.documentElement.dataset.ready = 'true'</script>"

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from npmobilenet.analysis.cost import CostTable, cost_table
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.exercises import IN_MICROPYTHON
 from npmobilenet.exercises.first_five import judge_source
+from npmobilenet.hub.published_models import KNOWN_MODELS
 from npmobilenet.page.compose import FOLDER
+from npmobilenet.page.facts import facts
 from npmobilenet.page.python_cell import MICROPYTHON, as_script, python_cell
 from tests.exercises.test_micropython import DEPTHWISE, OTHERS, _without_messages, depthwise
 from tests.helpers.browsers import Visit, firefox, visit
@@ -28,6 +31,7 @@ RIGHT = (EXERCISES / "nested.py").read_text("utf-8") + "\n".join(
 )
 """A program with the right answers to all five."""
 WRONG = [("depthwise_conv", source) for source in DEPTHWISE] + OTHERS
+LARGEST_FACTS = 200e3  # bytes
 LONGEST = 6  # seconds until an endless loop is stopped
 
 
@@ -40,7 +44,7 @@ def write(visited: Visit, source: str, name: str = "depthwise_conv") -> None:
 
 def finished(visited: Visit) -> str:
     """The output, once the program has ended."""
-    visited.page.wait_for_function("!document.getElementById('p-run').disabled")
+    visited.page.wait_for_function("!writing.busy")
     return visited.page.inner_text("#p-output").strip()
 
 
@@ -102,6 +106,7 @@ def test_a_program_is_stopped_by_its_button(page_file: Path, chromium: "Browser"
         visited.page.wait_for_function("python.stop !== null")
         visited.page.click("#p-stop")
         assert finished(visited).splitlines()[0] == "again"
+        assert visited.evaluate("document.activeElement.id") == "p-run"
 
 
 def layer_by_mine(visited: Visit, source: str) -> Any:
@@ -178,7 +183,7 @@ def test_the_tabulator_leaves_the_text_and_enter_indents(page_file: Path, chromi
         visited.page.keyboard.type("return 3")
         assert visited.page.input_value("#p-text") == "def f():\n    if 1:\n        return 2\n    return 3"
         visited.page.keyboard.press("Tab")
-        assert visited.evaluate("document.activeElement.id") == "p-run"
+        assert visited.evaluate("document.activeElement.id") == "p-output"
 
 
 def test_the_page_carries_the_packages_own_modules(page_file: Path, chromium: "Browser") -> None:
@@ -197,3 +202,112 @@ def test_another_loader_is_refused() -> None:
     assert script.count('"about:blank"') == 4
     with pytest.raises(NpMobileNetError, match="expected 'import.meta.url' 4 times, found it 5 times"):
         as_script(loader + "import.meta.url")
+
+
+SHARES = """
+    unit => {
+      const { layers } = shareState();
+      const total = sumOf(layers, unit);
+      const kinds = [...new Set(layers.map(layer => layer.kind))];
+      return {
+        names: layers.map(layer => layer.name), shapes: layers.map(shapeText), values: layers.map(layer => layer[unit]),
+        kinds: Object.fromEntries(kinds.map(kind => [kind, 100 * sumOf(ofKind(layers, kind), unit) / total])),
+      };
+    }
+"""
+WIDTHS = "[...document.querySelectorAll('#i-strip svg > rect')].slice(0, -1).map(bar => Number(bar.getAttribute('width')))"
+
+
+def counts(table: CostTable) -> dict[str, list[int]]:
+    """What the page shares out, of the layers with a kernel."""
+    rows = [row for row in table.rows if row.weights]
+    return {
+        "macs": [row.macs for row in rows],
+        "weights": [row.weights for row in rows],
+        "bytes": [row.bytes_read + row.bytes_written for row in rows],
+    }
+
+
+def test_shares_of_all_published_networks_are_the_cost_tables(page_file: Path, chromium: "Browser") -> None:
+    assert len(KNOWN_MODELS) == 44
+    with visit(chromium, page_file, "#I") as visited:
+        for model in KNOWN_MODELS:
+            table = cost_table(model.graph())
+            rows = [row for row in table.rows if row.weights]
+            for unit, values in counts(table).items():
+                visited.evaluate("([net, unit]) => page.set({net, unit})", [model.name, unit])
+                shown = visited.evaluate(SHARES, unit)
+                assert shown["values"] == values
+                assert shown["names"] == [row.name for row in rows]
+                assert shown["shapes"] == [" × ".join(map(str, ((1, 1, *row.output_shape)[-3:]))) for row in rows]
+                widths = visited.evaluate(WIDTHS)
+                scale = sum(values) / sum(widths)
+                assert [width * scale for width in widths] == pytest.approx(values, rel=1e-9)
+                if unit != "bytes":
+                    expected = {share.kind: getattr(share, f"{unit}_share") for share in table.shares()}
+                    assert shown["kinds"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_live_line_gives_the_papers_figures_and_the_erratum(page_file: Path, chromium: "Browser") -> None:
+    with visit(chromium, page_file, "#I?net=mobilenet_v1_1.0_224") as visited:
+        assert "94.86% of the multiply-adds, 74.59% of the weights. Paper: 94.86, 74.59." in visited.live()
+        visited.evaluate("page.set({layer: 0})")
+        assert "1.91% of the multiply-adds, 0.02%" in visited.live()
+        assert "1.19 (an erratum: digits swapped, it is 1.91), 0.02" in visited.live()
+        whole = " ".join(visited.page.locator("#i-kinds p").all_inner_texts())
+        assert "569 million multiply-adds; counted 568.74: agrees" in whole
+        visited.evaluate("page.set({net: 'mobilenet_v3_large_1.0_224'})")
+        whole = " ".join(visited.page.locator("#i-kinds p").all_inner_texts())
+        assert "219 million multiply-adds; counted 216.59: differs" in whole
+
+
+def test_keys_and_clicks_choose_a_layer_and_its_maps_are_the_networks(page_file: Path, chromium: "Browser") -> None:
+    with visit(chromium, page_file, "#I?net=digits&layer=0") as visited:
+        visited.page.focus("#i-layer input")
+        for _ in range(2):
+            visited.page.keyboard.press("ArrowRight")
+        assert visited.live().startswith("conv_pw_1:")
+        visited.page.locator("#i-strip svg > rect").nth(4).click()
+        assert visited.live().startswith("conv_pw_2:")
+        assert visited.page.locator("#i-one canvas").count() == 16
+        shown, expected = visited.evaluate("""() => {
+          const canvas = document.querySelectorAll('#i-one canvas')[3];
+          const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+          const value = page.values.get('conv_pw_2');
+          const limit = Math.max(...value.data.map(Math.abs));
+          return [[...pixels].filter((_, i) => i % 4 === 0),
+                  [...value.data].filter((_, i) => i % 32 === 3).map(x => 128 + 127 * x / limit)];
+        }""")
+        assert shown == pytest.approx(expected, abs=0.51)
+        visited.evaluate("page.set({net: 'mobilenet_v2_1.0_224', layer: 20})")
+        assert visited.page.locator("#i-one canvas").count() == 0
+        visited.page.click("#i-one button")
+        assert visited.page.locator("#i-one canvas").count() == 16
+
+
+def test_network_width_and_resolution_are_chosen_from_what_is_published(page_file: Path, chromium: "Browser") -> None:
+    with visit(chromium, page_file, "#I") as visited:
+        reached = set()
+        families = visited.page.locator("#view-I .controls select").first
+        for family in [option.get_attribute("value") for option in families.locator("option").all()]:
+            families.select_option(family)
+            for alpha in visited.page.locator("#i-alpha option").all_inner_texts():
+                visited.page.select_option("#i-alpha select", alpha)
+                for side in visited.page.locator("#i-resolution option").all_inner_texts():
+                    visited.page.select_option("#i-resolution select", side)
+                    reached.add(visited.evaluate("shownNetwork().name"))
+        assert reached == {model.name for model in KNOWN_MODELS} | {"digits"}
+
+
+def test_time_is_measured_for_the_network_in_use(page_file: Path, chromium: "Browser") -> None:
+    with visit(chromium, page_file, "#I?net=digits&unit=time") as visited:
+        times = visited.evaluate("shareState().layers.map(layer => layer.time)")
+        assert len(times) == 28 and min(times) > 0
+        assert "time in this page" in visited.live()
+        visited.evaluate("page.set({net: 'mobilenet_v1_1.0_224'})")
+        assert "time" not in visited.live()
+
+
+def test_facts_are_small() -> None:
+    document = json.dumps(facts(ladder=None, language="en"), ensure_ascii=False, separators=(",", ":"))
+    assert len(document.encode()) <= LARGEST_FACTS

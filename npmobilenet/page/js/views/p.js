@@ -2,6 +2,9 @@
 
 const P_STORE = "npmobilenet.exercises"; // name in the browser's storage
 const P_PAUSE = 400; // ms of not writing, after which the text is kept
+const P_ASKS = /** @type {Record<string, string>} what the exercises ask for */ ({
+  convolution: "p.both", depthwise_conv: "p.filter", pointwise_conv: "p.mix", count_macs: "p.count", best_separable: "p.nearest",
+});
 const P_INDENT = "    ";
 
 /** @type {{texts: Record<string, string>, saved: string|undefined, timer: number, verdicts: Record<string, string>, output: string,
@@ -40,21 +43,23 @@ registerView({
     const { exercises } = pythonCell();
     stage.append(
       el("div", { class: "controls" },
-        choice(page.text("p.exercise"), exercises.map((name) => [name, `${name}: ${page.text(`p.${name}`)}`]), currentExercise(), openExercise)),
-      el("div", { class: "editor" },
-        el("div", { class: "lines", id: "p-lines", "aria-hidden": "true" }),
-        el("textarea", {
-          id: "p-text", wrap: "off", spellcheck: "false", autocapitalize: "off", autocomplete: "off", lang: "en",
-          "aria-label": page.text("p.text"), oninput: textChanged, onkeydown: editorKey,
-        })),
+        choice(page.text("p.exercise"), exercises.map((name) => [name, `${name}: ${page.text(P_ASKS[name])}`]), currentExercise(), openExercise)),
+      el("div", { class: "columns" },
+        el("div", { class: "editor" },
+          el("div", { class: "lines", id: "p-lines", "aria-hidden": "true" }),
+          el("textarea", {
+            id: "p-text", wrap: "off", spellcheck: "false", autocapitalize: "off", autocomplete: "off", lang: "en",
+            "aria-label": page.text("p.text"), oninput: textChanged, onkeydown: editorKey,
+          })),
+        el("div", { class: "editor-output" },
+          el("pre", { id: "p-output", tabindex: 0, lang: "en", "aria-label": page.text("p.output") }),
+          el("div", { id: "p-network" }))),
       el("div", { class: "controls" },
         el("button", { id: "p-run", onclick: runExercise }, page.text("p.run")),
-        el("button", { id: "p-stop", onclick: () => python.stop && python.stop() }, page.text("p.stop")),
+        el("button", { id: "p-stop", onclick: stopProgram }, page.text("p.stop")),
         el("button", { id: "p-mine", onclick: useMine }, page.text("p.mine")),
         el("button", { onclick: saveFile }, page.text("p.save")),
-        el("button", { onclick: startOver }, page.text("p.over"))),
-      el("pre", { id: "p-output", tabindex: 0, lang: "en", "aria-label": page.text("p.output") }),
-      el("div", { id: "p-network" }));
+        el("button", { onclick: startOver }, page.text("p.over"))));
   },
 
   update() {
@@ -65,7 +70,7 @@ registerView({
     sizeEditor();
     /** @type {HTMLSelectElement} */ (document.querySelector("#view-P select")).value = name;
     /** @type {HTMLElement} */ (document.getElementById("p-output")).textContent = writing.output || page.text("p.no-output");
-    for (const [id, disabled] of /** @type {[string, boolean][]} */ ([["p-run", writing.busy], ["p-mine", writing.busy || name !== "depthwise_conv"], ["p-stop", !writing.busy]]))
+    for (const [id, disabled] of /** @type {[string, boolean][]} */ ([["p-mine", name !== "depthwise_conv"], ["p-stop", !writing.busy]]))
       /** @type {HTMLButtonElement} */ (document.getElementById(id)).disabled = disabled;
     if (writing.mine && writing.mine.of !== page.values) writing.mine = null;
     replaceContent("p-network", ...(writing.mine ? [networkWithMine(writing.mine)] : []));
@@ -89,10 +94,18 @@ function editor() {
 /** The line of live numbers. @param {string} name */
 function pythonLine(name) {
   if (writing.busy) return page.text("p.running");
+  if (writing.mine) return mineLine(writing.mine);
   const right = Object.values(writing.verdicts).filter((verdict) => /: right in all \d+ cases$/.test(verdict)).length;
   const verdict = (writing.verdicts[name] || "").split("\n")[0];
-  const last = verdict ? page.text("p.verdict", { verdict }) : page.text("p.not-run", { name });
-  return page.text("p.live", { last, right, total: pythonCell().exercises.length, ready: writing.started > 0 ? page.text("p.ready", { ms: Math.round(writing.started) }) : page.text("p.starting") });
+  if (verdict) return page.text("p.live", { verdict, right, total: pythonCell().exercises.length });
+  return writing.started > 0 ? page.text("p.ready", { name, ms: Math.round(writing.started) }) : page.text("p.starting");
+}
+
+/** @param {any} mine */
+function mineLine({ layer, values, of }) {
+  const last = page.model.graph.layers.at(-1).name;
+  const [[label, share], [ownLabel, ownShare]] = [likeliest(values.get(last)), likeliest(of.get(last))];
+  return page.text("p.mine-live", { layer: layer.name, label, share, ownLabel, ownShare });
 }
 
 /** Start MicroPython when the view is first seen. */
@@ -117,6 +130,7 @@ function openExercise(exercise) {
   keepTexts();
   writing.saved = writing.texts[exercise];
   writing.output = writing.verdicts[exercise] || "";
+  writing.mine = null;
   page.set({ exercise, code: writing.saved === undefined ? null : writing.saved });
 }
 
@@ -187,6 +201,12 @@ async function runExercise() {
   refreshIfShown();
 }
 
+/** Stop the program; the focus goes to the button that starts it again. */
+function stopProgram() {
+  /** @type {HTMLElement} */ (document.getElementById("p-run")).focus();
+  if (python.stop) python.stop();
+}
+
 /** Compute a layer of the network by the reader's loops. */
 async function useMine() {
   if (writing.busy) return;
@@ -204,6 +224,7 @@ async function useMine() {
 async function whileBusy(work) {
   writing.busy = true;
   writing.output = "";
+  writing.mine = null;
   refreshIfShown();
   try {
     return await work();
@@ -246,7 +267,7 @@ function likeliest({ data }) {
 /** The first maps of a layer in a row. @param {string} name @param {Tensor} map @param {number} limit */
 function mapRow(name, map, limit) {
   return el("figure", { class: "maps" }, el("figcaption", {}, name), ...Array.from({ length: Math.min(8, map.shape[2]) }, (_, c) => {
-    const canvas = el("canvas", { role: "img", "aria-label": page.text("p.map", { name, channel: c }), style: "width: 64px" });
+    const canvas = el("canvas", { role: "img", "aria-label": page.text("p.map", { name, channel: c }), style: "width: 48px" });
     drawMap(canvas, map, c, limit);
     return canvas;
   }));
