@@ -1,4 +1,4 @@
-"""What view I of the page carries ready-made: the layers of all published networks, counted, and the papers' figures."""
+"""What view I of the page carries ready-made: the layers of all published networks, and the papers' figures."""
 
 from collections.abc import Sequence
 from typing import Any

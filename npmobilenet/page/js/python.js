@@ -120,7 +120,8 @@ function nestedLists({ shape, data }) {
 /** Nested lists as a feature map; null if their shape is another, or if they hold anything but finite numbers.
  * @param {any} lists @param {number[]} shape @returns {Tensor|null} */
 function tensorOfLists(lists, shape) {
-  const fits = (/** @type {any} */ value, /** @type {number} */ depth) => depth === shape.length ? Number.isFinite(value)
+  /** @type {(value: any, depth: number) => boolean} */
+  const fits = (value, depth) => depth === shape.length ? Number.isFinite(value)
     : Array.isArray(value) && value.length === shape[depth] && value.every((item) => fits(item, depth + 1));
   return fits(lists, 0) ? { shape, data: Float32Array.from(lists.flat(shape.length - 1)) } : null;
 }

@@ -33,7 +33,9 @@ function shownNetwork() {
 /** Which of the counted networks is the one in use: the same layers with the same weights. @returns {CountedNetwork|undefined} */
 function countedInUse() {
   const { graph, params } = page.model;
-  const kernels = graph.layers.filter((/** @type {Layer} */ { name }) => (params.get(name) || {}).kernel).map((/** @type {Layer} */ { name }) => [name, params.get(name).kernel.data.length]);
+  /** @type {[string, number][]} */
+  const kernels = graph.layers.filter((/** @type {Layer} */ { name }) => (params.get(name) || {}).kernel)
+    .map((/** @type {Layer} */ { name }) => [name, params.get(name).kernel.data.length]);
   const side = graph.layers[0].shape[0];
   return page.facts.networks.networks.find((/** @type {CountedNetwork} */ network) => {
     const { names, weights } = page.facts.networks.bodies[network.body];
