@@ -20,8 +20,8 @@ from npmobilenet.page.python_cell import python_cell
 FOLDER = files("npmobilenet.page")
 LANGUAGES = ("en", "zh")
 SCRIPTS = (
-    "file", "shapes", "ops", "network", "steps", "bounds", "linear", "images", "mistakes", "draw", "page", "session",
-    "python",
+    "file", "shapes", "ops", "network", "steps", "bounds", "linear", "memory", "images", "mistakes",
+    "draw", "page", "session", "python",
     *(f"views/{letter}" for letter in "abcdefghijklp"),
 )  # fmt: skip
 """Scripts in reading order, without their ending."""
