@@ -1,5 +1,6 @@
 """Views I (the whole network) and P (Python in the page), in real browsers."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import npmobilenet as nm
 from npmobilenet.analysis.cost import CostTable, cost_table
+from npmobilenet.architectures import mobilenet_v2
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.exercises import IN_MICROPYTHON
 from npmobilenet.exercises.first_five import judge_source
@@ -19,6 +22,7 @@ from npmobilenet.page.facts import facts
 from npmobilenet.page.python_cell import MICROPYTHON, as_script, python_cell
 from tests.exercises.test_micropython import DEPTHWISE, OTHERS, _without_messages, depthwise
 from tests.helpers.browsers import Visit, firefox, visit
+from tests.helpers.networks import random_params
 from tests.helpers.real_files import ROOT
 
 if TYPE_CHECKING:
@@ -301,6 +305,22 @@ def test_network_width_and_resolution_are_chosen_from_what_is_published(page_fil
                     visited.page.select_option("#i-resolution select", side)
                     reached.add(visited.evaluate("shownNetwork().name"))
         assert reached == {model.name for model in KNOWN_MODELS} | {"digits"}
+
+
+@pytest.mark.parametrize("classes", [1000, 7])
+def test_maps_of_a_network_of_the_readers(page_file: Path, tmp_path: Path, chromium: "Browser", classes: int) -> None:
+    graph = mobilenet_v2(alpha=0.35, resolution=96, classes=classes)
+    path = tmp_path / "model.safetensors"
+    nm.Model(graph, random_params(graph, 0)).save(path)
+    with visit(chromium, page_file, "#I?net=mobilenet_v1_1.0_224") as visited:
+        file = base64.b64encode(path.read_bytes()).decode("ascii")
+        visited.evaluate("file => useModel(bytesOf(file))", file)
+        if classes == 7:
+            assert "none of these" in visited.page.inner_text("#i-one")
+            return
+        visited.page.click("#i-one button")
+        assert visited.evaluate("shownNetwork().name") == "mobilenet_v2_0.35_96"
+        assert visited.page.locator("#i-one canvas").count() == 16
 
 
 def test_time_is_measured_for_the_network_in_use(page_file: Path, chromium: "Browser") -> None:

@@ -89,8 +89,8 @@ function sumOf(layers, unit) {
 }
 
 /** A share as the paper prints it. @param {number} share */
-function percent(share) {
-  return new Intl.NumberFormat(page.language, { style: "percent", minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(share);
+function printedShare(share) {
+  return page.number(share, { style: "percent", minimumFractionDigits: 2, maximumFractionDigits: 2 });
 }
 
 registerView({
@@ -112,9 +112,9 @@ registerView({
     const state = shareState();
     updateChoices(state);
     replaceContent("i-strip", stripOf(state));
-    replaceContent("i-kinds", kindsTable(state), ...wholeFigures(state.network));
+    replaceContent("i-kinds", shareTable(state), ...wholeFigures(state.network));
     replaceContent("i-one", ...oneLayer(state));
-    replaceContent("i-table", layersTable(state));
+    replaceContent("i-table", shareTableOfLayers(state));
     return shareLine(state);
   },
 });
@@ -204,11 +204,11 @@ function figuresOf(network, kind) {
 }
 
 /** Shares by kind, next to the paper's. @param {ReturnType<typeof shareState>} state */
-function kindsTable({ network, layers, unit }) {
+function shareTable({ network, layers, unit }) {
   const kinds = [...new Set(layers.map((layer) => layer.kind))].sort((a, b) => sumOf(ofKind(layers, b), unit) - sumOf(ofKind(layers, a), unit));
   const units = I_UNITS.filter((name) => name !== "time" || unit === "time");
   const printed = kinds.some((kind) => figuresOf(network, kind).length);
-  const share = (/** @type {string} */ kind, /** @type {Unit} */ name) => percent(sumOf(ofKind(layers, kind), name) / sumOf(layers, name));
+  const share = (/** @type {string} */ kind, /** @type {Unit} */ name) => printedShare(sumOf(ofKind(layers, kind), name) / sumOf(layers, name));
   return table(page.text("i.kinds"), [page.text("i.kind"), ...units.map((name) => page.text(`i.${name}`)), ...(printed ? [page.text("i.paper")] : [])],
     kinds.map((kind) => [el("span", { style: "white-space: nowrap" }, swatch(kind), kindName(kind)), ...units.map((name) => share(kind, name)), ...(printed ? [paperCell(network, kind)] : [])]));
 }
@@ -246,7 +246,7 @@ function wholeFigures(network) {
 function oneLayer({ network, inUse, layers, unit, at }) {
   const layer = layers[at];
   const rows = I_UNITS.filter((name) => name !== "time" || unit === "time").map((name) => [
-    page.text(`i.${name}`), name === "time" ? page.text("i.ms", { time: layer.time }) : page.number(layer[name]), percent(layer[name] / sumOf(layers, name))]);
+    page.text(`i.${name}`), name === "time" ? page.text("i.ms", { time: layer.time }) : page.number(layer[name]), printedShare(layer[name] / sumOf(layers, name))]);
   const costs = table(page.text("i.cost", { name: layer.name, shape: shapeText(layer) }), [kindName(layer.kind), page.text("i.count"), page.text("i.share")], rows);
   if (inUse === network) return [costs, mapsOfLayer(layer)];
   if (!inUse) return [costs, el("p", { class: "quiet" }, page.text("i.not-counted"))];
@@ -275,16 +275,16 @@ function mapsOfLayer({ name, channels }) {
 }
 
 /** The drawing's twin. @param {ReturnType<typeof shareState>} state */
-function layersTable({ layers, unit }) {
+function shareTableOfLayers({ layers, unit }) {
   const total = sumOf(layers, unit);
   return table(page.text("i.table"), [page.text("i.layer"), page.text("i.kind"), page.text("i.shape"), ...I_UNITS.slice(0, 3).map((name) => page.text(`i.${name}`)), page.text("i.share-of", { unit: page.text(`i.${unit}`) })],
-    layers.map((layer) => [layer.name, kindName(layer.kind), shapeText(layer), page.number(layer.macs), page.number(layer.weights), page.number(layer.bytes), percent(layer[unit] / total)]));
+    layers.map((layer) => [layer.name, kindName(layer.kind), shapeText(layer), page.number(layer.macs), page.number(layer.weights), page.number(layer.bytes), printedShare(layer[unit] / total)]));
 }
 
 /** The live line: the chosen layer, its kind, and the paper. @param {ReturnType<typeof shareState>} state */
 function shareLine({ network, layers, unit, at }) {
   const layer = layers[at];
-  const share = (/** @type {Unit} */ name, of = ofKind(layers, layer.kind)) => percent(sumOf(of, name) / sumOf(layers, name));
+  const share = (/** @type {Unit} */ name, of = ofKind(layers, layer.kind)) => printedShare(sumOf(of, name) / sumOf(layers, name));
   const line = page.text("i.live", {
     name: layer.name, share: share(unit, [layer]), unit: page.text(`i.${unit}`), kind: kindName(layer.kind), macs: share("macs"), weights: share("weights"),
   });

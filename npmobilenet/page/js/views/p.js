@@ -70,11 +70,11 @@ registerView({
     sizeEditor();
     /** @type {HTMLSelectElement} */ (document.querySelector("#view-P select")).value = name;
     /** @type {HTMLElement} */ (document.getElementById("p-output")).textContent = writing.output || page.text("p.no-output");
-    for (const [id, disabled] of /** @type {[string, boolean][]} */ ([["p-mine", name !== "depthwise_conv"], ["p-stop", !writing.busy]]))
+    for (const [id, disabled] of /** @type {[string, boolean][]} */ ([["p-mine", name !== "depthwise_conv" || !layerForLoops()], ["p-stop", !writing.busy]]))
       /** @type {HTMLButtonElement} */ (document.getElementById(id)).disabled = disabled;
     if (writing.mine && writing.mine.of !== page.values) writing.mine = null;
     replaceContent("p-network", ...(writing.mine ? [networkWithMine(writing.mine)] : []));
-    if (!writing.started) wakePython();
+    if (!writing.started && location.hash.startsWith("#P")) wakePython(); // not for the handout
     return pythonLine(name);
   },
 
@@ -211,13 +211,20 @@ function stopProgram() {
 async function useMine() {
   if (writing.busy) return;
   keepTexts();
-  const of = page.values;
+  const [of, layer] = [page.values, /** @type {Layer} */ (layerForLoops())];
   const run = await whileBusy(() => useLoops(textOf("depthwise_conv")));
-  const shape = run.layer && of.get(run.layer.name).shape.join(" × ");
-  const failure = run.result === undefined ? failureText(run) : run.output ? "" : page.text("p.other-shape", { shape });
+  const shape = of.get(layer.name).shape.join(" × ");
+  const failure = run.output ? "" : run.result !== undefined ? page.text("p.other-shape", { shape }) : failureText(run);
   writing.mine = failure ? null : { ...run, of };
-  writing.output = [...run.lines, failure].filter((line) => line !== "").join("\n");
+  const size = run.stopped ? page.text("p.size", { layer: layer.name, macs: loopMacs(layer, of) }) : "";
+  writing.output = [...run.lines, failure, size].filter((line) => line !== "").join("\n");
   refreshIfShown();
+}
+
+/** Multiply-adds of a depthwise layer. @param {Layer} layer @param {Map<string, Tensor>} values */
+function loopMacs({ name }, values) {
+  const [H, W] = /** @type {Tensor} */ (values.get(name)).shape;
+  return page.model.params.get(name).kernel.data.length * H * W;
 }
 
 /** @template T @param {() => Promise<T>} work @returns {Promise<T>} */
@@ -248,10 +255,9 @@ function networkWithMine({ layer, output, values, milliseconds, of }) {
   const right = of.get(layer.name);
   const difference = right.data.reduce((/** @type {number} */ largest, /** @type {number} */ value, /** @type {number} */ i) => Math.max(largest, Math.abs(value - output.data[i])), 0);
   const last = page.model.graph.layers.at(-1).name;
-  const kernel = page.model.params.get(layer.name).kernel;
   const limit = right.data.reduce((/** @type {number} */ largest, /** @type {number} */ value) => Math.max(largest, Math.abs(value)), 0);
   return el("section", { "aria-label": page.text("p.mine") },
-    el("h2", {}, page.text("p.with-mine", { layer: layer.name, macs: kernel.data.length * right.shape[0] * right.shape[1], ms: Math.round(milliseconds) })),
+    el("h2", {}, page.text("p.with-mine", { layer: layer.name, macs: loopMacs(layer, of), ms: Math.round(milliseconds) })),
     ...[["p.yours", output], ["p.own", right]].map(([key, map]) => mapRow(page.text(String(key)), map, limit)),
     table(page.text("p.answers"), ["", page.text("p.answer"), page.text("p.probability")],
       [["p.yours", values.get(last)], ["p.own", of.get(last)]].map(([key, probabilities]) => [page.text(key), ...likeliest(probabilities)])),
