@@ -104,7 +104,7 @@ registerView({
         choice(page.text("i.network"), [...Object.entries(I_FAMILIES), ["digits", page.text("i.digits")]], shownNetwork().family, (family) => chooseNetwork({ family })),
         el("span", { id: "i-alpha" }), el("span", { id: "i-resolution" }), el("span", { id: "i-unit" }),
         el("span", { id: "i-layer" }, slider({ label: page.text("i.layer"), min: 1, max: layers.length, value: 1, change: (layer) => page.set({ layer: layer - 1 }) }))),
-      el("div", { class: "columns" }, el("div", { id: "i-kinds" }), el("div", { id: "i-one" })),
+      el("div", { class: "columns" }, el("div", { id: "i-kinds" }), el("div", { id: "i-one", style: "flex: 1 1 340px" })),
       el("details", {}, el("summary", {}, page.text("i.table")), el("div", { id: "i-table" })));
   },
 
@@ -112,7 +112,7 @@ registerView({
     const state = shareState();
     updateChoices(state);
     replaceContent("i-strip", stripOf(state));
-    replaceContent("i-kinds", shareTable(state), ...wholeFigures(state.network));
+    replaceContent("i-kinds", shareTable(state), ...("lecture" in page.state ? [] : wholeFigures(state.network)));
     replaceContent("i-one", ...oneLayer(state));
     replaceContent("i-table", shareTableOfLayers(state));
     return shareLine(state);
@@ -189,7 +189,7 @@ function stripOf({ layers, unit, at }) {
 
 /** @param {string} kind */
 function swatch(kind) {
-  return svg("svg", { viewBox: "0 0 28 18", width: 28, height: 18, "aria-hidden": "true", style: "display: inline-block; vertical-align: middle; margin-right: 6px" },
+  return svg("svg", { viewBox: "0 0 28 18", width: 28, height: 18, "aria-hidden": "true", style: "display: inline-block; vertical-align: middle; margin-right: 6px; max-width: none" },
     svg("rect", { x: 1, y: 1, width: 26, height: 16, fill: patternOf(kind), stroke: "var(--quiet)" }));
 }
 
@@ -207,7 +207,7 @@ function figuresOf(network, kind) {
 function shareTable({ network, layers, unit }) {
   const kinds = [...new Set(layers.map((layer) => layer.kind))].sort((a, b) => sumOf(ofKind(layers, b), unit) - sumOf(ofKind(layers, a), unit));
   const units = I_UNITS.filter((name) => name !== "time" || unit === "time");
-  const printed = kinds.some((kind) => figuresOf(network, kind).length);
+  const printed = !("lecture" in page.state) && kinds.some((kind) => figuresOf(network, kind).length); // a projector has the live line
   const share = (/** @type {string} */ kind, /** @type {Unit} */ name) => printedShare(sumOf(ofKind(layers, kind), name) / sumOf(layers, name));
   return table(page.text("i.kinds"), [page.text("i.kind"), ...units.map((name) => page.text(`i.${name}`)), ...(printed ? [page.text("i.paper")] : [])],
     kinds.map((kind) => [el("span", { style: "white-space: nowrap" }, swatch(kind), kindName(kind)), ...units.map((name) => share(kind, name)), ...(printed ? [paperCell(network, kind)] : [])]));
@@ -247,7 +247,7 @@ function oneLayer({ network, inUse, layers, unit, at }) {
   const layer = layers[at];
   const rows = I_UNITS.filter((name) => name !== "time" || unit === "time").map((name) => [
     page.text(`i.${name}`), name === "time" ? page.text("i.ms", { time: layer.time }) : page.number(layer[name]), printedShare(layer[name] / sumOf(layers, name))]);
-  const costs = table(page.text("i.cost", { name: layer.name, shape: shapeText(layer) }), [kindName(layer.kind), page.text("i.count"), page.text("i.share")], rows);
+  const costs = table(page.text("i.cost", { name: layer.name, kind: kindName(layer.kind), shape: shapeText(layer) }), ["", page.text("i.count"), page.text("i.share")], rows);
   if (inUse === network) return [costs, mapsOfLayer(layer)];
   if (!inUse) return [costs, el("p", { class: "quiet" }, page.text("i.not-counted"))];
   const show = el("button", { onclick: () => page.set({ net: inUse.name, layer: Math.min(at, countedLayers(inUse).length - 1) }) }, page.text("i.show-maps", { name: inUse.name }));
