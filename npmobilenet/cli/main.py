@@ -28,6 +28,8 @@ SUMMARIES = {
     "bounds": "Show how rounding errors grow through a network: measured, and bounded.",
     "compare": "Find the first layer that another implementation computes wrongly, and name the mistake.",
     "verify": "Run the self-check of a file, and compare its layers with the engine and with Keras.",
+    "lessons": "Copy the exercises to a folder.",
+    "check": "Judge a file of exercises: the first wrong value, how it is made, and the mistake.",
     "bench": "Benchmark against other runtimes and the CPU's FMA peak (interleaved), or, with --steps, by step.",
     "page": "Write the page: a real MobileNet, number by number, in one HTML file that needs no network.",
     "warmup": "Compile the kernels for this CPU ahead of their first use.",
