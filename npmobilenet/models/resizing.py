@@ -7,6 +7,8 @@
     torch-FILTER-PART  short side to the target / PART, center crop: torchvision and timm; 232 stands for 224 / 232
     stretch-FILTER     stretch by one of Pillow's filters
 
+The filters are those of `resampling.py`, to Pillow's bytes.
+
 Pixels are uint8, or float32 for values that are not whole numbers; "keras-dataset" always returns float32, unrounded.
 """
 
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from npmobilenet.errors import ImageError, ShapeError
+from npmobilenet.models.resampling import resample_image
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
@@ -173,14 +176,11 @@ def _neighbors(size: int, target: int) -> tuple[Array, Array, Array]:
 def _crop(
     image: "Image.Image", height: int, width: int, *, part: float = CROP, filter_: str = "bilinear"
 ) -> "Image.Image":
-    from PIL import Image
-
     if image.size == (width, height):
         return image
     scale = part * min(image.height / height, image.width / width)  # input pixels per output pixel
     top, left = (image.height - scale * height) / 2, (image.width - scale * width) / 2
-    box = (left, top, left + scale * width, top + scale * height)
-    return image.resize((width, height), Image.Resampling[filter_.upper()], box=box)
+    return resample_image(image, height, width, filter_, (left, top, left + scale * width, top + scale * height))
 
 
 def _torch(part: float, filter_: str, image: "Image.Image", height: int, width: int) -> "Image.Image":
@@ -190,8 +190,6 @@ def _torch(part: float, filter_: str, image: "Image.Image", height: int, width: 
 
     Source: torchvision.transforms.Resize and CenterCrop; for other targets than squares, timm's ResizeKeepRatio.
     """
-    from PIL import Image
-
     if image.size == (width, height):
         return image
     if max(image.size) > LONGEST * min(image.size):
@@ -203,21 +201,22 @@ def _torch(part: float, filter_: str, image: "Image.Image", height: int, width: 
         scale = min(image.height / H, image.width / W)
         H, W = round(image.height / scale), round(image.width / scale)
     if image.size != (W, H):
-        image = image.resize((W, H), Image.Resampling[filter_.upper()])
+        image = resample_image(image, H, W, filter_)
     top, left = round((H - height) / 2), round((W - width) / 2)
     return image.crop((left, top, left + width, top + height))
 
 
 def _cover(image: "Image.Image", height: int, width: int) -> "Image.Image":
-    from PIL import Image, ImageOps
-
-    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    """The largest box of the target's aspect ratio, centered: Pillow's ImageOps.fit."""
+    ratio, own = width / height, image.width / image.height
+    w = ratio * image.height if own > ratio else image.width
+    h = image.width / ratio if own < ratio else image.height
+    left, top = (image.width - w) * 0.5, (image.height - h) * 0.5
+    return resample_image(image, height, width, "lanczos", (left, top, left + w, top + h))
 
 
 def _stretch(filter_: str, image: "Image.Image", height: int, width: int) -> "Image.Image":
-    from PIL import Image
-
-    return image.resize((width, height), Image.Resampling[filter_.upper()])
+    return resample_image(image, height, width, filter_)
 
 
 def _bilinear_image(image: "Image.Image", height: int, width: int) -> Array:

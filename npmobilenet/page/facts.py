@@ -13,7 +13,8 @@ from typing import Any
 
 from npmobilenet.architectures import mobilenet_v1
 from npmobilenet.reference import activations, convolution, normalization, pooling, shapes
-from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D
+from npmobilenet.reference.graph import Graph
+from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D, ZeroPadding2D
 
 SHOWN: dict[str, Callable[..., Any]] = {
     "conv2d": convolution.conv2d,
@@ -38,7 +39,7 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
 
     Returns:
         version, language, digits (ten drawings of 8 x 8 amounts of ink in 0..16), sources,
-        separable (the blocks of V1), ladder.
+        separable (the blocks of V1), padding (`padded_share`), ladder.
     """
     return {
         "version": version("npmobilenet"),
@@ -46,8 +47,38 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
         "digits": json.loads(files("npmobilenet.page").joinpath("digits.json").read_text(encoding="utf-8"))["digits"],
         "sources": {"numpy": {name: inspect.getsource(function) for name, function in SHOWN.items()}, "python": {}},
         "separable": _separable_blocks(),
+        "padding": {
+            "digits": padded_share(mobilenet_v1(alpha=0.25, resolution=(32, 32), classes=10)),
+            "v1": padded_share(mobilenet_v1()),
+        },
         "ladder": ladder,
     }
+
+
+def padded_share(graph: Graph) -> float:
+    """Share of the multiplications of a network's depthwise layers that meet only zeros of the padding."""
+    padded = total = 0
+    for layer in (layer for layer in graph.layers if isinstance(layer, DepthwiseConv2D)):
+        before = graph[layer.inputs[0]]
+        source, padding = (
+            (before.inputs[0], before.padding) if isinstance(before, ZeroPadding2D) else (before.name, None)
+        )
+        H, W, C = graph.shapes[source]
+        rows, columns = padding or shapes.resolve_padding(layer.padding, (H, W), layer.kernel_size, layer.stride)
+        taps = [
+            _taps_inside(side, K, layer.stride, zeros)
+            for side, K, zeros in zip((H, W), layer.kernel_size, (rows, columns), strict=True)
+        ]
+        macs = C * taps[0][1] * taps[1][1]
+        padded, total = padded + macs - C * taps[0][0] * taps[1][0], total + macs
+    return padded / total
+
+
+def _taps_inside(side: int, K: int, stride: int, zeros: tuple[int, int]) -> tuple[int, int]:
+    """Along one axis: taps of all windows that meet a pixel, and all taps."""
+    outputs = shapes.output_size(side, K, stride, zeros)
+    places = [i * stride + u - zeros[0] for i in range(outputs) for u in range(K)]
+    return sum(0 <= place < side for place in places), len(places)
 
 
 def _separable_blocks() -> list[dict[str, int]]:

@@ -19,6 +19,8 @@ LOSSY_MEAN = 8  # of 255, mean over an image: a GIF has 256 colors, JPEG quantiz
 LOSSY_COLOR = 3  # of 255: JPEG and WebP store one color as rounded YCbCr
 CONSTANT_MEMORY = 64  # MB more for 600 images, 540 MB of them, than for 20: allocators keep some of what is freed
 DIGITS_ACCURACY = 0.98  # of 360 held-out digits: two in a hundred lower than README's figure would be seen by a user
+SKETCHES_ACCURACY = 0.95  # of sketches in ways of writing that training held out: one answer in twenty may be wrong
+SKETCHES_ACCURACY_PER_DIGIT = 0.85  # no digit is much worse than the others
 END_TO_END = 10  # ratio of two implementations' errors since the input: both are one draw of the same kind of noise
 SMALL = 1e-3  # of the largest output, since the input, in float32: a mistake changes the output by more
 

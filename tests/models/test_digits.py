@@ -8,7 +8,7 @@ from PIL import Image
 
 from npmobilenet.hub.load import load
 from tests.helpers.real_files import ROOT
-from tests.helpers.tolerances import DIGITS_ACCURACY
+from tests.helpers.tolerances import DIGITS_ACCURACY, SKETCHES_ACCURACY, SKETCHES_ACCURACY_PER_DIGIT
 
 EXAMPLES = sorted((ROOT / "examples" / "digits").glob("*.png"))
 
@@ -37,6 +37,28 @@ def test_98_of_100_held_out_digits_are_classified_correctly(resize: str) -> None
     assert len(digits) == 360
     results = load("digits").predict(images, resize=resize, backend="reference").argmax(axis=1)
     assert np.mean(results == digits) >= DIGITS_ACCURACY
+
+
+def test_sketches_in_ways_that_training_held_out_are_classified_correctly() -> None:
+    from scripts.sketch_accuracy import accuracy, held_out_sketches
+
+    found = accuracy(load("digits"), *held_out_sketches())
+    assert len(found.digits) == 1000
+    assert found.right.mean() >= SKETCHES_ACCURACY
+    assert min(found.of_digit(digit) for digit in range(10)) >= SKETCHES_ACCURACY_PER_DIGIT
+
+
+def test_half_of_at_least_four_ways_of_writing_each_digit_are_held_out() -> None:
+    from scripts.sketches import HELD_OUT, TRAINED, WAYS, sketches
+
+    trained, held_out = (
+        {(sketch.digit, sketch.way) for sketch in sketches(ways, 10, 0)} for ways in (TRAINED, HELD_OUT)
+    )
+    assert trained.isdisjoint(held_out)
+    assert trained | held_out == {(digit, way) for digit, ways in enumerate(WAYS) for way in range(len(ways))}
+    for digit in range(10):
+        assert len(WAYS[digit]) >= 4
+        assert sum(d == digit for d, _ in trained) == sum(d == digit for d, _ in held_out)
 
 
 def test_the_example_images_are_held_out_digits() -> None:
