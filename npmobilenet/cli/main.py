@@ -31,6 +31,7 @@ SUMMARIES = {
     "lessons": "Copy the exercises to a folder.",
     "check": "Judge a file of exercises: the first wrong value, how it is made, and the mistake.",
     "bench": "Benchmark against other runtimes and the CPU's FMA peak (interleaved), or, with --steps, by step.",
+    "ladder": "Time one depthwise separable block from seven loops to all cores, on this machine.",
     "page": "Write the page: a real MobileNet, number by number, in one HTML file that needs no network.",
     "warmup": "Compile the kernels for this CPU ahead of their first use.",
 }
