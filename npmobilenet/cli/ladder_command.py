@@ -111,7 +111,8 @@ def _row(name: str, entry: dict[str, Any]) -> tuple[object, ...]:
     ms, share = entry["ms"], PERCENT * entry["share_of_peak"]
     return (
         name, _short(ms), f"{entry['gflops']:,.2f}", f"{share:,.2f}",
-        _short(entry["factor"]) if entry["factor"] else None, "yes" if entry["within_bound"] else "no", entry["changed"],
+        _short(entry["factor"]) if entry["factor"] else None, "yes" if entry["within_bound"] else "no",
+        entry["changed"],
     )  # fmt: skip
 
 

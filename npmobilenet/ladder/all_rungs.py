@@ -108,7 +108,7 @@ def _in_the_engine(block: SeparableBlock, threads: int) -> list[Rung]:
             (*_tiles(*apart), run), folded=True,
         ),
         _whole(
-            7, "fused", "no copies between", block.separable, run(block, [one], 1),
+            7, "fused", "maps not copied", block.separable, run(block, [one], 1),
             (*_drivers(one), run), folded=True,
         ),
         _whole(

@@ -7,6 +7,7 @@ folded           those of the convolutions with the batch normalization folded i
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -65,8 +66,10 @@ class Truth:
 def _folded_layer(op: Weighted, source: str) -> tuple[Layer, Array]:
     """A convolution with everything folded in as one layer, and its kernel."""
     assert isinstance(op, Window)
-    window = {"kernel_size": op.kernel.shape[:2], "stride": op.stride, "padding": op.padding}
-    common = {"name": op.name, "inputs": (source,), "activation": op.activation, **window}
+    common: dict[str, Any] = {
+        "name": op.name, "inputs": (source,), "kernel_size": op.kernel.shape[:2], "stride": op.stride,
+        "padding": op.padding, "activation": op.activation,
+    }  # fmt: skip
     if isinstance(op, Conv):
         return Conv2D(filters=op.shape[-1], **common), op.kernel
     return DepthwiseConv2D(**common), op.kernel[..., None]

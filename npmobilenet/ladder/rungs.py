@@ -257,7 +257,7 @@ def filters(block: SeparableBlock) -> Array:
 
 def mixing(block: SeparableBlock) -> Array:
     """(C, N) weights of the pointwise convolution."""
-    return block.separable.params[f"{block.pointwise}/kernel"][0, 0]
+    return np.asarray(block.separable.params[f"{block.pointwise}/kernel"][0, 0])
 
 
 def window_of(block: SeparableBlock, pixel: Pair) -> tuple[list[Any], tuple[Pair, Pair]]:
