@@ -9,7 +9,7 @@ from npmobilenet.cli.shared import AsJson, NetworkOptions, available_threads, co
 from npmobilenet.output import print_json, print_note, print_table, progress_bar
 
 LAST = 8  # number of the last rung
-SECONDS, LONGEST = 20, 45  # the checks, and compiling for them, take ten seconds
+SECONDS, LONGEST = 20, 45  # checking, and compiling what is checked, takes ten seconds
 PERCENT = 100
 
 
@@ -53,7 +53,7 @@ def ladder(
         print_json(document)
     else:
         _print(document)
-    wrong = [entry for entry in (*document["rungs"], *document["beside"]) if not entry["within_bound"]]
+    wrong = [entry for entry in (*document["rungs"], *document["next_to"]) if not entry["within_bound"]]
     for entry in wrong:
         times = entry["error_over_bound"]
         print_note(f"rung {entry['number']}, {entry['name']}: wrong: {times:.3g} times its bound from float64")
@@ -98,7 +98,7 @@ def _print(document: dict[str, Any]) -> None:
     for entry in document["rungs"]:
         mark = " *" if entry["sampled"] else ""
         rows.append(_row(f"{entry['number']} {entry['name']}{mark}", entry))
-        rows += [_row(f"  {side['name']}", side) for side in document["beside"] if side["number"] == entry["number"]]
+        rows += [_row(f"  {side['name']}", side) for side in document["next_to"] if side["number"] == entry["number"]]
     print_table(("rung", "ms", "GFLOP/s", "% peak", "factor", "right", "what changed"), rows)
     sampled = [rung for rung in document["rungs"] if rung["sampled"]]
     print("\n* timed on a part and multiplied")

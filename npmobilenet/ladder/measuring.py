@@ -34,7 +34,8 @@ from npmobilenet.reference.graph import Graph
 
 TICK = "tick"
 RUNGS, TICKS = 13, 20  # rungs and what stands next to them, and parts of the time: each of these is a tick
-TURN = 0.02  # seconds that a rung runs before it is the next one's turn; at least one run
+TURN, PEAK_TURN = 0.02, 0.1  # seconds that a rung, or the peak, runs before it is the next one's turn; at least one run
+IN_ALL = 55.0  # seconds of checks and turns: the turns end earlier if the checks took long
 SAMPLED_SECONDS = 1.0  # of all runs of a sampled rung
 SINGLE_THREAD = {  # of BLAS libraries, which read it as they are loaded
     "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "BLIS_NUM_THREADS": "1",
@@ -116,15 +117,16 @@ def measure(task: Task, tick: Tick) -> dict[str, Any]:
 
     Returns:
         machine, versions, threads, network, layer, input, output, macs, peak, peak_all (GFLOP/s), rounds, rungs (the
-        nine) and beside (what stands next to some of them); see docs/ladder.md.
+        nine) and next_to (what stands next to some of them); see docs/ladder.md.
 
     Raises:
         KernelError: the engine's kernels cannot be compiled.
     """
+    begin = perf_counter()
     block = find_block(task.graph, task.layer)
     rungs = all_rungs(block, task.threads)
     ratios = check_rungs(block, rungs, tick)
-    turns = take_turns(rungs, task.threads, task.seconds, tick)
+    turns = take_turns(rungs, task.threads, min(task.seconds, begin + IN_ALL - perf_counter()), tick)
     entries = _entries(rungs, ratios, turns)
     return {
         "machine": _machine(),
@@ -142,7 +144,7 @@ def measure(task: Task, tick: Tick) -> dict[str, Any]:
         "peak_all": turns.peak_all / GIGA,
         "rounds": turns.rounds,
         "rungs": [entry for rung, entry in zip(rungs, entries, strict=True) if not rung.is_side],
-        "beside": [entry for rung, entry in zip(rungs, entries, strict=True) if rung.is_side],
+        "next_to": [entry for rung, entry in zip(rungs, entries, strict=True) if rung.is_side],
     }
 
 
@@ -172,12 +174,13 @@ def take_turns(rungs: Sequence[Rung], threads: int, seconds: float, tick: Tick) 
     bursts = [peak.arithmetic(number) for number in sorted({1, threads})]
     runs: list[Callable[[], object]] = [*(rung.pieces[0].run for rung in rungs), *(burst.run for burst in bursts)]
     limits = [SAMPLED_SECONDS if rung.is_sampled else np.inf for rung in rungs] + [np.inf] * len(bursts)
+    turns = [TURN] * len(rungs) + [PEAK_TURN] * len(bursts)
     least, spent = [np.inf] * len(runs), [0.0] * len(runs)
     start, ticks, rounds = perf_counter(), 0, 0
     while rounds == 0 or perf_counter() < start + seconds:
         for number, run in enumerate(runs):
             if spent[number] < limits[number]:
-                times = _one_turn(run)
+                times = _one_turn(run, turns[number])
                 least[number] = min(least[number], *times)
                 spent[number] += sum(times)
         rounds += 1
@@ -189,10 +192,10 @@ def take_turns(rungs: Sequence[Rung], threads: int, seconds: float, tick: Tick) 
     return Turns(whole, peaks[0], peaks[-1], rounds)
 
 
-def _one_turn(run: Callable[[], object]) -> list[float]:
-    """Seconds of every run in one turn."""
+def _one_turn(run: Callable[[], object], length: float) -> list[float]:
+    """Seconds of every run in one turn of that length."""
     times: list[float] = []
-    while sum(times) < TURN:
+    while sum(times) < length:
         start = perf_counter()
         run()
         times.append(perf_counter() - start)

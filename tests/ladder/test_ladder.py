@@ -57,7 +57,7 @@ def run(*arguments: object) -> Result:
 
 
 def all_entries(report: Any) -> list[Any]:
-    return [*report["rungs"], *report["beside"]]
+    return [*report["rungs"], *report["next_to"]]
 
 
 @pytest.fixture(scope="module")
@@ -187,9 +187,9 @@ def test_show_prints_the_code_of_a_rung_with_file_and_lines(number: int, block: 
 
 
 def test_what_stands_next_to_a_rung(report: Any) -> None:
-    standard = [side["number"] for side in report["beside"] if side["name"] == "standard"]
+    standard = [side["number"] for side in report["next_to"] if side["name"] == "standard"]
     assert standard == [2, 4, 7]
-    assert {side["name"] for side in report["beside"]} == {"standard", "folded"}
+    assert {side["name"] for side in report["next_to"]} == {"standard", "folded"}
     assert len(all_entries(report)) == measuring.RUNGS
 
 
@@ -205,7 +205,7 @@ def test_the_figures_of_the_document_are_consistent(report: Any) -> None:
     assert set(report["versions"]) == {"python", "npmobilenet", "numpy", "numba", "llvmlite", "blas"}
     milliseconds = {rung["number"]: rung["ms"] for rung in report["rungs"]}
     for entry in all_entries(report):
-        number, is_side = entry["number"], entry in report["beside"]
+        number, is_side = entry["number"], entry in report["next_to"]
         is_standard = entry["name"] in ("standard", "seven loops")
         assert entry["macs"] == report["standard_macs" if is_standard else "macs"]
         assert entry["gflops"] == pytest.approx(2 * entry["macs"] / entry["ms"] / 1e6)
