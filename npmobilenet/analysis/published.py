@@ -1,7 +1,7 @@
-"""Published costs of the MobileNet family, as printed.
+"""Published costs and accuracies of the MobileNet family, as printed.
 
-The figures are facts, kept in `data/published-costs.csv` with their source; nothing here is computed from a network.
-`recounts` counts the same from graphs.
+The figures are facts, kept in `data/published-costs.csv` and `data/published-accuracies.csv` with their source; nothing
+here is computed from a network. `recounts` counts the costs from graphs; accuracies are quoted.
 """
 
 import csv
@@ -30,7 +30,7 @@ class Figure:
         source, table: of the figure.
         model: name of the network in the source.
         alpha, resolution: None if the source gives none.
-        metric: "mult_adds", "params", "share_params", "max_channels", ...
+        metric: "mult_adds", "params", "share_params", "max_channels", "top1", ...
         printed: the printed digits.
         unit: a key of `UNITS`.
     """
@@ -64,8 +64,18 @@ class Figure:
 
 @cache
 def figures() -> tuple[Figure, ...]:
-    """All published figures, in the order of the file."""
-    text = files("npmobilenet").joinpath("data/published-costs.csv").read_text(encoding="utf-8")
+    """All published costs, in the order of the file."""
+    return _read("published-costs.csv")
+
+
+@cache
+def accuracies() -> tuple[Figure, ...]:
+    """All published accuracies, in the order of the file: "top1" on ImageNet, and "map_coco", in percent."""
+    return _read("published-accuracies.csv")
+
+
+def _read(name: str) -> tuple[Figure, ...]:
+    text = files("npmobilenet").joinpath(f"data/{name}").read_text(encoding="utf-8")
     return tuple(
         Figure(
             source=row["source"],

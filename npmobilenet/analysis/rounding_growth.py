@@ -11,7 +11,7 @@ For every layer, from the same scaled image:
 stays sharp at any depth, so ports are judged layer by layer, on the layer's own inputs.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,17 @@ from npmobilenet.reference.layers import Input
 from npmobilenet.types import Array, Params, Shape
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+LABELS = {
+    "bound": "bound since the input",
+    "own_bound": "bound of the layer alone",
+    "measured": "measured, float32 vs. float64",
+    "x": "layer",
+    "y": "error / largest value of the layer",
+}
+"""Texts of the figure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,21 +184,27 @@ def _largest(values: Array) -> float:
     return float(np.abs(values).max(initial=0.0))
 
 
+def plot_growth(axes: "Axes", layers: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> None:
+    """Plot errors and bounds over the layers on axes, relative to the largest value of each layer.
+
+    Args:
+        axes: empty ones.
+        layers: as `LayerError.to_json`, in order.
+        labels: texts for "bound", "own_bound", "measured", and the axes "x" and "y".
+    """
+    largest = np.maximum([layer["largest"] for layer in layers], np.finfo(np.float32).tiny)
+    for curve, look in (("bound", "-"), ("own_bound", "--"), ("measured", "-.")):
+        relative = np.array([layer[curve] for layer in layers]) / largest
+        values = np.where(relative > 0, relative, np.nan)  # no zeros on a log scale
+        axes.plot(values, look, label=labels[curve], marker=".", linewidth=1)
+    axes.set(yscale="log", xlabel=labels["x"], ylabel=labels["y"])
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
 def _figure(errors: list[LayerError], title: str) -> "Figure":
     figure = new_figure()
     axes = figure.subplots()
-    curves = {
-        "bound since the input": [error.bound for error in errors],
-        "bound of the layer alone": [error.own_bound for error in errors],
-        "measured, float32 vs. float64": [error.measured for error in errors],
-    }
-    largest = np.maximum([error.largest for error in errors], np.finfo(np.float32).tiny)
-    for label, values in curves.items():
-        relative = np.asarray(values) / largest
-        axes.plot(
-            np.where(relative > 0, relative, np.nan), label=label, marker=".", linewidth=1
-        )  # no zeros on a log scale
-    axes.set(yscale="log", title=title, xlabel="layer", ylabel="error / largest value of the layer")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    plot_growth(axes, [error.to_json() for error in errors], LABELS)
+    axes.set_title(title)
     return figure

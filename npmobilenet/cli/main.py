@@ -28,11 +28,12 @@ SUMMARIES = {
     "bounds": "Show how rounding errors grow through a network: measured, and bounded.",
     "compare": "Find the first layer that another implementation computes wrongly, and name the mistake.",
     "verify": "Run the self-check of a file, and compare its layers with the engine and with Keras.",
+    "page": "Write the page: a real MobileNet, number by number, in one HTML file that needs no network.",
+    "figures": "Draw the papers' figures from the networks' graphs, with numbers counted, or quoted with their source.",
     "lessons": "Copy the exercises to a folder.",
     "check": "Judge a file of exercises: the first wrong value, how it is made, and the mistake.",
-    "bench": "Benchmark against other runtimes and the CPU's FMA peak (interleaved), or, with --steps, by step.",
     "ladder": "Time one depthwise separable block from seven loops to all cores, on this machine.",
-    "page": "Write the page: a real MobileNet, number by number, in one HTML file that needs no network.",
+    "bench": "Benchmark against other runtimes and the CPU's FMA peak (interleaved), or, with --steps, by step.",
     "warmup": "Compile the kernels for this CPU ahead of their first use.",
 }
 """First line of the docstring of every command, in the order of `--help`."""

@@ -6,10 +6,10 @@
     ) -> None:
         '''Classify images.'''
 
-A parameter is a `list` (one or more), a `tuple` (exactly that many), a StrEnum (a choice), a `bool` (a switch), or one
-value of any type that can be made from a string; `| None` makes it optional. Its option is --like-the-parameter unless
-`Option` names it otherwise. A parameter whose type is a dataclass stands for one option per field. Typer would do this
-as well, but importing it takes half as long as importing NumPy.
+A parameter is a `list` (one or more; any number if it has a default), a `tuple` (exactly that many), a StrEnum (a
+choice), a `bool` (a switch), or one value of any type that can be made from a string; `| None` makes it optional. Its
+option is --like-the-parameter unless `Option` names it otherwise. A parameter whose type is a dataclass stands for one
+option per field. Typer would do this as well, but importing it takes half as long as importing NumPy.
 """
 
 import argparse
@@ -190,7 +190,7 @@ def _add_argument(parser: _Parser, parameter: _Parameter, entry: Argument) -> No
     parser.add_argument(
         parameter.name,
         metavar=entry.metavar,
-        nargs="+" if several else None if parameter.required else "?",
+        nargs=("+" if parameter.required else "*") if several else None if parameter.required else "?",
         default=None if parameter.required else parameter.default,
         help=_help(entry.help, parameter.default),
     )

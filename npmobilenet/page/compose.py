@@ -19,7 +19,8 @@ from npmobilenet.page.facts import facts
 FOLDER = files("npmobilenet.page")
 LANGUAGES = ("en", "zh")
 SCRIPTS = (
-    "file", "shapes", "ops", "network", "steps", "bounds", "linear", "images", "mistakes", "draw", "page", "session",
+    "file", "shapes", "ops", "network", "steps", "bounds", "linear", "memory", "images", "mistakes",
+    "draw", "page", "session",
     *(f"views/{letter}" for letter in "abcdefghijklp"),
 )  # fmt: skip
 """Scripts in reading order, without their ending."""

@@ -12,9 +12,11 @@ from importlib.resources import files
 from typing import Any
 
 from npmobilenet.architectures import mobilenet_v1
+from npmobilenet.page.block_facts import block_facts
 from npmobilenet.reference import activations, convolution, normalization, pooling, shapes
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D, ZeroPadding2D
+from npmobilenet.reference.squeeze_excite import squeeze_excite
 
 SHOWN: dict[str, Callable[..., Any]] = {
     "conv2d": convolution.conv2d,
@@ -23,7 +25,11 @@ SHOWN: dict[str, Callable[..., Any]] = {
     "taps": convolution.taps,
     "same_padding": shapes.same_padding,
     "batch_norm": normalization.batch_norm,
+    "relu": activations.relu,
     "relu6": activations.relu6,
+    "hard_sigmoid": activations.hard_sigmoid,
+    "hard_swish": activations.hard_swish,
+    "squeeze_excite": squeeze_excite,
     "global_average_pool": pooling.global_average_pool,
     "softmax": activations.softmax,
 }
@@ -39,7 +45,7 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
 
     Returns:
         version, language, digits (ten drawings of 8 x 8 amounts of ink in 0..16), sources,
-        separable (the blocks of V1), padding (`padded_share`), ladder.
+        separable (the blocks of V1), blocks (see `block_facts`), padding (`padded_share`), ladder.
     """
     return {
         "version": version("npmobilenet"),
@@ -47,6 +53,7 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
         "digits": json.loads(files("npmobilenet.page").joinpath("digits.json").read_text(encoding="utf-8"))["digits"],
         "sources": {"numpy": {name: inspect.getsource(function) for name, function in SHOWN.items()}, "python": {}},
         "separable": _separable_blocks(),
+        "blocks": block_facts(),
         "padding": {
             "digits": padded_share(mobilenet_v1(alpha=0.25, resolution=(32, 32), classes=10)),
             "v1": padded_share(mobilenet_v1()),

@@ -105,4 +105,4 @@ def with_depthwise(graph: Graph, params: Params) -> tuple[Graph, dict[str, Array
             fields = {key: value for key, value in vars(layer).items() if key not in ("filters", "groups")}
             layer = DepthwiseConv2D(depth_multiplier=layer.filters // layer.groups, **fields)
         layers.append(layer)
-    return Graph(graph.name, tuple(layers)), arrays
+    return replace(graph, layers=tuple(layers)), arrays

@@ -127,7 +127,7 @@ def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("npmobilenet.cli.classify_command.load_with_notes", interrupted)
+    monkeypatch.setattr("npmobilenet.cli.classify_command.load_unnamed", interrupted)
     result = run("classify", "x.png", "--model", "digits")
     assert (result.exit_code, result.stdout, result.stderr) == (INTERRUPTED, "", "npmobilenet: interrupted\n")
 

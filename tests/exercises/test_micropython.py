@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from npmobilenet.exercises import IN_MICROPYTHON
 from npmobilenet.exercises.cases import find_exercise
 from npmobilenet.exercises.first_five import FIRST_FIVE, judge_source
 from npmobilenet.exercises.marking import check_function
+from tests.helpers.browsers import program
 from tests.helpers.real_files import ROOT
 
 MICROPYTHON = ROOT / "npmobilenet" / "page" / "vendor" / "micropython-1.27.0" / "micropython.mjs"
@@ -101,9 +101,7 @@ for exercise in FIRST_FIVE:
 
 
 def test_micropython_says_what_cpython_says(tmp_path: Path) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed")
+    node = program("node", "nodejs")
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     arguments: list[str | Path] = [

@@ -173,6 +173,12 @@ def test_the_two_outputs_of_a_public_network_answer_as_in_keras() -> None:
             np.testing.assert_allclose(y[name], oracle[f"two_outputs_{number}"], rtol=0, atol=STRUCTURES)
 
 
+def test_a_sequential_model_whose_config_is_a_list() -> None:
+    oracle = np.load(real_file("cases", "sequential_list", "oracle.npz"))
+    model = read_model(real_file("cases", "sequential_list", "sequential.h5"))
+    np.testing.assert_allclose(model.forward(oracle["x"]), oracle["sequential"], rtol=0, atol=STRUCTURES)
+
+
 def test_a_nested_output_that_does_not_exist_is_refused(keras: Any, tmp_path: Path) -> None:
     from npmobilenet_weights_convert.keras_config import import_config
 

@@ -207,4 +207,15 @@ def _json(data: bytes) -> dict[str, Any]:
     document = json.loads(data.decode("utf-8"))
     if not isinstance(document, dict):
         raise WeightsError("the config in this file is not a JSON object")
-    return document
+    return with_layers(document)
+
+
+def with_layers(entry: dict[str, Any]) -> dict[str, Any]:
+    """A config in which each Sequential model is an object with a list of layers; Keras up to 2.2.2 wrote the list."""
+    config = entry.get("config")
+    if entry.get("class_name") == "Sequential" and isinstance(config, list):
+        config = {"name": "sequential", "layers": config}
+    if isinstance(config, dict) and isinstance(config.get("layers"), list):
+        layers = [with_layers(layer) if isinstance(layer, dict) else layer for layer in config["layers"]]
+        config = {**config, "layers": layers}
+    return entry if config is None else {**entry, "config": config}

@@ -56,3 +56,48 @@ function transposed(A) {
 function dotProduct(x, y) {
   return x.reduce((sum, value, i) => sum + value * y[i], 0);
 }
+
+/** The X that makes |A X - B| least in every column, by Householder reflections: quick for many rows. The columns of A are
+ * independent. @param {number[][]} A (m, n) @param {number[][]} B (m, k) @returns {number[][]} (n, k) */
+function leastSquaresByReflections(A, B) {
+  const [n, k] = [A[0].length, B[0].length];
+  const R = A.map((row, i) => [...row, ...B[i]]); // A beside B: both are reflected
+  for (let j = 0; j < n; j++) reflectColumn(R, j);
+  const X = Array.from({ length: n }, () => new Array(k).fill(0));
+  for (let j = n - 1; j >= 0; j--)
+    for (let c = 0; c < k; c++) {
+      let rest = R[j][n + c];
+      for (let l = j + 1; l < n; l++) rest -= R[j][l] * X[l][c];
+      X[j][c] = rest / R[j][j];
+    }
+  return X;
+}
+
+/** Reflect the rows from j on so that column j becomes zero below row j, in place. @param {number[][]} R @param {number} j */
+function reflectColumn(R, j) {
+  const norm = Math.hypot(...R.slice(j).map((row) => row[j]));
+  if (norm === 0) return;
+  const v = R.map((row, i) => (i < j ? 0 : row[j]));
+  v[j] += v[j] < 0 ? -norm : norm;
+  const square = dotProduct(v, v);
+  for (let l = j; l < R[0].length; l++) {
+    let product = 0;
+    for (let i = j; i < R.length; i++) product += v[i] * R[i][l];
+    for (let i = j; i < R.length; i++) R[i][l] -= 2 * product / square * v[i];
+  }
+}
+
+/** `leastSquares` in the plane, in closed form: the p with the least sum of (a . p - y)² over rows a; the shortest such p
+ * for one row, the origin for none. @param {number[][]} rows (n, 2) @param {ArrayLike<number>} y (n) @returns {[number, number]} */
+function planeLeastSquares(rows, y) {
+  if (rows.length === 0) return [0, 0];
+  const [a] = rows;
+  if (rows.length === 1) return [a[0] * y[0] / (a[0] ** 2 + a[1] ** 2), a[1] * y[0] / (a[0] ** 2 + a[1] ** 2)];
+  let [xx, xy, yy, bx, by] = [0, 0, 0, 0, 0];
+  rows.forEach(([x0, x1], i) => {
+    xx += x0 * x0; xy += x0 * x1; yy += x1 * x1;
+    bx += x0 * y[i]; by += x1 * y[i];
+  });
+  const determinant = xx * yy - xy * xy;
+  return [(yy * bx - xy * by) / determinant, (xx * by - xy * bx) / determinant];
+}

@@ -195,6 +195,11 @@ function translatePage() {
       onclick: (/** @type {Event} */ event) => { event.preventDefault(); page.open(letter); },
     }, letter))))), el("div", { class: "tools" }, ...tools));
   replaceContent("skip", page.text("page.skip"));
+  showFooter();
+}
+
+/** What the page is, and which network it runs. */
+function showFooter() {
   replaceContent("footer", page.text("page.footer", { version: page.facts.version, network: page.model.graph.name, sha256: page.model.sha256 }));
 }
 

@@ -1,0 +1,1 @@
+"""Figures of the papers: numbers that tests hold, and drawings of them."""
