@@ -50,7 +50,7 @@ def _in_python(block: SeparableBlock) -> list[Rung]:
     return [
         Rung(0, "seven loops", "the definition", block.standard, values, (plainly.convolution, rungs.seven_loops)),
         Rung(
-            1, "apart", "1/N + 1/K² of it", block.separable, whole,
+            1, "apart", "1/N + 1/K²", block.separable, whole,
             (plainly.depthwise_conv, plainly.pointwise_conv, rungs.apart),
         ),
     ]  # fmt: skip
@@ -80,7 +80,7 @@ def _compiled(block: SeparableBlock) -> list[Rung]:
             (*textbook, rungs.compiled_loops),
         ),
         _whole(
-            4, "right order", "rows, not columns", block.separable, rungs.compiled_loops(block, *plain),
+            4, "right order", "along rows", block.separable, rungs.compiled_loops(block, *plain),
             (*plain, rungs.compiled_loops),
         ),
         _whole(
@@ -88,11 +88,11 @@ def _compiled(block: SeparableBlock) -> list[Rung]:
             (loops.convolution, rungs.standard_compiled_loops), is_side=True,
         ),
         _whole(
-            4, "folded", "batch norm folded", block.separable, rungs.folded_loops(block, rungs.plain_product),
+            4, "folded", "weights scaled", block.separable, rungs.folded_loops(block, rungs.plain_product),
             (fold_batch_norm, *plain, rungs.plain_product, rungs.folded_loops), folded=True, is_side=True,
         ),
         _whole(
-            5, "folded, blocked", "tiles from the bias", block.separable,
+            5, "folded, blocked", "tiles from bias", block.separable,
             rungs.folded_loops(block, rungs.blocked_product),
             (blocked.pointwise, blocked.pack, rungs.blocked_product, rungs.folded_loops), folded=True,
         ),
@@ -104,7 +104,7 @@ def _in_the_engine(block: SeparableBlock, threads: int) -> list[Rung]:
     run = rungs.engine
     return [
         _whole(
-            6, "register tiles", "sums in registers", block.separable, run(block, apart, 1),
+            6, "register tiles", "in registers", block.separable, run(block, apart, 1),
             (*_tiles(*apart), run), folded=True,
         ),
         _whole(

@@ -53,7 +53,7 @@ class Rung:
 
     Attributes:
         number: 0 to 8; of an entry next to a rung, that of the rung.
-        name, changed: what it is, and what is new in it, in a few words.
+        name, changed: what it is, and what is new in it, in 17 and 15 letters at most: a terminal has 80 columns.
         work: the layers that it computes: the separable ones, or the standard convolution.
         pieces: what is computed: everything, or samples. Each is compared with float64; the first is timed.
         code: the functions that run, and those that call them, for people.

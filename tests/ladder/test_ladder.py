@@ -231,6 +231,14 @@ def test_the_table_fits_a_terminal_and_marks_samples(report: Any, monkeypatch: p
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert [line.split()[0] for line in lines if " * " in line] == ["0", "1"]
+    assert max(len(entry["changed"]) for entry in all_entries(report)) <= 15, "rich leaves more space between columns"
+
+
+def test_turns_end_when_there_is_no_time_left(block: SeparableBlock) -> None:
+    ladder, ticks = all_rungs(block, threads=1), []
+    turns = measuring.take_turns(ladder, 1, -1.0, lambda: ticks.append(1))
+    assert (turns.rounds, len(ticks), len(turns.seconds)) == (1, measuring.TICKS, len(ladder))
+    assert np.isfinite(turns.seconds).all()
 
 
 def test_the_page_takes_the_document(report: Any, tmp_path: Path) -> None:
