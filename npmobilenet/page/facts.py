@@ -13,6 +13,7 @@ from typing import Any
 
 from npmobilenet.architectures import mobilenet_v1
 from npmobilenet.page.block_facts import block_facts
+from npmobilenet.page.chart_facts import ROOF, accuracy_facts, checked_ladder, measured_times, roofline_facts
 from npmobilenet.reference import activations, convolution, normalization, pooling, shapes
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D, ZeroPadding2D
@@ -45,7 +46,8 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
 
     Returns:
         version, language, digits (ten drawings of 8 x 8 amounts of ink in 0..16), sources,
-        separable (the blocks of V1), blocks (see `block_facts`), padding (`padded_share`), ladder.
+        separable (the blocks of V1), blocks (see `block_facts`), padding (`padded_share`), accuracy, roofline and times
+        (see `chart_facts`), ladder.
     """
     return {
         "version": version("npmobilenet"),
@@ -58,7 +60,10 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
             "digits": padded_share(mobilenet_v1(alpha=0.25, resolution=(32, 32), classes=10)),
             "v1": padded_share(mobilenet_v1()),
         },
-        "ladder": ladder,
+        "accuracy": accuracy_facts(),
+        "roofline": {"machine": ROOF, "networks": roofline_facts()},
+        "times": measured_times(),
+        "ladder": checked_ladder(ladder),
     }
 
 
