@@ -10,7 +10,7 @@ from npmobilenet.output import print_json, print_note, print_table, progress_bar
 
 LAST = 8  # number of the last rung
 SECONDS, LONGEST = 20, 45  # checking, and compiling what is checked, takes ten seconds
-PERCENT = 100
+GIGA, PERCENT = 1e9, 100
 
 
 def ladder(
@@ -89,10 +89,10 @@ def _print(document: dict[str, Any]) -> None:
     print(f"{document['layer']} of {document['model']}")
     print(f"{H} x {W} pixels, {C:,} to {N:,} channels, {K}, stride {document['stride']}")
     print(f"{document['macs']:,} multiply-adds; as a standard convolution {standard:,}")
-    print(document["machine"])
-    peaks = [f"{document['peak']:.1f} GFLOP/s"]
+    print(f"{document['cpu']}, {counted(document['cores'], 'core')}, {document['vector_floats']} floats per vector")
+    peaks = [f"{document['peak_flops'] / GIGA:.1f} GFLOP/s"]
     if document["threads"] > 1:
-        peaks.append(f"with {counted(document['threads'], 'thread')} {document['peak_all']:.1f}")
+        peaks.append(f"with {counted(document['threads'], 'thread')} {document['peak_flops_all'] / GIGA:.1f}")
     print(f"FMA peak of 1 thread, in the same {counted(document['rounds'], 'round')}: {', '.join(peaks)}\n")
     rows = []
     for entry in document["rungs"]:

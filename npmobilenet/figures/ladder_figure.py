@@ -17,7 +17,7 @@ RECORDED = files("npmobilenet").joinpath("data", "ladder-times.json")
 ENTRY = ("number", "name", "gflops", "share_of_peak", "ms")
 ROOM = 30.0  # factor by which the axis goes on to the right of the peak
 SEPARABLE, STANDARD = LOOKS[2], LOOKS[1]
-PERCENT, HUNDRED = 100, 100
+PERCENT, HUNDRED, GIGA = 100, 100, 1e9
 
 
 def ladder_data(ladder: str | None = None) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def ladder_data(ladder: str | None = None) -> dict[str, Any]:
         standard = [{key: entry[key] for key in ENTRY} for entry in document["next_to"] if entry["name"] == "standard"]
         H, W, C = document["input"]
         return {
-            "machine": document["machine"],
+            "cpu": document["cpu"],
             "network": document["model"],
             "layer": document["layer"],
             "threads": document["threads"],
@@ -47,7 +47,7 @@ def ladder_data(ladder: str | None = None) -> dict[str, Any]:
             "macs": document["macs"],
             "standard_macs": document["standard_macs"],
             "fewer": document["standard_macs"] / document["macs"],
-            "peak": document["peak"],
+            "peak": document["peak_flops"] / GIGA,
             "rungs": rungs,
             "standard": standard,
             "gain": rungs[0]["ms"] / rungs[-1]["ms"],

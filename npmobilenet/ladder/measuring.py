@@ -116,8 +116,7 @@ def measure(task: Task, tick: Tick) -> dict[str, Any]:
     """Check and time all rungs in this process.
 
     Returns:
-        machine, versions, threads, network, layer, input, output, macs, peak, peak_all (GFLOP/s), rounds, rungs (the
-        nine) and next_to (what stands next to some of them); see docs/ladder.md.
+        What docs/ladder.md lists, but for the model's name.
 
     Raises:
         KernelError: the engine's kernels cannot be compiled.
@@ -129,7 +128,7 @@ def measure(task: Task, tick: Tick) -> dict[str, Any]:
     turns = take_turns(rungs, task.threads, min(task.seconds, begin + IN_ALL - perf_counter()), tick)
     entries = _entries(rungs, ratios, turns)
     return {
-        "machine": _machine(),
+        **_machine(),
         "versions": _versions(),
         "threads": task.threads,
         "network": task.graph.name,
@@ -140,8 +139,8 @@ def measure(task: Task, tick: Tick) -> dict[str, Any]:
         "stride": block.stride,
         "macs": block.separable.graph.macs,
         "standard_macs": block.standard.graph.macs,
-        "peak": turns.peak / GIGA,
-        "peak_all": turns.peak_all / GIGA,
+        "peak_flops": turns.peak,
+        "peak_flops_all": turns.peak_all,
         "rounds": turns.rounds,
         "rungs": [entry for rung, entry in zip(rungs, entries, strict=True) if not rung.is_side],
         "next_to": [entry for rung, entry in zip(rungs, entries, strict=True) if rung.is_side],
@@ -229,11 +228,11 @@ def _entries(rungs: Sequence[Rung], ratios: Sequence[float], turns: Turns) -> li
     return entries
 
 
-def _machine() -> str:
+def _machine() -> dict[str, Any]:
     from npmobilenet_kernels.runtime.cpu import host_target
     from npmobilenet_kernels.runtime.thread_pool import available_cores
 
-    return f"{cpu_name()}, cores: {available_cores()}, floats per vector: {host_target().width}"
+    return {"cpu": cpu_name(), "cores": available_cores(), "vector_floats": host_target().width}
 
 
 def _versions() -> dict[str, str]:

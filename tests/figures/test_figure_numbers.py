@@ -481,8 +481,8 @@ def test_ladder_is_the_document_of_the_command(tmp_path: Path) -> None:
     assert (data["macs"], data["standard_macs"]) == (52_283_392, 462_422_016)
     assert data["gain"] == document["rungs"][0]["ms"] / document["rungs"][8]["ms"]
     file = tmp_path / "times.json"
-    file.write_text(json.dumps(document | {"machine": "another"}), encoding="utf-8")
-    assert ladder_figure.ladder_data(str(file)) == data | {"machine": "another"}
+    file.write_text(json.dumps(document | {"cpu": "another"}), encoding="utf-8")
+    assert ladder_figure.ladder_data(str(file)) == data | {"cpu": "another"}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"rungs": [], "next_to": [], "input": [1, 2]}'])
