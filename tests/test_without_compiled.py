@@ -1,7 +1,7 @@
-"""Ready for Pyodide: what the package does without machine code, threads and most dependencies, and what it installs there.
+"""Ready for Pyodide: what the package does there, and what it requires.
 
-Pyodide has no wheel of numba and llvmlite, no threads and no subprocesses; the rest of the packages blocked here are only
-for downloads, Keras's files and terminals.
+Pyodide has no wheels of numba and llvmlite, no threads and no subprocesses. The other packages that are blocked here
+are for downloads, Keras's files and terminals alone.
 """
 
 from pathlib import Path
