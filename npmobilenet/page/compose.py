@@ -15,16 +15,16 @@ from typing import Any
 
 from npmobilenet.models.model import Model
 from npmobilenet.page.facts import facts
+from npmobilenet.page.python_cell import python_cell
 
 FOLDER = files("npmobilenet.page")
 LANGUAGES = ("en", "zh")
 SCRIPTS = (
     "file", "shapes", "ops", "network", "steps", "bounds", "linear", "memory", "images", "mistakes",
-    "draw", "page", "session",
+    "draw", "page", "session", "python",
     *(f"views/{letter}" for letter in "abcdefghijklp"),
 )  # fmt: skip
 """Scripts in reading order, without their ending."""
-MICROPYTHON = "vendor/micropython-1.27.0"
 _SLOT = re.compile(r"<!-- (css|js|text|facts|weights|micropython) -->")
 
 
@@ -45,7 +45,7 @@ def compose_page(network: Model | None = None, *, ladder: Mapping[str, Any] | No
         "text": _embedded(texts()),
         "facts": _embedded(facts(ladder=ladder, language=language)),
         "weights": _embedded(_weights(network)),
-        "micropython": _embedded(_micropython()),
+        "micropython": _embedded(python_cell()),
     }
     return _SLOT.sub(lambda slot: contents[slot[1]], _text("page.html"))
 
@@ -77,14 +77,6 @@ def _file_of(model: Model) -> bytes:
         path = Path(folder) / "model.safetensors"
         model.save(path)
         return path.read_bytes()
-
-
-def _micropython() -> dict[str, str]:
-    """MicroPython's loader, and its machine code for the browser in base64."""
-    return {
-        "loader": _base64(FOLDER.joinpath(MICROPYTHON, "micropython.mjs").read_bytes()),
-        "wasm": _base64(FOLDER.joinpath(MICROPYTHON, "micropython.wasm").read_bytes()),
-    }
 
 
 def _embedded(document: Any) -> str:

@@ -12,7 +12,10 @@ from importlib.resources import files
 from typing import Any
 
 from npmobilenet.architectures import mobilenet_v1
+from npmobilenet.exercises import plainly
 from npmobilenet.page.block_facts import block_facts
+from npmobilenet.page.chart_facts import ROOF, accuracy_facts, checked_ladder, measured_times, roofline_facts
+from npmobilenet.page.network_facts import network_facts
 from npmobilenet.reference import activations, convolution, normalization, pooling, shapes
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D, ZeroPadding2D
@@ -35,6 +38,13 @@ SHOWN: dict[str, Callable[..., Any]] = {
 }
 """Functions whose text the page shows under "in NumPy"."""
 
+LOOPS: dict[str, Callable[..., Any]] = {
+    "depthwise": plainly.depthwise_conv,
+    "pointwise": plainly.pointwise_conv,
+    "standard": plainly.convolution,
+}
+"""Functions whose text the page shows under "in Python loops"."""
+
 
 def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
     """Everything counted that the page shows, as JSON.
@@ -45,20 +55,28 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
 
     Returns:
         version, language, digits (ten drawings of 8 x 8 amounts of ink in 0..16), sources,
-        separable (the blocks of V1), blocks (see `block_facts`), padding (`padded_share`), ladder.
+        separable (the blocks of V1), blocks (see `block_facts`), padding (`padded_share`), networks (see
+        `network_facts`), accuracy, roofline and times (see `chart_facts`), ladder.
     """
     return {
         "version": version("npmobilenet"),
         "language": language,
         "digits": json.loads(files("npmobilenet.page").joinpath("digits.json").read_text(encoding="utf-8"))["digits"],
-        "sources": {"numpy": {name: inspect.getsource(function) for name, function in SHOWN.items()}, "python": {}},
+        "sources": {
+            written: {name: inspect.getsource(function) for name, function in functions.items()}
+            for written, functions in (("numpy", SHOWN), ("python", LOOPS))
+        },
         "separable": _separable_blocks(),
         "blocks": block_facts(),
         "padding": {
             "digits": padded_share(mobilenet_v1(alpha=0.25, resolution=(32, 32), classes=10)),
             "v1": padded_share(mobilenet_v1()),
         },
-        "ladder": ladder,
+        "networks": network_facts(),
+        "accuracy": accuracy_facts(),
+        "roofline": {"machine": ROOF, "networks": roofline_facts()},
+        "times": measured_times(),
+        "ladder": checked_ladder(ladder),
     }
 
 

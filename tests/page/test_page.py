@@ -101,7 +101,7 @@ def test_keyboard_alone_reaches_every_view_and_moves_every_control(page_file: Pa
     with visit(chromium, page_file, "#A") as visited:
         keyboard = visited.page.keyboard
         for letter in VIEWS:
-            assert visited.evaluate("page.state.view") == letter
+            visited.page.wait_for_function("letter => page.state.view === letter", arg=letter)
             move_every_control(visited.page, letter)
             visited.page.focus("#main")
             keyboard.press("ArrowRight")

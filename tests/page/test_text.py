@@ -1,6 +1,7 @@
 """The page's texts: two languages, the same placeholders, nothing left untranslated, nothing left over."""
 
 import re
+from collections import Counter
 
 import pytest
 
@@ -33,6 +34,13 @@ def test_chinese_texts_are_chinese() -> None:
 def test_every_text_is_used() -> None:
     code = "".join(FOLDER.joinpath(f"js/{script}.js").read_text(encoding="utf-8") for script in scripts())
     assert [key for key in TEXTS["en"] if not is_used(key, code)] == []
+
+
+def test_every_name_of_the_scripts_is_declared_once() -> None:
+    """They are one script in the page: of two functions of one name, the last would run in both places."""
+    code = "\n".join(FOLDER.joinpath(f"js/{script}.js").read_text(encoding="utf-8") for script in scripts())
+    names = re.findall(r"(?m)^(?:async )?(?:function\*?|const|let|class) (\w+)", code)
+    assert [name for name, times in Counter(names).items() if times > 1] == []
 
 
 def is_used(key: str, code: str) -> bool:

@@ -2,7 +2,7 @@
 
 /** @typedef {{shape: number[], data: Float32Array}} Tensor row-major; a feature map is (H, W, C), one picture */
 /** @typedef {{type: string, name: string, inputs: string[], [attribute: string]: any}} Layer */
-/** @typedef {{graph: {name: string, layers: Layer[]}, params: Map<string, Record<string, Tensor>>, labels: string[][],
+/** @typedef {{graph: {name: string, layers: Layer[], outputs?: Record<string, string>}, params: Map<string, Record<string, Tensor>>, labels: string[][],
  *   scaling: {scale: number|number[], offset: number|number[]}, resize: string|null, sha256: string, checked: boolean}} Model */
 
 const ARRAY_ORDER = ["kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"]; // as the hash takes them

@@ -28,6 +28,17 @@ function shaped({ data }, shape) {
   return { shape, data };
 }
 
+/** Refuse a network that the page would compute wrongly, or whose answer is no list of classes. @param {Model} model */
+function checkClassifier(model) {
+  for (const { name, type, activation = "linear", dilation = 1, groups = 1 } of model.graph.layers) {
+    const known = type === "Input" || (LAYER_TYPES[type] && (activation === "softmax" || ACTIVATIONS[activation]));
+    if (!known || dilation > 1 || groups > 1) throw new Error(`layer ${name}: the page does not compute this ${type}`);
+  }
+  const { name } = model.graph.layers[model.graph.layers.length - 1];
+  const shape = /** @type {number[]} */ (outputShapes(model).get(name));
+  if (model.graph.outputs || shape.length !== 1) throw new Error(`expected a network with one output, a probability per class; got ${name} of shape ${shape.join(" x ")}`);
+}
+
 /** Output of one layer. @param {Model} model @param {Layer} layer @param {Tensor[]} inputs */
 function applyLayer(model, layer, inputs) {
   const compute = LAYER_TYPES[layer.type];

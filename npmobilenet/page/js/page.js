@@ -64,11 +64,11 @@ const page = {
     });
   },
 
-  /** A number as the current language writes it; four significant digits unless it is whole, 1.2e-7 where it is tiny.
+  /** A number as the current language writes it. Without options: four significant digits unless it is whole, 1.2e-7 where it is tiny.
    * @param {number} value @param {Intl.NumberFormatOptions} [options] */
-  number(value, options = Number.isInteger(value) ? {} : { maximumSignificantDigits: 4 }) {
-    if (value !== 0 && Math.abs(value) < 1e-4) return value.toExponential(1);
-    return new Intl.NumberFormat(this.language, options).format(value);
+  number(value, options) {
+    if (!options && value !== 0 && Math.abs(value) < 1e-4) return value.toExponential(1);
+    return new Intl.NumberFormat(this.language, options || (Number.isInteger(value) ? {} : { maximumSignificantDigits: 4 })).format(value);
   },
 
   /** Change the state; null takes an entry away. Without `step` the change makes no entry in the browser's history.
@@ -195,6 +195,11 @@ function translatePage() {
       onclick: (/** @type {Event} */ event) => { event.preventDefault(); page.open(letter); },
     }, letter))))), el("div", { class: "tools" }, ...tools));
   replaceContent("skip", page.text("page.skip"));
+  showFooter();
+}
+
+/** What the page is, and which network it runs. */
+function showFooter() {
   replaceContent("footer", page.text("page.footer", { version: page.facts.version, network: page.model.graph.name, sha256: page.model.sha256 }));
 }
 

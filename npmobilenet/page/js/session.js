@@ -11,30 +11,39 @@ async function useNetwork(name) {
 
 /** Use the network of a file and run it on the current picture. @param {ArrayBuffer} buffer a `.safetensors` of npmobilenet */
 async function useModel(buffer) {
-  page.model = await readModel(buffer);
-  await usePicture(page.picture || exampleDigit(Number(page.state.example || 4)));
+  const model = await readModel(buffer);
+  checkClassifier(model);
+  await usePicture(page.picture || exampleDigit(Number(page.state.example || 4)), model);
 }
 
-/** Run the network on a picture. @param {{width: number, height: number, data: Uint8Array}} picture RGB */
-async function usePicture(picture) {
-  page.input = networkInput(picture, page.model);
-  page.picture = picture;
+/** Run a network on a picture; both are the page's from then on. @param {Picture} picture @param {Model} model */
+async function usePicture(picture, model = page.model) {
+  const input = networkInput(picture, model);
   const values = new Map();
-  const layers = page.model.graph.layers;
-  const long = multiplyAdds(page.model) > LONG_NETWORK;
+  const long = multiplyAdds(model) > LONG_NETWORK;
   const started = performance.now();
   let shown = started;
-  for (const [name, value] of traceSteps(page.model, page.input)) {
+  for (const [name, value] of traceSteps(model, input)) {
     values.set(name, value);
     if (long && performance.now() - shown > SLICE) {
-      say(page.text("page.working", { done: values.size, layers: layers.length }));
+      say(page.text("page.working", { done: values.size, layers: model.graph.layers.length }));
       await new Promise((resolve) => setTimeout(resolve));
       shown = performance.now();
     }
   }
-  page.passTime = performance.now() - started;
-  page.values = values;
-  if (document.documentElement.dataset.ready) page.refresh();
+  const another = model !== page.model;
+  Object.assign(page, { model, picture, input, values, passTime: performance.now() - started });
+  if (!document.documentElement.dataset.ready) return;
+  replaceContent("errors");
+  if (another) forgetOtherViews();
+  page.refresh();
+}
+
+/** Views that are not shown are built anew for another network. */
+function forgetOtherViews() {
+  for (const section of document.querySelectorAll(`.view:not(#view-${page.state.view})`)) section.remove();
+  page.kept.clear();
+  showFooter();
 }
 
 /** One of the ten digits that the page carries, as a picture. @param {number} digit */

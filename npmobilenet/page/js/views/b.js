@@ -167,7 +167,7 @@ registerView({
     return true;
   },
 
-  code: { numpy: ["depthwise_conv2d", "pointwise_conv2d"], javascript: [depthwiseSteps, pointwiseSteps, convSteps], python: ["depthwise", "pointwise"] },
+  code: { numpy: ["depthwise_conv2d", "pointwise_conv2d"], javascript: [depthwiseSteps, pointwiseSteps, convSteps], python: ["depthwise", "pointwise", "standard"] },
 });
 
 const playing = { timer: 0, speed: B_SPEEDS[0] };

@@ -61,7 +61,7 @@ registerView({
     return page.text(key, { standard: cost.macs.standard, separable: cost.separable, N, K, ratio: page.number(cost.ratio, { maximumFractionDigits: 4 }) });
   },
 
-  code: { numpy: ["conv2d", "depthwise_conv2d", "pointwise_conv2d"], javascript: [separableCost, countedWhileRunning] },
+  code: { numpy: ["conv2d", "depthwise_conv2d", "pointwise_conv2d"], javascript: [separableCost, countedWhileRunning], python: ["standard", "depthwise", "pointwise"] },
 });
 
 /** The block that the URL's hash describes. @returns {Block} */

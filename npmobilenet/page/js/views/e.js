@@ -129,7 +129,7 @@ function networkWithEvenPadding() {
   const values = trace(other, page.input);
   const last = page.model.graph.layers.at(-1).name;
   const best = (/** @type {Tensor} */ output) => output.data.indexOf(output.data.reduce((a, b) => Math.max(a, b)));
-  const rows = page.model.graph.layers.filter((/** @type {Layer} */ { type }) => type === "DepthwiseConv2D" || type === "Conv2D").map(({ name }) => {
+  const rows = page.model.graph.layers.filter((/** @type {Layer} */ { type }) => type === "DepthwiseConv2D" || type === "Conv2D").map((/** @type {Layer} */ { name }) => {
     const [ours, theirs] = [page.values.get(name), /** @type {Tensor} */ (values.get(name))];
     const largest = ours.data.reduce((/** @type {number} */ a, /** @type {number} */ b) => Math.max(a, Math.abs(b)), 0);
     return [name, page.number(largestDifference(ours, theirs)), page.number(largest)];

@@ -1,0 +1,111 @@
+"""What view I of the page carries ready-made: the layers of all published networks, and the papers' figures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from npmobilenet.analysis.cost import LayerCost, cost_table
+from npmobilenet.analysis.published import Figure, figures
+from npmobilenet.analysis.recounts import recount
+from npmobilenet.architectures import mobilenet_v1
+from npmobilenet.hub.published_models import KNOWN_MODELS, KnownModel
+from npmobilenet.reference.graph import Graph
+
+PAPERS = {"mobilenet_v1": "arXiv:1704.04861v1", "mobilenet_v2": "arXiv:1801.04381"}
+V3 = "arXiv:1905.02244"
+MODELS = {
+    "mobilenet_v1": "MobileNetV1",
+    "mobilenet_v2": "MobileNetV2",
+    "mobilenet_v3_large": "MobileNetV3-Large",
+    "mobilenet_v3_small": "MobileNetV3-Small",
+}
+"""Names of the networks in the published figures."""
+SHARES = {
+    "MobileNetV1:conv1x1": "Conv 1x1",
+    "MobileNetV1:depthwise3x3": "Conv DW 3x3",
+    "MobileNetV1:conv3x3": "Conv 3x3",
+    "MobileNetV1:fully_connected": "Fully connected",
+}
+"""Rows of the V1 paper's table 2, and the kinds of layers that they are about."""
+METRICS = {"mult_adds": "macs", "params": "weights", "share_mult_adds": "macs", "share_params": "weights"}
+
+
+def network_facts() -> dict[str, Any]:
+    """Layers with a kernel of the 44 published networks and of digits, float32.
+
+    Returns:
+        "kinds": kinds of layers; "bodies": what networks share that differ in their resolution alone: {"names",
+        "kinds" (indices), "weights", "channels"}; "networks": [{"name" and "graph" (its graph's name), "family",
+        "alpha", "resolution", "body" (index), "macs", "bytes" (inputs, parameters and output, each once), "sides"
+        (H_out)}]; "figures": what the papers print: [{"network", "kind" or null for the whole, "unit", "printed",
+        "counted", "verdict", "source"}].
+    """
+    kinds: list[str] = []
+    bodies: list[dict[str, Any]] = []
+    networks = [_network(model.graph(), model.name, kinds, bodies) | _setting(model) for model in KNOWN_MODELS]
+    digits = mobilenet_v1(alpha=0.25, resolution=(32, 32), classes=10)
+    setting = {"family": "digits", "alpha": 0.25, "resolution": 32}
+    networks.append(_network(digits, "digits", kinds, bodies) | setting)
+    return {"kinds": kinds, "bodies": bodies, "networks": networks, "figures": _figures()}
+
+
+def _setting(model: KnownModel) -> dict[str, Any]:
+    family = f"{model.arch}_minimalistic" if model.minimalistic else model.arch
+    return {"family": family, "alpha": model.alpha, "resolution": model.resolution}
+
+
+def _network(graph: Graph, name: str, kinds: list[str], bodies: list[dict[str, Any]]) -> dict[str, Any]:
+    rows = [row for row in cost_table(graph).rows if row.weights]
+    kinds.extend(dict.fromkeys(row.kind for row in rows if row.kind not in kinds))
+    body = _body(rows, kinds)
+    if body not in bodies:
+        bodies.append(body)
+    return {
+        "name": name,
+        "graph": graph.name,
+        "body": bodies.index(body),
+        "macs": [row.macs for row in rows],
+        "bytes": [row.bytes_read + row.bytes_written for row in rows],
+        "sides": [row.output_shape[0] if len(row.output_shape) == 3 else 1 for row in rows],
+    }
+
+
+def _body(rows: Sequence[LayerCost], kinds: list[str]) -> dict[str, Any]:
+    return {
+        "names": [row.name for row in rows],
+        "kinds": [kinds.index(row.kind) for row in rows],
+        "weights": [row.weights for row in rows],
+        "channels": [row.output_shape[-1] for row in rows],
+    }
+
+
+def _figures() -> list[dict[str, Any]]:
+    """Figures of each network's own paper, each network, kind and unit once."""
+    found: dict[tuple[str, str | None, str], dict[str, Any]] = {}
+    for model in (model for model in KNOWN_MODELS if not model.minimalistic):
+        for figure in figures():
+            if _is_of(figure, model):
+                kind, unit = SHARES.get(figure.model), METRICS[figure.metric]
+                found.setdefault((model.name, kind, unit), _as_json(figure, model.name, kind, unit))
+    return list(found.values())
+
+
+def _is_of(figure: Figure, model: KnownModel) -> bool:
+    return (
+        figure.source == PAPERS.get(model.arch, V3)
+        and (figure.model == MODELS[model.arch] or (figure.model in SHARES and model.arch == "mobilenet_v1"))
+        and figure.metric in METRICS
+        and (figure.alpha, figure.resolution) == (model.alpha, model.resolution)
+    )
+
+
+def _as_json(figure: Figure, network: str, kind: str | None, unit: str) -> dict[str, Any]:
+    counted = recount(figure)
+    return {
+        "network": network,
+        "kind": kind,
+        "unit": unit,
+        "printed": figure.printed,
+        "counted": counted.in_unit,
+        "verdict": counted.verdict,
+        "source": f"{figure.source}, table {figure.table}",
+    }
