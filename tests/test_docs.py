@@ -107,6 +107,23 @@ def test_every_block_prints_what_the_page_shows(page: Path, empty_folder: Path) 
             assert_shows(text, printed, page.name)
 
 
+def anchors(page: Path) -> set[str]:
+    """What #links into a page can name: its headings as GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "kernels" / "README.md"], ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_a_heading_in_it(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```$|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if not re.match(r"https?:", link):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), f"{page.name}: {link}: no such file"
+            assert not anchor or anchor in anchors(target), f"{page.name}: {link}: no such heading"
+
+
 def test_a_page_that_shows_another_number_is_noticed() -> None:
     with pytest.raises(AssertionError, match="but this is printed"):
         assert_shows("parameters  4,253,865\n", "parameters  4,253,864\n", "page")

@@ -1,25 +1,14 @@
 """What works without most dependencies, as docs/install.md says: the other packages are not found."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from npmobilenet.hub.load import load
-from tests.helpers.real_files import ROOT
+from tests.helpers.absent_modules import run_without
 
 PROGRAM = """
-import sys
-from pathlib import Path
-from importlib.abc import MetaPathFinder
-
-class Absent(MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {absent}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Absent())
 {before}
 from npmobilenet.cli.main import main
 sys.exit(main(["classify", "examples/digits/7.png", "--model", "digits", "--top", "1", "--backend", {backend!r}]))
@@ -28,8 +17,7 @@ ABSENT = {"numba", "h5py", "pooch", "requests", "filelock", "platformdirs", "ric
 
 
 def classify(absent: set[str], backend: str, before: str = "") -> subprocess.CompletedProcess[str]:
-    program = PROGRAM.format(absent=absent, backend=backend, before=before)
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    return run_without(absent, PROGRAM.format(backend=backend, before=before))
 
 
 def test_numpy_pillow_and_safetensors_classify_with_the_reference() -> None:

@@ -296,6 +296,8 @@ def shared_pool(size: int, run: Run) -> Iterator[ThreadPool | None]:
 
 def available_cores() -> int:
     """Cores that this process may use: its affinity mask and its control group's quota, at least 1."""
+    if sys.platform == "emscripten":  # Pyodide cannot start threads
+        return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, _quota() or cores))
 
