@@ -14,6 +14,7 @@ from typing import Any
 from npmobilenet.architectures import mobilenet_v1
 from npmobilenet.exercises import plainly
 from npmobilenet.page.block_facts import block_facts
+from npmobilenet.page.chart_facts import ROOF, accuracy_facts, checked_ladder, measured_times, roofline_facts
 from npmobilenet.page.network_facts import network_facts
 from npmobilenet.reference import activations, convolution, normalization, pooling, shapes
 from npmobilenet.reference.graph import Graph
@@ -55,7 +56,7 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
     Returns:
         version, language, digits (ten drawings of 8 x 8 amounts of ink in 0..16), sources,
         separable (the blocks of V1), blocks (see `block_facts`), padding (`padded_share`), networks (see
-        `network_facts`), ladder.
+        `network_facts`), accuracy, roofline and times (see `chart_facts`), ladder.
     """
     return {
         "version": version("npmobilenet"),
@@ -72,7 +73,10 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
             "v1": padded_share(mobilenet_v1()),
         },
         "networks": network_facts(),
-        "ladder": ladder,
+        "accuracy": accuracy_facts(),
+        "roofline": {"machine": ROOF, "networks": roofline_facts()},
+        "times": measured_times(),
+        "ladder": checked_ladder(ladder),
     }
 
 

@@ -68,5 +68,5 @@ def test_without_kernels_the_file_is_written_and_says_why_the_engine_was_not_che
     monkeypatch.setattr(Model, "is_compiled", unavailable)
     result = run("convert", keras_file, "--output", tmp_path / "out.safetensors", "--json")
     assert document(result)["engine"] == "not checked: no compiled kernels: no such CPU"
-    assert result.stderr == ""
+    assert "compil" not in result.stderr
     assert Model.open(tmp_path / "out.safetensors").source["engine"].startswith("not checked")

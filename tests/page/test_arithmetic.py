@@ -205,7 +205,7 @@ def test_mistakes_are_found_where_compare_finds_them(
             const other = brokenModel(model, mistake, where);
             return trace(other, rescaledInput(image, model, other));
           };
-          const matters = (name) => largestDifference(values.get("predictions"), run([name]).get("predictions")) > 0;
+          const matters = (name) => largestDifference(values.get(name), run([name]).get(name)) > 0;
           globalThis.port = run(onlyOne ? [places.find(matters)] : places);
           globalThis.findings = [...judge(model, values, port)];
         }""",

@@ -102,7 +102,7 @@ def test_a_four_drawn_on_the_pad_is_read(page_file: Path, chromium: "Browser", s
 
 def test_a_drawing_in_firefox_is_read(page_file: Path) -> None:
     found = firefox(
-        page_file, f"await usePicture(strokesToInk({[list(map(list, stroke)) for stroke in FOUR]}).picture);"
+        page_file, f"await usePicture(pictureOfInk(strokesToInk({[list(map(list, stroke)) for stroke in FOUR]}).ink));"
         "return answers()[0].label;"
     )  # fmt: skip
     assert (found["result"], found["errors"]) == ("4", [])

@@ -99,7 +99,8 @@ def _read_keras(
         is_teachable = is_teachable_machine(contents.config)
         if scaling is None:
             scaling = choose_scaling(network.graph)
-            note = TEACHABLE_MACHINE_NOTES["range"] if is_teachable else _scaling_note(scaling, network.known)
+            trained_by_keras = network.known and (bool(published) or not _has_classifier(network.graph))
+            note = TEACHABLE_MACHINE_NOTES["range"] if is_teachable else _scaling_note(scaling, trained_by_keras)
             origin |= {"range": note} if note else {}
         if resize is None:
             resize = TEACHABLE_MACHINE_RESIZE if is_teachable else "crop" if published else None
@@ -117,9 +118,14 @@ def _origin(path: Path, contents: Contents, network: FileNetwork) -> dict[str, s
     return origin | {name: text for name, lines in sentences.items() if (text := "; ".join(lines))}
 
 
-def _scaling_note(scaling: Scaling, known: bool) -> str:
-    """The note on a scaling that the file does not specify; "" if it does."""
-    if scaling == SYMMETRIC and not known:
+def _has_classifier(graph: Graph) -> bool:
+    """Whether anything comes after the vector that summarizes the image."""
+    return graph.embedding is not None and graph.output_layers != (graph.embedding,)
+
+
+def _scaling_note(scaling: Scaling, trained_by_keras: bool) -> str:
+    """The note on a scaling that the file does not specify; "" if it does, or if Keras's own weights do."""
+    if scaling == SYMMETRIC and not trained_by_keras:
         return "the file does not specify how pixels are scaled; [-1, 1] is assumed (--range changes it)"
     if scaling == UNIT:
         return (

@@ -37,9 +37,22 @@ function drawing(width, height, name, ...children) {
   return svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": name }, ...children);
 }
 
+/** A drawing that grows with the text of the page, as far as its place allows.
+ * @param {SVGSVGElement} drawn @param {number} [most] per cent of a wide window's width */
+function growing(drawn, most = 100) {
+  drawn.style.width = `min(${drawn.getAttribute("width")}px * var(--size), max(${most}vw, 336px))`;
+  return drawn;
+}
+
+/** Oblique lines, so that a surface is known without its color. @param {string} id @param {string} stroke */
+function hatch(id, stroke) {
+  return svg("pattern", { id, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+    svg("rect", { width: 6, height: 6, fill: "var(--paper)" }), svg("path", { d: "M1.5 0V6", stroke, "stroke-width": 3 }));
+}
+
 /** A width that fits the window: drawings keep the size of their text, and become narrower. @param {number} wanted in px */
 function fitting(wanted) {
-  return Math.min(wanted, window.innerWidth - 24);
+  return Math.max(240, Math.min(wanted, window.innerWidth - 24));
 }
 
 /** A slider with its value: {label, min, max, step, value, show: number -> text, change: number -> void}.
@@ -79,6 +92,12 @@ function table(caption, header, rows) {
       el("thead", {}, el("tr", {}, ...header.map((cell) => (cell ? el("th", { scope: "col" }, cell) : el("td"))))),
       el("tbody", {}, ...rows.map(([first, ...rest]) =>
         el("tr", {}, el("th", { scope: "row" }, first), ...rest.map((cell) => el("td", {}, cell)))))));
+}
+
+/** A long table, of which a window is seen. @param {HTMLElement} long from `table` */
+function tall(long) {
+  long.classList.add("tall");
+  return long;
 }
 
 /** A color of the page's scheme, for canvases: color("--blue"). @param {string} name */
