@@ -1,6 +1,6 @@
 """Take screenshots of the page in Chromium: every view, for people to look at, or the README's image.
 
-    python scripts/screenshots.py FOLDER      every view on a screen and on a telephone, in both languages, light and dark
+    python scripts/screenshots.py FOLDER      every view: screen and telephone, both languages, light and dark
     python scripts/screenshots.py --readme    docs/page.png
 
 Needs the `test` extra and Debian's chromium.
