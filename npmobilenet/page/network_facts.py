@@ -1,15 +1,15 @@
 """What view I of the page carries ready-made: the layers of all published networks, and the papers' figures."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from npmobilenet.analysis.cost import LayerCost, cost_table
+from npmobilenet.analysis.cost import cost_table
 from npmobilenet.analysis.published import Figure, figures
 from npmobilenet.analysis.recounts import recount
 from npmobilenet.architectures import mobilenet_v1
 from npmobilenet.hub.published_models import KNOWN_MODELS, KnownModel
 from npmobilenet.reference.graph import Graph
 
+Shared = dict[str, list[Any]]
 PAPERS = {"mobilenet_v1": "arXiv:1704.04861v1", "mobilenet_v2": "arXiv:1801.04381"}
 V3 = "arXiv:1905.02244"
 MODELS = {
@@ -33,19 +33,20 @@ def network_facts() -> dict[str, Any]:
     """Layers with a kernel of the 44 published networks and of digits, float32.
 
     Returns:
-        "kinds": kinds of layers; "bodies": what networks share that differ in their resolution alone: {"names",
-        "kinds" (indices), "weights", "channels"}; "networks": [{"name" and "graph" (its graph's name), "family",
-        "alpha", "resolution", "body" (index), "macs", "bytes" (inputs, parameters and output, each once), "sides"
-        (H_out)}]; "figures": what the papers print: [{"network", "kind" or null for the whole, "unit", "printed",
-        "counted", "verdict", "source"}].
+        "kinds": kinds of layers.
+        "layers": what networks of one family share: {"names", "kinds" (indices)}.
+        "bodies": what networks share that differ in their resolution alone: {"layers" (index), "weights", "channels"}.
+        "networks": {"name", "family", "alpha", "resolution", "body" (index), "macs", "bytes" (inputs, parameters and
+            output, each once), "sides" (H_out)} each.
+        "figures": what the papers print: {"network", "kind" or null for the whole, "unit", "printed", "counted",
+            "verdict", "source"} each.
     """
-    kinds: list[str] = []
-    bodies: list[dict[str, Any]] = []
-    networks = [_network(model.graph(), model.name, kinds, bodies) | _setting(model) for model in KNOWN_MODELS]
+    shared: Shared = {"kinds": [], "layers": [], "bodies": []}
+    networks = [_network(model.graph(), model.name, shared) | _setting(model) for model in KNOWN_MODELS]
     digits = mobilenet_v1(alpha=0.25, resolution=(32, 32), classes=10)
     setting = {"family": "digits", "alpha": 0.25, "resolution": 32}
-    networks.append(_network(digits, "digits", kinds, bodies) | setting)
-    return {"kinds": kinds, "bodies": bodies, "networks": networks, "figures": _figures()}
+    networks.append(_network(digits, "digits", shared) | setting)
+    return {**shared, "networks": networks, "figures": _figures()}
 
 
 def _setting(model: KnownModel) -> dict[str, Any]:
@@ -53,29 +54,28 @@ def _setting(model: KnownModel) -> dict[str, Any]:
     return {"family": family, "alpha": model.alpha, "resolution": model.resolution}
 
 
-def _network(graph: Graph, name: str, kinds: list[str], bodies: list[dict[str, Any]]) -> dict[str, Any]:
+def _network(graph: Graph, name: str, shared: Shared) -> dict[str, Any]:
     rows = [row for row in cost_table(graph).rows if row.weights]
-    kinds.extend(dict.fromkeys(row.kind for row in rows if row.kind not in kinds))
-    body = _body(rows, kinds)
-    if body not in bodies:
-        bodies.append(body)
+    layers = {"names": [row.name for row in rows], "kinds": [_index(row.kind, shared["kinds"]) for row in rows]}
+    body = {
+        "layers": _index(layers, shared["layers"]),
+        "weights": [row.weights for row in rows],
+        "channels": [row.output_shape[-1] for row in rows],
+    }
     return {
         "name": name,
-        "graph": graph.name,
-        "body": bodies.index(body),
+        "body": _index(body, shared["bodies"]),
         "macs": [row.macs for row in rows],
         "bytes": [row.bytes_read + row.bytes_written for row in rows],
         "sides": [row.output_shape[0] if len(row.output_shape) == 3 else 1 for row in rows],
     }
 
 
-def _body(rows: Sequence[LayerCost], kinds: list[str]) -> dict[str, Any]:
-    return {
-        "names": [row.name for row in rows],
-        "kinds": [kinds.index(row.kind) for row in rows],
-        "weights": [row.weights for row in rows],
-        "channels": [row.output_shape[-1] for row in rows],
-    }
+def _index(value: Any, values: list[Any]) -> int:
+    """Index of a value in a list, which gets it if it has it not."""
+    if value not in values:
+        values.append(value)
+    return values.index(value)
 
 
 def _figures() -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 /* I. Where is the work in the whole network? Every layer as wide as its share of multiply-adds, weights, bytes or time. */
 
-/** @typedef {{name: string, graph: string, family: string, alpha: number, resolution: number, body: number, macs: number[], bytes: number[], sides: number[]}} CountedNetwork */
+/** @typedef {{name: string, family: string, alpha: number, resolution: number, body: number, macs: number[], bytes: number[], sides: number[]}} CountedNetwork */
 /** @typedef {{name: string, kind: string, side: number, channels: number, macs: number, weights: number, bytes: number, time: number}} CountedLayer */
 /** @typedef {"macs"|"weights"|"bytes"|"time"} Unit */
 
@@ -38,15 +38,17 @@ function countedInUse() {
     .map((/** @type {Layer} */ { name }) => [name, params.get(name).kernel.data.length]);
   const side = graph.layers[0].shape[0];
   return page.facts.networks.networks.find((/** @type {CountedNetwork} */ network) => {
-    const { names, weights } = page.facts.networks.bodies[network.body];
+    const { layers, weights } = page.facts.networks.bodies[network.body];
+    const { names } = page.facts.networks.layers[layers];
     return network.resolution === side && names.length === kernels.length && kernels.every(([name, size], i) => name === names[i] && size === weights[i]);
   });
 }
 
 /** Layers with a kernel, as counted by the package. @param {CountedNetwork} network @returns {CountedLayer[]} */
 function countedLayers({ body, macs, bytes, sides }) {
-  const { kinds, bodies } = page.facts.networks;
-  const { names, kinds: kindOf, weights, channels } = bodies[body];
+  const { kinds, layers, bodies } = page.facts.networks;
+  const { layers: shared, weights, channels } = bodies[body];
+  const { names, kinds: kindOf } = layers[shared];
   return names.map((/** @type {string} */ name, /** @type {number} */ i) => ({
     name, kind: kinds[kindOf[i]], side: sides[i], channels: channels[i], macs: macs[i], weights: weights[i], bytes: bytes[i], time: timed.times.get(name) || 0,
   }));
