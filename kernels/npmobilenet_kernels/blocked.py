@@ -7,7 +7,7 @@ its end. C is computed in tiles of MR x NR sums: per k, MR values of A and NR of
 The loops are labeled as in BLIS, from the micro-kernel outward; its loops 3 to 5, which block M, K and N for the
 caches, are left out. A is not packed: feature maps already have the layout that the tile reads, see `runtime.packing`.
 
-The loops alone gain little, since a compiler keeps `tile` in memory: the micro-kernel of rung 2 is this innermost nest
+The loops alone gain nothing, since a compiler keeps `tile` in memory: the micro-kernel of rung 2 is this innermost nest
 with the tile in registers. The driver of rung 3 has the two loops around it.
 
 Sources: Goto & van de Geijn 2008, Anatomy of High-Performance Matrix Multiplication (packing and panels); Van Zee &

@@ -1,12 +1,11 @@
 """`npmobilenet bench`: exit code 0 all measured, 1 not all, or not at all."""
 
-import platform
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 from npmobilenet.architectures import ARCHITECTURES
+from npmobilenet.bench.machine import cpu_name
 from npmobilenet.bench.measure import EngineComparison, Profile, Timing, compare_engines, profile_steps
 from npmobilenet.bench.random_weights import random_model
 from npmobilenet.bench.runtimes import RUNTIMES, select_runtimes
@@ -15,12 +14,14 @@ from npmobilenet.cli.shared import (
     DEFAULT_MODEL,
     AsJson,
     NetworkOptions,
+    available_threads,
     compile_with_notice,
+    counted,
     graph_of,
     load_with_notes,
     reported,
 )
-from npmobilenet.errors import DownloadError, KernelError, NpMobileNetError
+from npmobilenet.errors import DownloadError, KernelError
 from npmobilenet.models.model import Model
 from npmobilenet.output import print_json, print_table
 
@@ -49,12 +50,12 @@ def bench(
     if steps and (batch, against) != (None, None):
         raise UsageError("--batch and --against do not apply to --steps, which times the engine's plan on one image")
     with reported(as_json):
-        threads = _threads(threads)
+        threads = available_threads(threads)
         peers = [] if steps else select_runtimes(against)
         measured = _network(model, network, random)
         with suppress(KernelError):  # reported as the engine's problem
             compile_with_notice(measured)
-        facts = {"model": model, "random_weights": random or model in ARCHITECTURES, "cpu": _cpu()}
+        facts = {"model": model, "random_weights": random or model in ARCHITECTURES, "cpu": cpu_name()}
         if steps:
             profile = profile_steps(measured, threads=threads, rounds=rounds)
             if as_json:
@@ -90,39 +91,15 @@ def _verdict(ratio: float, fastest: str) -> str:
     return f"npmobilenet is {factor} than {fastest}, the fastest other runtime"
 
 
-def _threads(asked: int | None) -> int:
-    """Threads to use: as requested, or the engine's default; at most one per core."""
-    from npmobilenet_kernels.runtime.thread_pool import available_cores
-
-    try:
-        from npmobilenet.compiler.thread_count import default_threads
-    except ImportError as error:
-        raise NpMobileNetError(f"the kernels need Numba: {error}") from error
-    cores = available_cores()
-    if asked is not None and asked > cores:
-        raise UsageError(f"--threads {asked}: only {_counted(cores, 'core')} available to this process")
-    return min(default_threads(), cores) if asked is None else asked
-
-
-def _cpu() -> str:
-    """Name of the CPU."""
-    name = platform.processor() or platform.machine()
-    listing = Path("/proc/cpuinfo")
-    if listing.exists():
-        lines = listing.read_text(encoding="utf-8").splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    return name
-
-
 def _print_comparison(model: str, comparison: EngineComparison) -> None:
-    threads = _counted(comparison.threads, "thread")
+    threads = counted(comparison.threads, "thread")
     print_table(
         ("engine", "version", "min ms", "median ms", "images/s", "GFLOP/s", "% of peak", ""),
         [_row(comparison, timing) for timing in comparison.timings],
         title=f"{model}: {comparison.macs:,} multiply-adds, batch {comparison.batch}, {threads}, "
-        f"{_counted(comparison.rounds, 'round')}",
+        f"{counted(comparison.rounds, 'round')}",
     )
-    print(f"FMA peak of {threads}, measured in the same rounds: {comparison.peak / GIGA:.1f} GFLOP/s on {_cpu()}")
+    print(f"FMA peak of {threads}, measured in the same rounds: {comparison.peak / GIGA:.1f} GFLOP/s on {cpu_name()}")
     best = comparison.best_other
     if best and comparison.ratio:
         print(_verdict(comparison.ratio, best.engine))
@@ -138,10 +115,6 @@ def _row(comparison: EngineComparison, timing: Timing) -> tuple[object, ...]:
 
 def _scaled(number: float | None, unit: float = 1, places: int = 1) -> str | None:
     return None if number is None else f"{number / unit:,.{places}f}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _comparison_document(comparison: EngineComparison) -> dict[str, Any]:
@@ -184,11 +157,11 @@ def _print_profile(model: str, profile: Profile) -> None:
         ("step", "kernel", "input", "output", "us", "GFLOP/s", "% of peak", "bytes", "macs/byte", "bound by",
          "% of bound", "layers"),
         rows,
-        title=f"{model}: {_counted(profile.threads, 'thread')}, {_counted(profile.rounds, 'round')}",
+        title=f"{model}: {counted(profile.threads, 'thread')}, {counted(profile.rounds, 'round')}",
     )  # fmt: skip
     total = sum(step.seconds or 0 for step in profile.steps)
     print(f"all steps: {total / MILLI:.3f} ms; the network in one call: {profile.whole / MILLI:.3f} ms")
-    print(f"FMA peak: {profile.peak / GIGA:.1f} GFLOP/s on {_cpu()}")
+    print(f"FMA peak: {profile.peak / GIGA:.1f} GFLOP/s on {cpu_name()}")
     print(f"weights and activations: {profile.working_set:,} bytes\n")
     print_table(("bytes read repeatedly", "GB/s"), [(size, _scaled(rate, GIGA)) for size, rate in profile.reading])
 

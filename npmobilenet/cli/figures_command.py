@@ -26,13 +26,16 @@ def figures(
         str | None, Option("--model", "-m", metavar="M", help="Network of the figures that compute one.")
     ] = None,
     image: Annotated[str | None, Option(metavar="FILE", help="Image that it computes.")] = None,
+    ladder: Annotated[
+        str | None, Option("--ladder", metavar="FILE", help="Times of a machine: npmobilenet ladder --json > FILE.")
+    ] = None,
     listed: Annotated[bool, Option("--list", help="List the figures.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw the papers' figures from the networks' graphs, with numbers counted, or quoted with their source.
 
     With --json their numbers are printed, and drawn only if --output is given. --model and --image apply to
-    squeeze-excite and growth.
+    squeeze-excite and growth, --ladder to ladder.
     """
     chosen = [_definition(name) for name in names or FIGURES]
     if listed:
@@ -43,7 +46,8 @@ def figures(
         raise UsageError(f"unknown format {unknown[0]!r}; choose from {', '.join(FORMATS)}")
     if "gif" in forms and (still := [figure.name for figure in chosen if figure.draw_frame is None]):
         raise UsageError(f"{still[0]} does not move; gif is a format of {', '.join(moving())}")
-    given = {name: value for name, value in (("model", model), ("image", image)) if value is not None}
+    options = {"model": model, "image": image, "ladder": ladder}
+    given = {name: value for name, value in options.items() if value is not None}
     for option in given:
         if not any(option in figure.options() for figure in chosen):
             raise UsageError(f"--{option} does not apply to {', '.join(figure.name for figure in chosen)}")

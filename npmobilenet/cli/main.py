@@ -32,6 +32,7 @@ SUMMARIES = {
     "figures": "Draw the papers' figures from the networks' graphs, with numbers counted, or quoted with their source.",
     "lessons": "Copy the exercises to a folder.",
     "check": "Judge a file of exercises: the first wrong value, how it is made, and the mistake.",
+    "ladder": "Time one depthwise separable block from seven loops to all cores, on this machine.",
     "bench": "Benchmark against other runtimes and the CPU's FMA peak (interleaved), or, with --steps, by step.",
     "warmup": "Compile the kernels for this CPU ahead of their first use.",
 }

@@ -216,3 +216,27 @@ def checked_engine(network: Model) -> "EngineCheck":
 
     compile_with_notice(network)
     return check_engine(network)
+
+
+def available_threads(asked: int | None) -> int:
+    """Threads to measure with: as requested, or the engine's default; at most one per core.
+
+    Raises:
+        UsageError: more are requested than there are cores.
+        NpMobileNetError: there is no Numba.
+    """
+    from npmobilenet_kernels.runtime.thread_pool import available_cores
+
+    try:
+        from npmobilenet.compiler.thread_count import default_threads
+    except ImportError as error:
+        raise NpMobileNetError(f"the kernels need Numba: {error}") from error
+    cores = available_cores()
+    if asked is not None and asked > cores:
+        raise UsageError(f"--threads {asked}: only {counted(cores, 'core')} available to this process")
+    return min(default_threads(), cores) if asked is None else asked
+
+
+def counted(number: int, what: str) -> str:
+    """A number and a noun, in the plural unless the number is 1."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

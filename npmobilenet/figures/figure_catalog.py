@@ -14,6 +14,7 @@ from npmobilenet.figures import (
     block_figures,
     edge_figures,
     filter_figures,
+    ladder_figure,
     memory_figures,
     network_figures,
     normalization_figures,
@@ -213,6 +214,7 @@ def _definitions() -> tuple[Definition, ...]:
         Definition("ssd-heads", nets.ssd_heads_data, nets.draw_ssd_heads, f"{V2}, table 5"),
         Definition("conventions", nets.conventions_data, nets.draw_conventions, "", (9.6, 7)),
         Definition("intensity", nets.intensity_data, nets.draw_intensity, "", (10, 5.2)),
+        Definition("ladder", ladder_figure.ladder_data, ladder_figure.draw_ladder, "", (9.6, 6)),
         Definition("growth", norm.growth_data, norm.draw_growth_figure, "", (9, 5.6)),
     )  # fmt: skip
 

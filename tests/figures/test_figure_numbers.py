@@ -7,6 +7,7 @@ import sys
 from fractions import Fraction
 from functools import cache
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from npmobilenet.analysis.recounts import recount
 from npmobilenet.analysis.rounding_growth import error_growth
 from npmobilenet.analysis.separable_cost import SeparableCost, count_multiplications
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large
+from npmobilenet.errors import NpMobileNetError
+from npmobilenet.figures import ladder_figure
 from npmobilenet.figures.activation_figures import spirals_data
 from npmobilenet.figures.block_figures import residual_graph, residuals_data
 from npmobilenet.figures.edge_figures import padding_data, window_data
@@ -468,3 +471,23 @@ def test_the_page_lists_every_figure() -> None:
     page = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     assert [name for row in rows for name in re.findall(r"`([^`]+)`", row)] == list(FIGURES)
+
+
+def test_ladder_is_the_document_of_the_command(tmp_path: Path) -> None:
+    data, document = numbers("ladder"), json.loads(ladder_figure.RECORDED.read_text(encoding="utf-8"))
+    assert [entry["number"] for entry in data["rungs"]] == list(range(9))
+    assert [entry["number"] for entry in data["standard"]] == [2, 4, 7]
+    assert [entry["ms"] for entry in data["rungs"]] == [entry["ms"] for entry in document["rungs"]]
+    assert (data["macs"], data["standard_macs"]) == (52_283_392, 462_422_016)
+    assert data["gain"] == document["rungs"][0]["ms"] / document["rungs"][8]["ms"]
+    file = tmp_path / "times.json"
+    file.write_text(json.dumps(document | {"cpu": "another"}), encoding="utf-8")
+    assert ladder_figure.ladder_data(str(file)) == data | {"cpu": "another"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"rungs": [], "next_to": [], "input": [1, 2]}'])
+def test_other_files_are_no_ladder(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "times.json"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(NpMobileNetError, match=r"times\.json: expected the output of npmobilenet ladder --json"):
+        ladder_figure.ladder_data(str(file))
