@@ -135,9 +135,14 @@ def firefox(path: Path, expression: str) -> dict[str, Any]:
     Returns:
         {"result": what it returned, "errors": [...], "requests": [...], "milliseconds": until the page was ready}.
     """
+    return in_firefox("firefox.mjs", str(path), expression)
+
+
+def in_firefox(script: str, argument: str, standard_input: str = "") -> dict[str, Any]:
+    """The JSON that a script of tests/page prints, which drives Firefox."""
     npm_package("puppeteer-core")
-    command = [program("node"), str(PAGE_TESTS / "firefox.mjs"), program("firefox-esr", "firefox"), str(path)]
-    done = subprocess.run(command, input=expression, capture_output=True, text=True, check=False, timeout=120)
+    command = [program("node"), str(PAGE_TESTS / script), program("firefox-esr", "firefox"), argument]
+    done = subprocess.run(command, input=standard_input, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document

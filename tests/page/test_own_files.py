@@ -1,5 +1,6 @@
 """The reader's own network, photo and drawing, given to the page as readers give them."""
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,12 @@ import pytest
 import npmobilenet as nm
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_small
 from npmobilenet.bench.random_weights import random_model
+from npmobilenet.exercises.first_five import judge_source
 from npmobilenet.models.model import Model
 from npmobilenet.page import compose_page
-from tests.helpers.browsers import DESKTOP, PHONE, firefox, visit
+from tests.helpers.browsers import DESKTOP, PHONE, firefox, in_firefox, visit
 from tests.helpers.images import photo
+from tests.page.test_views_ip import RIGHT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -115,3 +118,21 @@ def test_the_network_that_was_asked_for_is_carried_next_to_digits(tmp_path: Path
     with visit(chromium, path) as visited:
         visited.page.locator("#view-A select").select_option(model.graph.name)
         visited.page.wait_for_function("page.model.graph.layers.at(-1) && answers().length === 7")
+
+
+def test_a_lecture_in_firefox_with_mouse_keys_and_files(page_file: Path, tmp_path: Path) -> None:
+    model: Model = NETWORKS["V1 0.25/128"]()
+    model.save(tmp_path / "network.safetensors")
+    photo(170, 200).save(tmp_path / "photo.png")
+    reader = {
+        "page": str(page_file), "strokes": FOUR, "network": str(tmp_path / "network.safetensors"),
+        "photo": str(tmp_path / "photo.png"), "program": RIGHT,
+    }  # fmt: skip
+    seen = in_firefox("journey.mjs", json.dumps(reader))
+    assert (seen["errors"], seen["requests"]) == ([], [])
+    assert re.search(r": 4, \d", seen["drawn"])
+    assert seen["walked"].startswith(f"{seen['total']} of {seen['total']} multiplications")
+    assert seen["verdict"].startswith("Right:")
+    assert seen["judged"].strip() == judge_source(RIGHT, "depthwise_conv")
+    expected = model.predict(tmp_path / "photo.png", backend="reference")[0]
+    np.testing.assert_allclose(seen["answer"], expected, rtol=0, atol=1e-4)
