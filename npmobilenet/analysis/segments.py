@@ -269,6 +269,9 @@ def check_fit(graph: Graph, steps: Sequence[SegmentStep], inputs: Mapping[str, A
     Raises:
         ShapeError: they cannot.
     """
+    single = [source for source, x in inputs.items() if x.ndim == 0]
+    if single:
+        raise ShapeError(f"{single[0]}: expected an array (N, ...), got a single number")
     shapes: dict[str, Shape] = {source: x.shape[1:] for source, x in inputs.items()}
     batches = {len(x) for x in inputs.values()}
     if len(batches) > 1:

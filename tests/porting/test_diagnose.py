@@ -2,6 +2,7 @@
 
 import csv
 import json
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -496,3 +497,45 @@ def test_v1_padded_as_tf_slim_does_on_maps_of_odd_side_is_named(dumped: str) -> 
     assert best.cause == "same-padding"
     assert best.fits
     assert "TF-Slim" in best.what
+
+
+BROKEN: dict[str, Callable[[dict[str, Array]], dict[str, Array]]] = {
+    "one value is infinite": lambda y: y | {"conv_dw_3": with_infinity(y["conv_dw_3"])},
+    "a single number": lambda y: y | {"conv_dw_3": np.array(3, np.float32)},
+    "a flattened input": lambda y: y | {"input_layer": y["input_layer"].ravel()},
+}
+
+
+def with_infinity(y: Array) -> Array:
+    broken = y.copy()
+    broken.flat[0] = np.inf
+    return broken
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_broken_ports_produce_is_named_and_the_rest_compared(kind: str) -> None:
+    model, x, y = network("V1")
+    broken = BROKEN[kind](y)
+    (layer,) = (name for name in y if broken[name] is not y[name])
+    found = diagnose(model, x, broken)
+    assert [finding.layer for finding in found.wrong] == [layer]
+    assert "infinite" in found.wrong[0].note or "expected shape" in found.wrong[0].note
+    assert len(found.compared) >= len(y) - 1
+
+
+def test_a_dump_of_flattened_arrays_is_compared_as_far_as_it_goes() -> None:
+    model, x, y = network("V1")
+    found = diagnose(model, x, {name: array.ravel() for name, array in y.items()})
+    assert first_wrong(found).layer == "input_layer"
+    assert found.exit_code == 1
+
+
+def test_a_text_in_an_npz_is_a_note(tmp_path: Path) -> None:
+    model, x, y = network("V1")
+    arrays: dict[str, Any] = {**y}
+    np.savez(tmp_path / "dump.npz", **arrays)
+    with zipfile.ZipFile(tmp_path / "dump.npz", "a") as archive:
+        archive.writestr("README.txt", "made by hand")
+    dump = read_dump(tmp_path / "dump.npz", model, x)
+    assert dump.notes == ("README.txt: not an array",)
+    assert dump.arrays.keys() == y.keys()

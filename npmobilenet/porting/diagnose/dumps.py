@@ -62,6 +62,8 @@ def _checked(path: Path, arrays: Mapping[str, Array]) -> Dump:
     for name, array in arrays.items():
         if isinstance(array, Exception):
             notes.append(f"{name}: cannot be read: {array}")
+        elif not isinstance(array, np.ndarray):  # a member of an .npz that is no array, such as a README
+            notes.append(f"{name}: not an array")
         elif array.dtype.kind in "fiub" and array.size:
             usable[name] = array
         else:

@@ -151,6 +151,8 @@ class _Walk:
             finding = replace(finding, explanations=explanations, untried=untried)
         if finding.status != "same":
             self.tainted.add(name)
+        if name == self.input_name and not actual.fits:
+            return finding  # the layers that follow are computed from the network's own input
         self.given[name] = actual.values
         self.errors[name] = np.broadcast_to(actual.rounding, actual.values.shape)
         return finding
@@ -158,6 +160,9 @@ class _Walk:
     def _compared(self, name: str, actual: Arranged) -> tuple[Finding, Segment | None]:
         """The finding without explanations, and the segment that leads to the layer."""
         finding = Finding(name, self.graph[name].type, "shape", actual.difference, note=actual.note)
+        if name == self.input_name and not actual.fits:
+            shapes = f"expected shape {self.given[name].shape}, got {actual.values.shape}"
+            return replace(finding, note=_joined(shapes, actual.note)), None
         segment = self._segment(name, actual.fits)
         if segment is None:
             return replace(finding, note=_joined(actual.note, "its inputs have incompatible shapes")), None
@@ -171,7 +176,9 @@ class _Walk:
 
     def _segment(self, name: str, fits: bool) -> Segment | None:
         """The segment from all given arrays; if their shapes are incompatible, from those of the right shape."""
-        shaped = {n: x for n, x in self.given.items() if n not in self.arrays or self.arrays[n].fits}
+        shaped = {
+            n: x for n, x in self.given.items() if n == self.input_name or n not in self.arrays or self.arrays[n].fits
+        }
         for given in (self.given, shaped) if len(shaped) < len(self.given) else (shaped,):
             try:
                 segment = segment_to(self.graph, self.params, name, given, self.errors)
