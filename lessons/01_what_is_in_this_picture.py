@@ -7,7 +7,7 @@
 try:
     import google.colab  # noqa: F401
 
-    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]  # noqa: F821
+    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]
 except ImportError:
     pass  # not in Colab: npmobilenet is installed already
 
@@ -38,8 +38,8 @@ for digit, p in enumerate(y):
 print("answer:", int(y.argmax()), "  sum:", round(float(y.sum()), 5))
 
 # %% [markdown]
-# How does it know? It computes one array after the other, each from the one before. An array in the middle is a
-# *feature map* (特征图): height, width, channels (通道). Watch the height fall while the channels grow.
+# How does it know? It computes one array after the other, each from the one before. An array in the middle is
+# a *feature map* (特征图): height, width, channels (通道). Watch the height fall while the channels grow.
 
 # %%
 for layer in model.graph.layers:
@@ -59,7 +59,8 @@ for c, axis in enumerate(axes):
 plt.show()
 
 # %% [markdown]
-# **Think.** Which channels answer to the upper edge of a stroke? Choose another of the ten digits above and look again.
+# **Think.** Which channels answer to the upper edge of a stroke? Choose another of the ten digits above and look
+# again.
 #
 # With a network connection, try a photograph of your own on a network that knows a thousand classes:
 # `nm.load("mobilenet_v2_1.0_224").classify("photo.jpg")`.

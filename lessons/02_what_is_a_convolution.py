@@ -7,7 +7,7 @@
 try:
     import google.colab  # noqa: F401
 
-    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]  # noqa: F821
+    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]
 except ImportError:
     pass  # not in Colab: npmobilenet is installed already
 
@@ -25,15 +25,15 @@ print("their sum:", (window * w[:, :, :, 0]).sum())
 print("the layer: ", conv2d(x, w, padding="valid")[0, 0, 0, 0])
 
 # %% [markdown]
-# A window (窗口) of the picture is multiplied by the kernel (卷积核), value by value, and everything is added up, over the
-# channels too. So one kernel of three channels gives *one* channel:
+# A window (窗口) of the picture is multiplied by the kernel (卷积核), value by value, and everything is added up,
+# over the channels too. So one kernel of three channels gives *one* channel:
 
 # %%
 print("picture", x.shape[1:], " kernel", w.shape[:3], " result", conv2d(x, w, padding="valid").shape[1:])
 
 # %% [markdown]
-# A mathematician's convolution flips the kernel first. Networks do not; strictly it is a correlation (互相关). An
-# *impulse*, a single 1, shows the difference: a correlation leaves the kernel's picture upside down.
+# A mathematician's convolution flips the kernel first. Networks do not; strictly it is a correlation (互相关).
+# An *impulse*, a single 1, shows the difference: a correlation leaves the kernel's picture upside down.
 
 # %%
 impulse = np.zeros((1, 5, 5, 1), np.float32)

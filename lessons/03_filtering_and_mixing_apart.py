@@ -8,7 +8,7 @@
 try:
     import google.colab  # noqa: F401
 
-    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]  # noqa: F821
+    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]
 except ImportError:
     pass  # not in Colab: npmobilenet is installed already
 
@@ -35,8 +35,9 @@ difference = depthwise_conv2d(changed, f[..., None]) - filtered
 print("largest change by channel:", np.abs(difference).max(axis=(0, 1, 2)))
 
 # %% [markdown]
-# Mixing looks at one pixel alone and combines its channels. One after the other, they are a standard convolution whose
-# kernel is the product of both, `f[u, v, c] * m[c, d]`. The numbers here are whole, so the results are equal exactly.
+# Mixing looks at one pixel alone and combines its channels. One after the other, they are a standard convolution
+# whose kernel is the product of both, `f[u, v, c] * m[c, d]`. The numbers here are whole, so the results are equal
+# exactly.
 
 # %%
 standard = conv2d(x, f[:, :, :, None] * m)
@@ -44,7 +45,8 @@ print("equal:", np.array_equal(standard, mixed))
 print("weights:", f.size + m.size, "instead of", f[:, :, :, None].size * m.shape[1])
 
 # %% [markdown]
-# **Think.** Is every standard kernel such a product? Count the weights on both sides before you answer; lesson 5 measures.
+# **Think.** Is every standard kernel such a product? Count the weights on both sides before you answer; lesson 5
+# measures.
 
 # %% [markdown]
 # ## Now you

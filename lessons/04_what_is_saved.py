@@ -7,7 +7,7 @@
 try:
     import google.colab  # noqa: F401
 
-    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]  # noqa: F821
+    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]
 except ImportError:
     pass  # not in Colab: npmobilenet is installed already
 
@@ -24,8 +24,8 @@ for name, macs in block.macs.items():
 print("ratio:", block.ratio, "=", float(block.ratio), "  formula 1/N + 1/K²:", float(block.formula))
 
 # %% [markdown]
-# The ratio depends on the channels that come out and on the kernel's size, and on nothing else. For many channels the
-# kernel decides: it approaches 1/K².
+# The ratio depends on the channels that come out and on the kernel's size, and on nothing else. For many channels
+# the kernel decides: it approaches 1/K².
 
 # %%
 N = 2 ** np.arange(3, 12)

@@ -7,7 +7,7 @@
 try:
     import google.colab  # noqa: F401
 
-    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]  # noqa: F821
+    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]
 except ImportError:
     pass  # not in Colab: npmobilenet is installed already
 
@@ -23,9 +23,9 @@ for name, kernel in (("Sobel", sobel), ("Laplace", laplace)):
     print(name, "rank", np.linalg.matrix_rank(kernel))
 
 # %% [markdown]
-# A kernel of rank (秩) 1 is a column times a row: *spatially separable* (空间可分离). That is not what MobileNet does. It is
-# separable *in depth*: for each input channel, the matrix with a row for each place of the kernel and a column for each
-# output channel must have rank 1. A random kernel does not:
+# A kernel of rank (秩) 1 is a column times a row: *spatially separable* (空间可分离). That is not what MobileNet
+# does. It is separable *in depth*: for each input channel, the matrix with a row for each place of the kernel
+# and a column for each output channel must have rank 1. A random kernel does not:
 
 # %%
 rng = np.random.default_rng(0)
@@ -34,8 +34,8 @@ ranks = [int(np.linalg.matrix_rank(k[:, :, c].reshape(9, -1))) for c in range(k.
 print("rank in each channel:", ranks)
 
 # %% [markdown]
-# How near can rank 1 come? The first singular value (奇异值) holds the share that is kept. Here is the first layer of the
-# digits network, which was trained as a standard convolution.
+# How near can rank 1 come? The first singular value (奇异值) holds the share that is kept. Here is the first
+# layer of the digits network, which was trained as a standard convolution.
 
 # %%
 trained = nm.load("digits").params["conv1/kernel"]

@@ -7,7 +7,7 @@
 try:
     import google.colab  # noqa: F401
 
-    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]  # noqa: F821
+    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]
 except ImportError:
     pass  # not in Colab: npmobilenet is installed already
 
@@ -24,8 +24,9 @@ for size in (7, 8, 224):
         print(f"size {size}, stride {stride}: zeros {pair}, {output_size(size, 3, stride, pair)} places")
 
 # %% [markdown]
-# SAME padding (填充) adds as few zeros as are needed. At stride (步幅) 2 and an even size that is *one*, and TensorFlow puts
-# it at the end. PyTorch's `padding=1` puts one on each side. Both give the same shape, so nothing complains:
+# SAME padding (填充) adds as few zeros as are needed. At stride (步幅) 2 and an even size that is *one*, and
+# TensorFlow puts it at the end. PyTorch's `padding=1` puts one on each side. Both give the same shape, so
+# nothing complains:
 
 # %%
 x = np.arange(64, dtype=np.float32).reshape(1, 8, 8, 1)
@@ -36,8 +37,8 @@ pytorch = conv2d(x, w, stride=2, padding=((1, 1), (1, 1)))
 print(tensorflow[0, :, :, 0], pytorch[0, :, :, 0], sep="\n\n")
 
 # %% [markdown]
-# The kernel picks the pixel in the middle of its window. The two ways look at different pixels: all windows have moved by
-# one, not those at the edge alone.
+# The kernel picks the pixel in the middle of its window. The two ways look at different pixels: all windows have
+# moved by one, not those at the edge alone.
 
 # %%
 figure, axes = plt.subplots(1, 2)

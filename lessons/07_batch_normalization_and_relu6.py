@@ -7,7 +7,7 @@
 try:
     import google.colab  # noqa: F401
 
-    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]  # noqa: F821
+    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]
 except ImportError:
     pass  # not in Colab: npmobilenet is installed already
 
@@ -28,8 +28,8 @@ after = batch_norm(conv2d(x, w, stride=2), gamma, beta, mean, var, epsilon=1e-3)
 print(after.shape)
 
 # %% [markdown]
-# When the network is used, all four are constants: for each channel a factor and an offset. A convolution is linear, so
-# the factor can go into its kernel and the offset into its bias (偏置). Then the layer is gone:
+# When the network is used, all four are constants: for each channel a factor and an offset. A convolution is
+# linear, so the factor can go into its kernel and the offset into its bias (偏置). Then the layer is gone:
 
 # %%
 scale = gamma / np.sqrt(var + np.float32(1e-3))
@@ -37,7 +37,8 @@ folded = conv2d(x, w * scale, beta - mean * scale, stride=2)
 print("largest difference:", float(np.abs(folded - after).max()))
 
 # %% [markdown]
-# A little is left: the same sum, rounded in another order. A forgotten epsilon is another matter, where a variance is small:
+# A little is left: the same sum, rounded in another order. A forgotten epsilon is another matter, where a variance
+# is small:
 
 # %%
 for v in (1.0, 0.1, 0.001):

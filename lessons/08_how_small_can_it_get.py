@@ -7,7 +7,7 @@
 try:
     import google.colab  # noqa: F401
 
-    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]  # noqa: F821
+    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]
 except ImportError:
     pass  # not in Colab: npmobilenet is installed already
 
@@ -27,8 +27,8 @@ for alpha in (1.0, 0.75, 0.5, 0.25):
         print(f" {graph.total_params / full.total_params:6.3f} of the parameters")
 
 # %% [markdown]
-# The width multiplier (宽度乘子) alpha works on both, nearly squared. The resolution multiplier (分辨率乘子) works on the
-# multiply-adds alone: a kernel does not know how large the picture is.
+# The width multiplier (宽度乘子) alpha works on both, nearly squared. The resolution multiplier (分辨率乘子) works on
+# the multiply-adds alone: a kernel does not know how large the picture is.
 #
 # What does it cost in accuracy? The sixteen networks of V1's paper:
 
@@ -58,11 +58,12 @@ for f in accuracies():
         print(f.model, f.printed, "%", "   alpha 0.75:", points[0.75, 224], "%")
 
 # %% [markdown]
-# And the end of the network: global average pooling (全局平均池化) makes one number of each channel. Flattening instead would
-# give the classifier a weight for each pixel, too:
+# And the end of the network: global average pooling (全局平均池化) makes one number of each channel. Flattening
+# instead would give the classifier a weight for each pixel, too:
 
 # %%
-last = full[full.last_reader and next(l.name for l in full.layers if "global" in l.type.lower())].inputs[0]
+pooling = next(layer for layer in full.layers if "global" in layer.type.lower())
+last = pooling.inputs[0]
 H, W, C = full.shapes[last]
 print("pooled:", C * 1000, " flattened:", H * W * C * 1000)
 
@@ -76,7 +77,8 @@ for graph in (nm.mobilenet_v1(include_top=False), full):
     print(sum(isinstance(layer, KernelLayer) for layer in graph.layers))
 
 # %% [markdown]
-# *"SqueezeNet has 22 times the parameters of MobileNet 0.5/160."* The paper says so of the computation. Neither is right:
+# *"SqueezeNet has 22 times the parameters of MobileNet 0.5/160."* The paper says so of the computation. Neither is
+# right:
 
 # %%
 large, small = squeezenet(), nm.mobilenet_v1(0.5, 160)

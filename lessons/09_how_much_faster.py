@@ -7,7 +7,7 @@
 try:
     import google.colab  # noqa: F401
 
-    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]  # noqa: F821
+    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]
 except ImportError:
     pass  # not in Colab: npmobilenet is installed already
 
@@ -27,7 +27,7 @@ print("multiply-adds saved:", round(1 / float(block.ratio), 2), "times")
 # The ladder times one block on *your* machine, from seven loops to all cores. All rungs compute the same block.
 
 # %%
-command = [sys.executable, "-m", "npmobilenet", "ladder", "--seconds", "3", "--json"]
+command = [sys.executable, "-m", "npmobilenet", "ladder", "--seconds", "2", "--json"]
 ladder = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 for rung in ladder["rungs"]:
     print(f"{rung['number']}  {rung['name']:28} {rung['ms']:12.3f} ms {rung['gflops']:10.4f} GFLOP/s")
@@ -36,9 +36,9 @@ plt.xlabel("ms")
 plt.show()
 
 # %% [markdown]
-# From the first rung to the last the mathematics saves a little, and the way it is computed all the rest. Why? Each value
-# that is read should be used often. Count the multiply-adds for each value that a layer reads or writes, its *arithmetic
-# intensity* (计算强度):
+# From the first rung to the last the mathematics saves a little, and the way it is computed all the rest.
+# Why? Each value that is read should be used often. Count the multiply-adds for each value that a layer reads
+# or writes, its *arithmetic intensity* (计算强度):
 
 # %%
 values = {"depthwise": 2 * 14 * 14 * 512, "pointwise": 2 * 14 * 14 * 512}
@@ -46,8 +46,9 @@ for name, moved in values.items():
     print(f"{name}: {block.macs[name] / (moved + block.weights[name]):.1f} multiply-adds a value")
 
 # %% [markdown]
-# The depthwise layer has hardly anything to do for each value: it waits for memory. The pointwise layer is a product of
-# two matrices, which processors and libraries have been tuned for longest. It is good that it has most of the work:
+# The depthwise layer has hardly anything to do for each value: it waits for memory. The pointwise layer is a
+# product of two matrices, which processors and libraries have been tuned for longest. It is good that it has most
+# of the work:
 
 # %%
 print(

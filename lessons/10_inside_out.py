@@ -7,7 +7,7 @@
 try:
     import google.colab  # noqa: F401
 
-    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]  # noqa: F821
+    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]
 except ImportError:
     pass  # not in Colab: npmobilenet is installed already
 
@@ -35,11 +35,12 @@ for axis, n in zip(axes, (2, 3, 5, 30), strict=True):
 plt.show()
 
 # %% [markdown]
-# A spiral in the plane is mapped to n dimensions, ReLU cuts it, and a linear map brings it back. Two numbers made the
-# point, so two numbers that ReLU has left whole are enough to find it again. In few dimensions they are seldom there.
+# A spiral in the plane is mapped to n dimensions, ReLU cuts it, and a linear map brings it back. Two numbers made
+# the point, so two numbers that ReLU has left whole are enough to find it again. In few dimensions they are seldom
+# there.
 #
-# Hence V2's block: *expand* to many channels, filter there with ReLU6, and *project* to few channels without an activation.
-# The residual joins the narrow ends, where a usual one joins the wide ones. One block of V2:
+# Hence V2's block: *expand* to many channels, filter there with ReLU6, and *project* to few channels without an
+# activation. The residual joins the narrow ends, where a usual one joins the wide ones. One block of V2:
 
 # %%
 graph = nm.mobilenet_v2()

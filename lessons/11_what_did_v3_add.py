@@ -7,7 +7,7 @@
 try:
     import google.colab  # noqa: F401
 
-    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]  # noqa: F821
+    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]
 except ImportError:
     pass  # not in Colab: npmobilenet is installed already
 
@@ -29,7 +29,8 @@ print("largest difference:", round(float(gap.max()), 4), "at", round(float(abs(a
 print("at -3, 0 and 3:", hard_swish(np.array([-3.0, 0.0, 3.0])))
 
 # %% [markdown]
-# Swish needs an exponential. Hard swish, x · ReLU6(x + 3) / 6, is made of a sum, a cut and two products, and is near it.
+# Swish needs an exponential. Hard swish, x · ReLU6(x + 3) / 6, is made of a sum, a cut and two products, and is
+# near it.
 #
 # A *gate* looks at the whole picture, one mean for each channel, and decides how much of each channel goes on:
 
@@ -58,7 +59,8 @@ for layer in large.layers[-12:]:
 # %% [markdown]
 # ## Bug hunt
 #
-# *"Squeeze-and-excitation adds its gate to the feature map."* If so, a gate of 0 changes nothing. hard_sigmoid(-3) is 0:
+# *"Squeeze-and-excitation adds its gate to the feature map."* If so, a gate of 0 changes nothing. hard_sigmoid(-3)
+# is 0:
 
 # %%
 print(squeeze_excite(np.ones((1, 1, 1, 4)), np.zeros((4, 1)), np.zeros(1), np.zeros((1, 4)), np.full(4, -3.0)).ravel())

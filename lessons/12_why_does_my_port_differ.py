@@ -7,7 +7,7 @@
 try:
     import google.colab  # noqa: F401
 
-    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]  # noqa: F821
+    get_ipython().run_line_magic("pip", "install -q npmobilenet[plot]")  # type: ignore[name-defined]
 except ImportError:
     pass  # not in Colab: npmobilenet is installed already
 
@@ -33,8 +33,8 @@ plt.legend()
 plt.show()
 
 # %% [markdown]
-# float32 rounds each operation, so no two programs agree to the last bit. A *bound* (误差界) is derived from the inputs: an
-# error above it cannot be rounding. Now a mistake: the zeros of the first layer on the wrong side.
+# float32 rounds each operation, so no two programs agree to the last bit. A *bound* (误差界) is derived from the
+# inputs: an error above it cannot be rounding. Now a mistake: the zeros of the first layer on the wrong side.
 
 # %%
 layer = model.graph["conv1"]
