@@ -33,7 +33,8 @@ print("picture", x.shape[1:], " kernel", w.shape[:3], " result", conv2d(x, w, pa
 
 # %% [markdown]
 # A mathematician's convolution flips the kernel first. Networks do not; strictly it is a correlation (互相关).
-# An *impulse*, a single 1, shows the difference: a correlation leaves the kernel's picture upside down.
+# An *impulse*, a single 1, shows the difference: a correlation shows the
+# kernel turned by half a turn.
 
 # %%
 impulse = np.zeros((1, 5, 5, 1), np.float32)

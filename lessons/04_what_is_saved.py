@@ -52,10 +52,7 @@ print(conv2d(np.ones((1, 12, 12, 3)), np.ones((5, 5, 3, 1)), padding="valid").sh
 # *"A separable convolution has nine times the parameters."*
 
 # %%
-print(
-    "separable / standard:",
-    float(sum(block.weights[n] for n in block.weights if n != "standard") / block.weights["standard"]),
-)
+print("separable / standard:", block.weights["separable"] / block.weights["standard"])
 
 # %% [markdown]
 # *"In Keras, `depth_multiplier` is the resolution multiplier."* It is the number of filters for each input channel:

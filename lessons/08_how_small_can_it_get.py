@@ -30,7 +30,7 @@ for alpha in (1.0, 0.75, 0.5, 0.25):
 # The width multiplier (宽度乘子) alpha works on both, nearly squared. The resolution multiplier (分辨率乘子) works on
 # the multiply-adds alone: a kernel does not know how large the picture is.
 #
-# What does it cost in accuracy? The sixteen networks of V1's paper:
+# What does it cost in accuracy? V1's paper prints it for these widths and resolutions:
 
 # %%
 points = {

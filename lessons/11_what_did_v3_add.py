@@ -42,7 +42,7 @@ print("gate of each channel:", np.round((y / x).mean(axis=(0, 1, 2)), 3))
 print("the same at every pixel:", np.allclose(y / x, (y / x)[:, :1, :1]))
 
 # %% [markdown]
-# Where does V3-Small use which, and what do the three networks cost?
+# What do the networks cost?
 
 # %%
 large, small = nm.mobilenet_v3_large(), nm.mobilenet_v3_small()

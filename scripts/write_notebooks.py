@@ -7,7 +7,7 @@ LESSONS = Path(__file__).resolve().parent.parent / "lessons"
 
 def notebook(path: Path) -> str:
     """Text of the notebook of a lesson, the same at every call: cells are numbered, nothing is dated."""
-    import jupytext
+    import jupytext  # type: ignore[import-untyped]
 
     document = jupytext.read(path)
     for number, cell in enumerate(document.cells):
