@@ -49,8 +49,8 @@ RESOLUTION: dict[str, Any] = {"resolution": 64}
         ((X, AveragePooling2D(name="pool", inputs=("x",), kernel_size=(0, 1))), "pool: expected kernel size and"),
         ((X, AveragePooling2D(name="pool", inputs=("x",), kernel_size=(1, 1), stride=0)), "stride of at least 1"),
         ((X, Dense(name="out", inputs=("x",), units=-1)), r"out: expected sides of at least 1, got \(8, 6, -1\)"),
-        ((X, Activation(name="act", inputs=("x",), activation="softsign")), "act: unknown activation 'softsign'; choose"),
-        ((X, Dense(name="out", inputs=("x",), units=2, activation="exponential")), "out: unknown activation 'exponential'"),
+        ((X, Activation(name="act", inputs=("x",), activation="cube")), "act: unknown activation 'cube'; choose"),
+        ((X, Dense(name="out", inputs=("x",), units=2, activation="square")), "out: unknown activation 'square'"),
         (
             (X, Flatten(name="lost", inputs=("x",)), Dropout(name="out", inputs=("x",))),
             "no layer reads lost, which is not an output",
