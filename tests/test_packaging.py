@@ -1,5 +1,6 @@
 """What gets installed, how light it is to import, and that the README says what CI runs."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -77,6 +78,16 @@ def test_the_wheel_holds_the_data_and_says_that_it_is_typed(wheel: Path) -> None
         "npmobilenet/data/imagenet_classes.txt",
         "npmobilenet/py.typed",
     } <= names
+
+
+def test_the_wheel_holds_the_page_and_the_lessons(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "npmobilenet" / "page").rglob("*") if path.is_file()}
+    assert {name for name in page if "__pycache__" not in name} <= names
+    lessons = {path.name for path in (ROOT / "lessons").glob("*.ipynb")}
+    assert lessons == {
+        name.rpartition("/")[2] for name in names if re.fullmatch(r"npmobilenet/exercises/lessons/.*\.ipynb", name)
+    }
 
 
 def test_the_version_is_the_one_of_the_changelog() -> None:

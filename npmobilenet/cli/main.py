@@ -30,7 +30,7 @@ SUMMARIES = {
     "verify": "Run the self-check of a file, and compare its layers with the engine and with Keras.",
     "page": "Write the page: a real MobileNet, number by number, in one HTML file that needs no network.",
     "figures": "Draw the papers' figures from the networks' graphs, with numbers counted, or quoted with their source.",
-    "lessons": "Copy the exercises to a folder.",
+    "lessons": "Copy the exercises and the lessons, twelve notebooks, to a folder.",
     "check": "Judge a file of exercises: the first wrong value, how it is made, and the mistake.",
     "ladder": "Time one depthwise separable block from seven loops to all cores, on this machine.",
     "bench": "Benchmark against other runtimes and the CPU's FMA peak (interleaved), or, with --steps, by step.",

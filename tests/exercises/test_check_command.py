@@ -13,6 +13,7 @@ import pytest
 from npmobilenet.exercises import check
 from npmobilenet.exercises.cases import EXERCISES
 from tests.helpers.command_line import document, run
+from tests.helpers.real_files import ROOT
 
 RIGHT = """
 import numpy as np
@@ -163,6 +164,9 @@ def test_lists_are_tried_where_arrays_do_not_fit(program: Path) -> None:
 def test_lessons_are_copied_once(tmp_path: Path) -> None:
     folder = tmp_path / "hw"
     assert run("lessons", folder).exit_code == 0
+    assert [path.name for path in sorted(folder.glob("*.ipynb"))] == [
+        path.name for path in sorted((ROOT / "lessons").glob("*.ipynb"))
+    ]
     text = (folder / "exercises.py").read_text()
     functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
     assert [function.name for function in functions] == [exercise.name for exercise in EXERCISES]
