@@ -70,11 +70,10 @@ function valueAt(pair) {
   return { i, j, H_out, W_out, C, N, K2, c_out, totals, step, d: clamp(page.state.d, 0, 0, N - 1) };
 }
 
-/** Where the window has the largest sum of absolute values: elsewhere most products of a real map are zero.
+/** Where the sum of the absolute products is largest: elsewhere most products of a real map are zero.
  * @param {Pair} pair @param {number} H_out @param {number} W_out @returns {number[]} */
 function busiestPixel({ x, f, stride, padding }, H_out, W_out) {
-  const ones = { shape: [f.shape[0], f.shape[1], x.shape[2], 1], data: new Float32Array(f.data.length).fill(1) };
-  const sums = depthwise(elementwise(x, Math.abs), ones, undefined, stride, padding);
+  const sums = depthwise(elementwise(x, Math.abs), elementwise(f, Math.abs), undefined, stride, padding);
   let [best, largest] = [0, -1];
   for (let pixel = 0; pixel < H_out * W_out; pixel++) {
     const sum = sums.data.subarray(pixel * x.shape[2], (pixel + 1) * x.shape[2]).reduce((a, b) => a + b, 0);
@@ -266,7 +265,7 @@ function progressBars({ step, totals }) {
   const done = { standard: Math.min(step, totals.standard), separable: Math.min(step, totals.separable) };
   const full = Math.max(totals.standard, totals.separable);
   return el("div", {}, bars(page.text("b.progress"), /** @type {const} */ (["standard", "separable"]).map((way) => ({
-    label: page.text(`c.${way}`).split(" ")[0], value: done[way], text: `${page.number(done[way])} / ${page.number(totals[way])}`,
+    label: page.text(way === "standard" ? "b.at-once" : "b.apart"), value: done[way], text: `${page.number(done[way])} / ${page.number(totals[way])}`,
     color: way === "standard" ? "var(--orange)" : "var(--blue)",
   })), full), el("p", { class: "quiet" }, page.text(totals.separable > totals.standard ? "b.costs-more" : "b.saves", { standard: totals.standard, separable: totals.separable })));
 }
