@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 import npmobilenet as nm
+from npmobilenet.cli.main import SUMMARIES
+from npmobilenet.figures.figure_catalog import FIGURES
 from npmobilenet.page import compose_page
 from npmobilenet.page.compose import LANGUAGES, scripts
 from tests.helpers.browsers import PHONE, firefox, npm_package, visit
@@ -157,6 +159,29 @@ def test_an_error_is_shown_with_the_name_of_the_view(page_file: Path, chromium: 
         assert visited.page.inner_text("#errors") == "C: by hand"
         visited.evaluate("document.getElementById('errors').textContent = ''")
         visited.errors.clear()
+
+
+def test_the_line_that_is_executed_is_marked(page_file: Path, chromium: "Browser") -> None:
+    marked = "[...document.querySelectorAll('#view-B .code pre')].map(pre => pre.querySelectorAll('mark').length)"
+    with visit(chromium, page_file, "#B?step=1") as visited:
+        depthwise = visited.evaluate(marked)
+        visited.evaluate("page.set({step: 28})")  # 27 multiplications filter, the 28th mixes
+        assert depthwise == [1, 0, 1, 0, 0, 1, 0, 0]
+        assert visited.evaluate(marked) == [0, 1, 0, 1, 0, 0, 1, 0]
+        visited.evaluate("page.set({step: 0})")
+        assert sum(visited.evaluate(marked)) == 0
+
+
+def test_the_command_of_each_view_exists(page_file: Path, chromium: "Browser") -> None:
+    with visit(chromium, page_file) as visited:
+        commands = visited.evaluate("COMMANDS")
+        visited.page.get_by_role("button", name="Copy").click()
+        assert visited.evaluate("getSelection().toString()") == commands["A"]
+    assert "".join(commands) == VIEWS
+    for words in (command.split() for command in commands.values()):
+        assert words[0] == "npmobilenet"
+        assert words[1] in SUMMARIES
+        assert words[1] != "figures" or set(words[2:]) <= FIGURES.keys()
 
 
 def test_the_code_that_is_shown_is_the_code_that_runs(page_file: Path, chromium: "Browser") -> None:

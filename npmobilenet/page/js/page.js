@@ -18,6 +18,15 @@ const LANGUAGES = /** @type {const} */ (["en", "zh"]);
 const LANGUAGE_NAMES = { en: "English", zh: "中文" };
 const READER_PAUSE = 500; // ms between two sentences for a screen reader
 
+/** What gives a view's numbers in a terminal. */
+const COMMANDS = /** @type {Record<string, string>} */ ({
+  A: "npmobilenet trace picture.png -m digits -o pack", B: "npmobilenet trace picture.png -m digits -o pack",
+  C: "npmobilenet cost mobilenet_v1 --per-layer", D: "npmobilenet figures separability", E: "npmobilenet figures padding",
+  F: "npmobilenet figures batch-norm relu6 float16", G: "npmobilenet figures spirals", H: "npmobilenet memory mobilenet_v2",
+  I: "npmobilenet cost mobilenet_v1 --kinds", J: "npmobilenet models", K: "npmobilenet ladder",
+  L: "npmobilenet compare pack dump.npz", P: "npmobilenet check exercises.py",
+});
+
 /** @param {View} view */
 function registerView(view) {
   VIEWS.set(view.letter, view);
@@ -159,7 +168,7 @@ function viewSection(view) {
   const section = el("section", { class: "view", id: `view-${view.letter}`, "aria-labelledby": `title-${view.letter}` },
     el("h1", { id: `title-${view.letter}` }, `${view.letter}. ${page.text(key + ".title")}`),
     el("p", { class: "lead" }, page.text(key + ".lead")), stage, el("p", { class: "live" }),
-    ...codePanels(view),
+    ...codePanels(view), commandLine(view.letter),
     el("details", { class: "notice", open: true }, el("summary", {}, page.text("page.notice")), el("p", {}, page.text(key + ".notice"))));
   /** @type {HTMLElement} */ (document.getElementById("main")).append(section);
   guarded(() => view.build(stage, page));
@@ -176,6 +185,25 @@ function codePanels({ code = {} }) {
   return Object.entries(panels).filter(([, texts]) => texts.length).map(([language, texts]) =>
     el("details", { class: `code code-${language}` }, el("summary", {}, page.text(`page.in-${language}`)),
       ...texts.map((text) => el("pre", { tabindex: 0, "aria-label": page.text(`page.in-${language}`) }, text))));
+}
+
+/** The command of a view, to copy; where the browser does not allow that, it is selected. @param {string} letter */
+function commandLine(letter) {
+  const code = el("code", {}, COMMANDS[letter]);
+  const copy = () => {
+    /** @type {Selection} */ (getSelection()).selectAllChildren(code);
+    if (navigator.clipboard) navigator.clipboard.writeText(COMMANDS[letter]).catch(() => {});
+  };
+  return el("p", { class: "code" }, page.text("page.in-terminal") + " ", code, " ", el("button", { onclick: copy }, page.text("page.copy")));
+}
+
+/** Mark the line that contains a text in one of the functions that a view shows. @param {string} letter @param {string} language
+ * @param {number} which of its functions; -1 marks none @param {string} part */
+function markLine(letter, language, which, part) {
+  document.querySelectorAll(`#view-${letter} .code-${language} pre`).forEach((pre, index) => {
+    const lines = (pre.textContent || "").split(/(?<=\n)/);
+    pre.replaceChildren(...lines.map((line) => (index === which && line.includes(part) ? el("mark", {}, line) : line)));
+  });
 }
 
 /** Header and footer in the current language; views are built anew when they are next shown. */

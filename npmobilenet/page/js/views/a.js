@@ -26,7 +26,7 @@ registerView({
         networkChoice()),
       el("p", { id: "a-long", class: "quiet" }),
       el("p", { class: "quiet" }, page.text("a.trained") + " " + page.text("a.decoder")),
-      el("p", {}, page.text("a.command") + " ", el("code", {}, "npmobilenet trace picture.png -m digits -o pack"), " ",
+      el("p", {}, page.text("a.command") + " ",
         el("button", { onclick: savePicture }, page.text("a.save"))));
   },
 

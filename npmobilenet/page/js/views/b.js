@@ -135,6 +135,7 @@ registerView({
     replaceContent("b-filters", slider({ label: page.text("b.outputs"), min: 1, max: at.c_out, value: at.N, change: (N) => page.set({ N, step: Math.min(at.step, at.K2 * at.C * N) }) }));
     replaceContent("b-lanes", standardLane(pair, at, lanes), depthwiseLane(at, lanes), pointwiseLane(at, lanes));
     replaceContent("b-result", resultTable(pair, at));
+    markExecuted(at, lanes);
     return liveLine(pair, at, lanes);
   },
 
@@ -168,6 +169,14 @@ registerView({
 
   code: { numpy: ["depthwise_conv2d", "pointwise_conv2d"], javascript: [depthwiseSteps, pointwiseSteps, convSteps], python: ["depthwise", "pointwise", "standard"] },
 });
+
+/** Mark the line that has made the last multiplication. @param {ReturnType<typeof valueAt>} at @param {ReturnType<typeof lanesAt>} lanes */
+function markExecuted({ step }, { pointwise: { started } }) {
+  const which = step ? Number(started) : -1;
+  markLine("B", "javascript", which, "sum = Math.fround");
+  markLine("B", "numpy", which, started ? "return dense(x, w, b)" : "y = total(");
+  markLine("B", "python", which, "total +=");
+}
 
 const playing = { timer: 0, speed: B_SPEEDS[0] };
 
