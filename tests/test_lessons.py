@@ -1,5 +1,9 @@
 """The lessons: a notebook is its script; every cell runs offline with the package, NumPy and matplotlib alone."""
 
+import os
+import subprocess
+import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ from tests.helpers.absent_modules import run_without
 from tests.helpers.real_files import ROOT
 
 SCRIPTS = sorted((ROOT / "lessons").glob("*.py"))
+LONGEST = 60  # seconds of one lesson
 HEAVY = ("tensorflow", "keras", "tf_keras", "onnxruntime", "onnx", "sklearn", "torch", "scipy")
 RUN = """
 import socket
@@ -54,3 +59,16 @@ def test_the_notebook_is_the_script(path: Path) -> None:
 def test_the_notebook_runs_offline(path: Path) -> None:
     done = run_without(HEAVY, RUN.format(path=str(path.with_suffix(".ipynb"))))
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not os.environ.get("NPMOBILENET_NIGHTLY"), reason="fills an environment: NPMOBILENET_NIGHTLY=1")
+def test_the_notebooks_run_with_the_wheel_and_matplotlib_alone(tmp_path: Path) -> None:
+    wheel = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(wheel, check=True, capture_output=True)
+    venv.create(tmp_path / "environment", with_pip=True)
+    python = str(tmp_path / "environment" / "bin" / "python")
+    (built,) = tmp_path.glob("*.whl")
+    subprocess.run([python, "-m", "pip", "install", "-q", f"{built}[plot]"], check=True, capture_output=True)
+    for path in SCRIPTS:
+        program = RUN.format(path=str(path.with_suffix(".ipynb")))
+        subprocess.run([python, "-c", program], check=True, cwd=tmp_path, timeout=LONGEST, capture_output=True)
