@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import npmobilenet as nm
 from npmobilenet.analysis.published import accuracies
 from npmobilenet.architectures.baselines import squeezenet
+from npmobilenet.figures.figure_catalog import FIGURES
 from npmobilenet.reference.layer import KernelLayer
 
 full = nm.mobilenet_v1()
@@ -30,22 +31,21 @@ for alpha in (1.0, 0.75, 0.5, 0.25):
 # The width multiplier (宽度乘子) alpha works on both, nearly squared. The resolution multiplier (分辨率乘子) works on
 # the multiply-adds alone: a kernel does not know how large the picture is.
 #
-# What does it cost in accuracy? V1's paper prints it for these widths and resolutions:
+# What does it cost in accuracy? TF-Slim's page lists sixteen trained networks, four widths at four resolutions:
 
 # %%
-points = {
-    (f.alpha, f.resolution): float(f.printed)
-    for f in accuracies()
-    if f.model == "MobileNetV1" and f.metric == "top1" and f.source == "arXiv:1704.04861v1" and f.alpha and f.resolution
-}
-for alpha in sorted({alpha for alpha, _ in points}):
-    line = sorted((nm.mobilenet_v1(a, r).macs / 1e6, top1) for (a, r), top1 in points.items() if a == alpha)
+points = FIGURES["v1-accuracy-macs"].data()["points"]
+for alpha in sorted({point["alpha"] for point in points}):
+    line = sorted((point["macs"] / 1e6, point["top1"]) for point in points if point["alpha"] == alpha)
     plt.semilogx(*zip(*line, strict=True), "o-", label=f"alpha {alpha}")
-print(len(points), "networks")
+ticks = (15, 30, 60, 120, 250, 500)
+plt.xticks(ticks, map(str, ticks))
+plt.minorticks_off()
 plt.xlabel("million multiply-adds")
 plt.ylabel("top-1, percent")
 plt.legend()
 plt.show()
+print(len(points), "networks")
 
 # %% [markdown]
 # Thin or shallow? The paper leaves out five layers, or makes all of them narrower:
@@ -53,9 +53,11 @@ plt.show()
 # %%
 for name, graph in (("shallow", nm.mobilenet_v1(shallow=True)), ("thin", nm.mobilenet_v1(alpha=0.75))):
     print(f"{name:8} {graph.macs / 1e6:.0f} million multiply-adds, {graph.total_params / 1e6:.1f} million parameters")
-for f in accuracies():
+paper = [f for f in accuracies() if f.source == "arXiv:1704.04861v1" and f.metric == "top1"]
+thin = next(f for f in paper if (f.model, f.alpha, f.resolution) == ("MobileNetV1", 0.75, 224))
+for f in paper:
     if "hallow" in f.model:
-        print(f.model, f.printed, "%", "   alpha 0.75:", points[0.75, 224], "%")
+        print(f.model, f.printed, "%", "   alpha 0.75:", thin.printed, "%")
 
 # %% [markdown]
 # And the end of the network: global average pooling (全局平均池化) makes one number of each channel. Flattening

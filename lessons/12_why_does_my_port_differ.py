@@ -12,12 +12,16 @@ except ImportError:
     pass  # not in Colab: npmobilenet is installed already
 
 # %%
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 
 import npmobilenet as nm
 from npmobilenet.analysis.rounding_growth import network_bounds
+from npmobilenet.porting.diagnose import diagnose
 from npmobilenet.reference.convolution import conv2d
+from npmobilenet.reference.graph import Graph
 
 model = nm.load("digits")
 picture = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
@@ -45,8 +49,22 @@ print("shapes equal:", wrong.shape == right.shape)
 print(f"values above twice the bound: {100 * np.mean(np.abs(wrong - right) > 2 * limit):.0f} %")
 
 # %% [markdown]
-# Compare layer by layer and look at the *first* layer that is wrong; all later ones are wrong because of it.
-# `npmobilenet compare` does this for a whole port, and names the cause where it knows it.
+# Compare layer by layer and look at the *first* layer that is wrong; all later ones are wrong because of it. A port writes
+# down what each of its layers computes, and `npmobilenet compare` does the rest: it computes each layer again from the
+# port's own inputs, so that one mistake is one wrong layer, and names the cause where it knows it. Here is a port with two
+# mistakes:
+
+# %%
+mistakes = {"conv_dw_2": {"padding": ((1, 1), (1, 1))}, "conv_dw_5_bn": {"epsilon": 1e-5}}
+layers = [replace(layer, **mistakes.get(layer.name, {})) for layer in model.graph.layers if layer.name != "conv_pad_2"]
+layers = [replace(layer, inputs=("conv_pw_1_relu",)) if layer.name == "conv_dw_2" else layer for layer in layers]
+port = dict(Graph("port", tuple(layers)).run(model.params, picture))
+for finding in diagnose(model, picture, port).wrong:
+    print(finding.layer, "-", finding.explanations[0].cause if finding.explanations else "unknown")
+
+# %% [markdown]
+# On your own port: `npmobilenet trace photo.png -m MODEL -o pack` writes every tensor with its tolerance (a *golden pack*),
+# your program dumps its own, and `npmobilenet compare pack dump.npz` says the same as this cell.
 #
 # Eight bits are another kind of rounding, a coarse one. One scale for each channel, or one for all?
 
