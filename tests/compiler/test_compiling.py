@@ -372,7 +372,8 @@ def test_the_command_answers_then_compiles_and_an_interrupt_does_no_harm(tmp_pat
     assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 0
     with FileLock(tmp_path / "kernels" / object_cache.key() / "lock", timeout=100):  # the compiling process has ended
-        assert not needed() <= kernels(tmp_path)
+        if needed() <= kernels(tmp_path):
+            pytest.skip("everything was compiled before the interrupt arrived")
     left = tmp_path / "kernels" / object_cache.key() / f"{object_cache.PART}left"
     left.touch()  # as if it had been ended while it wrote
 
