@@ -12,19 +12,16 @@ except ImportError:
     pass  # not in Colab: npmobilenet is installed already
 
 # %%
-import json
-from importlib.resources import files
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 import npmobilenet as nm
+from npmobilenet.models.example_digits import example_digits, image_of_ink
 
-digits = json.loads(files("npmobilenet.page").joinpath("digits.json").read_text(encoding="utf-8"))["digits"]
-small = np.array(digits[3], dtype=np.float32).reshape(8, 8) / 16 * 255
-picture = np.repeat(np.kron(small, np.ones((4, 4), np.float32))[:, :, None], 3, axis=2)
-plt.imshow(picture.astype(np.uint8))
+picture = image_of_ink(example_digits()[3])
+plt.imshow(picture)
 plt.show()
 
 # %% [markdown]
@@ -32,7 +29,7 @@ plt.show()
 
 # %%
 model = nm.load("digits")
-x = model.scale(picture[None])
+x = model.scale(model.pixels(picture)[None].astype(np.float32))  # 32 x 32 pixels, scaled to -1..1
 y = model.forward(x)[0]
 for digit, p in enumerate(y):
     print(digit, f"{p:.4f}", "#" * round(40 * p))

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from npmobilenet.figures.words import LANGUAGES  # noqa: E402
 from npmobilenet.page import compose_page  # noqa: E402
-from npmobilenet.page.compose import LANGUAGES, scripts  # noqa: E402
+from npmobilenet.page.compose import scripts  # noqa: E402
 from tests.helpers.browsers import DESKTOP, PHONE, chromium, visit  # noqa: E402
 
 if TYPE_CHECKING:

@@ -13,13 +13,9 @@ every language rounds a square root, or a hypotenuse, alike.
 import numpy as np
 from numpy.typing import NDArray
 
-from npmobilenet.models.resizing import resized
-
 PEN = 5.0  # pixels of 32: width of the page's pen
 BITMAP_SIDE = 32
 INK_SIDE = 8
-IMAGE_SIDE = 64
-MOST_INK = 16  # of a cell
 
 Strokes = list[NDArray[np.float64]]
 Ink = NDArray[np.float64]
@@ -63,10 +59,3 @@ def ink_of_cells(bitmap: Pixels) -> Ink:
     """Ink (8, 8): inked pixels of each cell of 4 x 4."""
     cell = BITMAP_SIDE // INK_SIDE
     return np.asarray(bitmap.reshape(INK_SIDE, cell, INK_SIDE, cell).sum(axis=(1, 3)), np.float64)
-
-
-def image_of_ink(ink: Ink) -> Pixels:
-    """Ink (8, 8) in 0..16 enlarged to an image (64, 64, 3), white on black."""
-    gray = np.round(ink * 255 / MOST_INK).astype(np.uint8)
-    color = np.repeat(gray[..., None], 3, axis=2)
-    return resized(color, IMAGE_SIDE, IMAGE_SIDE, "stretch-bicubic").astype(np.uint8)

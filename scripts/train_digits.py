@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from npmobilenet.models.example_digits import image_of_ink
 from npmobilenet.models.preprocessing import SYMMETRIC
 from npmobilenet.models.resizing import RESIZES
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that `python scripts/...` finds its neighbors
 
 from scripts.sketches import TRAINED, Sketch, sketches
-from scripts.strokes import image_of_ink
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 32  # pixels, what the network takes

@@ -1,5 +1,6 @@
 """The lessons: a notebook is its script; every cell runs offline with the package, NumPy and matplotlib alone."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -53,6 +54,21 @@ def test_there_are_twelve() -> None:
 def test_the_notebook_is_the_script(path: Path) -> None:
     expected = notebook(path)
     assert path.with_suffix(".ipynb").read_text(encoding="utf-8") == expected, "run python scripts/write_notebooks.py"
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_its_exercises_are_those_of_the_starter(path: Path) -> None:
+    starter = functions(ROOT / "npmobilenet" / "exercises" / "starter.py")
+    own = functions(path)
+    assert {name: own[name] for name in own.keys() & starter.keys()} == {
+        name: starter[name] for name in own.keys() & starter.keys()
+    }
+
+
+def functions(path: Path) -> dict[str, str]:
+    """Functions of a file by name, as text."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name: ast.unparse(node) for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -139,11 +138,14 @@ def _finish_compilation() -> None:
     except ImportError:
         return
     sys.stdout.flush()  # results first
-    if compilation() is None:
+    build = compilation()
+    if build is None:
         return
     try:
-        with suppress(KeyboardInterrupt), waiting(f"{COMPILING}, for the next time; Ctrl+C does no harm"):
+        with waiting(f"{COMPILING}, for the next time; Ctrl+C does no harm"):
             finish_compilation()
+    except KeyboardInterrupt:  # wherever it came, the process has to end
+        build.stop()
     except KernelError as error:
         print_note(f"npmobilenet: computed with the NumPy reference, which is slower: {error}")
 

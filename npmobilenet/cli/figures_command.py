@@ -1,20 +1,12 @@
 """`npmobilenet figures`."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 from npmobilenet.cli.options import Argument, Option, UsageError, near
-from npmobilenet.cli.shared import AsJson, reported
+from npmobilenet.cli.shared import AsJson, Language, reported
 from npmobilenet.figures.figure_catalog import FIGURES, FORMATS, Definition, moving, write_figure
 from npmobilenet.output import print_json, print_table, progress_bar
-
-
-class Language(StrEnum):
-    """Language of the texts in a figure."""
-
-    en = "en"
-    zh = "zh"
 
 
 def figures(

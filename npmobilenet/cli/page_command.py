@@ -2,22 +2,14 @@
 
 import json
 import webbrowser
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 from npmobilenet.cli.options import Option
-from npmobilenet.cli.shared import load_with_notes, reported
+from npmobilenet.cli.shared import Language, load_with_notes, reported
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.files import write_atomically
 from npmobilenet.hub.load import DIGITS
-
-
-class Language(StrEnum):
-    """Languages of the page."""
-
-    en = "en"
-    zh = "zh"
 
 
 def page(

@@ -60,6 +60,13 @@ class Range(StrEnum):
 SCALINGS = {Range.symmetric: SYMMETRIC, Range.unit: UNIT, Range.raw: RAW, Range.torch: TORCH}
 
 
+class Language(StrEnum):
+    """Language of texts in figures and in the page."""
+
+    en = "en"
+    zh = "zh"
+
+
 class Backend(StrEnum):
     """Execution backend."""
 

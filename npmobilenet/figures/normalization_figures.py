@@ -12,6 +12,7 @@ from npmobilenet.figures.shapes_in_perspective import arrow, box, clear, label
 from npmobilenet.figures.style import DARK, GRID, INK, LIGHT, LOOKS, MIDDLE, NORMAL, PALE, PAPER, SMALL
 from npmobilenet.figures.words import Words
 from npmobilenet.hub.load import DIGITS, load
+from npmobilenet.models.example_digits import example_digits, image_of_ink
 from npmobilenet.models.model import Model
 from npmobilenet.models.self_check import synthetic_image
 from npmobilenet.reference.activations import relu6
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-DIGIT = ("0001e500", "000bb000", "009c1000", "05f10240", "0e700da0", "0fgggg50", "0388fa00", "0003f200")
-"""A 4 of UCI's Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998, CC BY 4.0): ink in 0..16, 8 x 8."""
-DIGIT_INK = 17  # base of its letters
-DIGIT_SIDE = 64  # pixels, as scripts/train_digits.py draws
+DIGIT = 4  # the example that is shown
 EPSILONS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 KERAS_EPSILON = 1e-3
 
@@ -37,17 +35,8 @@ def example_input(network: Model, image: str | None) -> Array:
     if image is not None:
         return network.scale(network.pixels(image)[None])
     if network.graph.input_shape[:2] == load(DIGITS).graph.input_shape[:2]:
-        return network.scale(network.pixels(_drawn_digit())[None])
+        return network.scale(network.pixels(image_of_ink(example_digits()[DIGIT]))[None])
     return network.scale(synthetic_image(network.graph.input_shape)[None].astype(np.float32))
-
-
-def _drawn_digit() -> Array:
-    """(64, 64, 3) uint8, white on black."""
-    from PIL import Image
-
-    ink = np.array([[int(letter, DIGIT_INK) for letter in row] for row in DIGIT])
-    gray = Image.fromarray(np.round(ink * 255 / 16).astype(np.uint8))
-    return np.asarray(gray.resize((DIGIT_SIDE, DIGIT_SIDE), Image.Resampling.BICUBIC).convert("RGB"))
 
 
 def batch_norm_data(layer: str = "conv_dw_1_bn", channel: int | None = None) -> dict[str, Any]:

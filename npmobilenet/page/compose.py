@@ -13,12 +13,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from npmobilenet.figures.words import LANGUAGES
 from npmobilenet.models.model import Model
 from npmobilenet.page.facts import facts
 from npmobilenet.page.python_cell import python_cell
 
 FOLDER = files("npmobilenet.page")
-LANGUAGES = ("en", "zh")
 SCRIPTS = (
     "file", "shapes", "ops", "network", "steps", "bounds", "linear", "memory", "images", "mistakes",
     "draw", "page", "session", "python",

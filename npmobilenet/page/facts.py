@@ -5,14 +5,13 @@ papers; what depends on the reader is computed in the page.
 """
 
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from importlib.resources import files
 from typing import Any
 
 from npmobilenet.architectures import mobilenet_v1
 from npmobilenet.exercises import plainly
+from npmobilenet.models.example_digits import example_digits
 from npmobilenet.page.block_facts import block_facts
 from npmobilenet.page.chart_facts import ROOF, accuracy_facts, checked_ladder, measured_times, roofline_facts
 from npmobilenet.page.network_facts import network_facts
@@ -61,7 +60,7 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
     return {
         "version": version("npmobilenet"),
         "language": language,
-        "digits": json.loads(files("npmobilenet.page").joinpath("digits.json").read_text(encoding="utf-8"))["digits"],
+        "digits": example_digits(),
         "sources": {
             written: {name: inspect.getsource(function) for name, function in functions.items()}
             for written, functions in (("numpy", SHOWN), ("python", LOOPS))

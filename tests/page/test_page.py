@@ -12,8 +12,9 @@ from PIL import Image
 import npmobilenet as nm
 from npmobilenet.cli.main import SUMMARIES
 from npmobilenet.figures.figure_catalog import FIGURES
+from npmobilenet.figures.words import LANGUAGES
 from npmobilenet.page import compose_page
-from npmobilenet.page.compose import LANGUAGES, scripts
+from npmobilenet.page.compose import scripts
 from tests.helpers.browsers import PHONE, firefox, npm_package, visit
 from tests.helpers.real_files import ROOT
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from npmobilenet.architectures import mobilenet_v1
+from npmobilenet.models.example_digits import image_of_ink
 from npmobilenet.models.preprocessing import Reading, network_pixels
 from npmobilenet.models.resampling import vertical_first
 from npmobilenet.models.resizing import RESIZES
 from npmobilenet.page.compose import texts
 from npmobilenet.types import Array
 from scripts.sketches import HELD_OUT, TRAINED, sketches
-from scripts.strokes import fitted_strokes, image_of_ink, ink_of_cells, inked_bitmap
+from scripts.strokes import fitted_strokes, ink_of_cells, inked_bitmap
 from scripts.train_digits import SKETCHES, split_digits
 from tests.helpers import browsers
 from tests.helpers.models import some_model

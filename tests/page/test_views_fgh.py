@@ -17,8 +17,8 @@ from npmobilenet.bench.random_weights import random_model
 from npmobilenet.compiler.ir import Weighted
 from npmobilenet.compiler.lowering import lower
 from npmobilenet.compiler.passes import fold_batch_norm, scale_and_shift
+from npmobilenet.figures.words import LANGUAGES
 from npmobilenet.page.block_facts import NETWORKS, block_facts, block_graphs, kernel_weights
-from npmobilenet.page.compose import LANGUAGES
 from npmobilenet.reference.activations import hard_swish, silu
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import Add, BatchNormalization, Multiply, Rescaling
