@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from npmobilenet.figures.words import LANGUAGES  # noqa: E402
 from npmobilenet.page import compose_page  # noqa: E402
-from npmobilenet.page.compose import scripts  # noqa: E402
+from npmobilenet.page.compose import SCRIPTS  # noqa: E402
 from tests.helpers.browsers import DESKTOP, PHONE, chromium, visit  # noqa: E402
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ SCHEMES = ("light", "dark")
 
 def take_all(browser: "Browser", page: Path, folder: Path) -> None:
     """Every view in every size, language and scheme, down to its end."""
-    letters = [script[-1].upper() for script in scripts() if script.startswith("views/")]
+    letters = [script[-1].upper() for script in SCRIPTS if script.startswith("views/")]
     for (name, size), language, scheme in product({"screen": DESKTOP, "phone": PHONE}.items(), LANGUAGES, SCHEMES):
         with visit(browser, page, size=size, color_scheme=scheme) as visited:
             for letter in letters:

@@ -42,6 +42,6 @@ def _read_ladder(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise NpMobileNetError(f"{path}: expected the output of npmobilenet ladder --json: {error}") from None
-    if not isinstance(document, dict) or "rungs" not in document:
-        raise NpMobileNetError(f'{path}: expected the output of npmobilenet ladder --json, with an entry "rungs"')
+    if not isinstance(document, dict):
+        raise NpMobileNetError(f"{path}: expected the output of npmobilenet ladder --json, an object")
     return document

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 DIGIT = 4  # the example that is shown
 EPSILONS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-KERAS_EPSILON = 1e-3
 
 
 def example_input(network: Model, image: str | None) -> Array:

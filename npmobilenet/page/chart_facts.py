@@ -1,37 +1,20 @@
 """What views J and K of the page carry ready-made: accuracies as published, costs as counted, times as measured."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from npmobilenet.analysis.cost import cost_table
-from npmobilenet.analysis.separable_cost import SeparableCost
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.figures.accuracy_figures import v2_accuracy_data
+from npmobilenet.figures.ladder_figure import RECORDED
 from npmobilenet.figures.published_points import pareto
 
 SHOWN = ("model", "alpha", "resolution", "top1", "source", "table", "macs", "weights", "counted")
 FAMILIES = {"MobileNetV1": "v1", "MobileNetV2": "v2", "MobileNetV3": "v3"}
 NETWORKS = (mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small)
-LADDER_ENTRIES = ("cpu", "threads", "peak_flops", "rungs")
-
-ROOF: dict[str, Any] = {
-    "cpu": "Intel(R) Xeon(R) Processor @ 2.50GHz",
-    "threads": 1,
-    "peak_flops": 148.8e9,
-    "bytes_per_second": 10.4e9,
-}
-"""Rates of docs/bench.md: FMA peak, and reading 15 MB (all weights and activations of V2) over and over."""
-
-TIMES = {  # milliseconds: depthwise + pointwise, standard convolution, whether a part was timed and multiplied
-    "python": (6246.0, 47611.0, True),
-    "compiled": (8.2, 105.0, False),
-    "numpy": (2.55, 34.0, False),
-    "engine": (1.84, 36.0, False),
-}
-"""Times of V1's layer 14 x 14 x 512, K 3, by program: one thread of a shared machine with two cores."""
-PEAK_OF_TIMES = 110e9
-"""FMA peak of that thread, FLOP/s, measured in the same rounds."""
+LADDER_ENTRIES = ("cpu", "layer", "macs", "next_to", "peak_flops", "rungs", "standard_macs", "threads")
 
 
 def accuracy_facts() -> dict[str, Any]:
@@ -76,23 +59,20 @@ def roofline_facts() -> list[dict[str, Any]]:
     ]
 
 
-def measured_times() -> dict[str, Any]:
-    """`TIMES` with the multiply-adds that they took: {"peak_flops", "macs": {"standard", "separable", ...}, "rows":
-    [{"name", "separable", "standard", "sampled"}]}."""
-    rows = [
-        {"name": name, "separable": separable, "standard": standard, "sampled": sampled}
-        for name, (separable, standard, sampled) in TIMES.items()
-    ]
-    return {"peak_flops": PEAK_OF_TIMES, "macs": SeparableCost(14, 14, 512, 512).macs, "rows": rows}
+def ladder_facts(document: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The ladder that view K shows, and whether it is of the reader's machine.
 
+    Args:
+        document: of `npmobilenet ladder --json`; None for the run that is recorded in the package.
 
-def checked_ladder(document: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The document of `npmobilenet ladder --json`, if it has what view K shows.
+    Returns:
+        {"recorded": whether it is that run, and the entries of the document}.
 
     Raises:
         NpMobileNetError: an entry is missing.
     """
-    missing = [] if document is None else [entry for entry in LADDER_ENTRIES if entry not in document]
+    ladder = json.loads(RECORDED.read_text(encoding="utf-8")) if document is None else document
+    missing = [entry for entry in LADDER_ENTRIES if entry not in ladder]
     if missing:
         raise NpMobileNetError(f"expected the output of npmobilenet ladder --json; it has no {', no '.join(missing)}")
-    return document
+    return {"recorded": document is None} | {entry: ladder[entry] for entry in LADDER_ENTRIES}

@@ -33,7 +33,7 @@ def compose_page(network: Model | None = None, *, ladder: Mapping[str, Any] | No
 
     Args:
         network: a network that the page carries next to digits, such as V1 0.25/128; None for digits alone.
-        ladder: the document of `npmobilenet ladder --json`, times of one machine; None leaves them out.
+        ladder: the document of `npmobilenet ladder --json`, times of one machine; None for the recorded run.
         language: "en" or "zh", the language that the page is opened in; it carries both.
 
     Returns:
@@ -41,18 +41,13 @@ def compose_page(network: Model | None = None, *, ladder: Mapping[str, Any] | No
     """
     contents = {
         "css": _text("page.css"),
-        "js": "\n".join(_text(f"js/{script}.js") for script in scripts()),
+        "js": "\n".join(_text(f"js/{script}.js") for script in SCRIPTS),
         "text": _embedded(texts()),
         "facts": _embedded(facts(ladder=ladder, language=language)),
         "weights": _embedded(_weights(network)),
         "micropython": _embedded(python_cell()),
     }
     return _SLOT.sub(lambda slot: contents[slot[1]], _text("page.html"))
-
-
-def scripts() -> list[str]:
-    """Names of the scripts, in reading order."""
-    return [script for script in SCRIPTS if FOLDER.joinpath(f"js/{script}.js").is_file()]
 
 
 def texts() -> dict[str, dict[str, str]]:

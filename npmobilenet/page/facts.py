@@ -11,9 +11,10 @@ from typing import Any
 
 from npmobilenet.architectures import mobilenet_v1
 from npmobilenet.exercises import plainly
+from npmobilenet.hub.load import DIGITS, load
 from npmobilenet.models.example_digits import example_digits
 from npmobilenet.page.block_facts import block_facts
-from npmobilenet.page.chart_facts import ROOF, accuracy_facts, checked_ladder, measured_times, roofline_facts
+from npmobilenet.page.chart_facts import accuracy_facts, ladder_facts, roofline_facts
 from npmobilenet.page.network_facts import network_facts
 from npmobilenet.reference import activations, convolution, normalization, pooling, shapes
 from npmobilenet.reference.graph import Graph
@@ -49,13 +50,13 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
     """Everything counted that the page shows, as JSON.
 
     Args:
-        ladder: times of one machine (`npmobilenet ladder --json`), or None.
+        ladder: times of one machine (`npmobilenet ladder --json`); None for the run that is recorded in the package.
         language: "en" or "zh", the language that the page is opened in.
 
     Returns:
         version, language, digits (ten drawings of 8 x 8 amounts of ink in 0..16), sources,
         separable (the blocks of V1), blocks (see `block_facts`), padding (`padded_share`), networks (see
-        `network_facts`), accuracy, roofline and times (see `chart_facts`), ladder.
+        `network_facts`), accuracy, roofline and ladder (see `chart_facts`).
     """
     return {
         "version": version("npmobilenet"),
@@ -68,14 +69,13 @@ def facts(*, ladder: Mapping[str, Any] | None, language: str) -> dict[str, Any]:
         "separable": _separable_blocks(),
         "blocks": block_facts(),
         "padding": {
-            "digits": padded_share(mobilenet_v1(alpha=0.25, resolution=(32, 32), classes=10)),
+            "digits": padded_share(load(DIGITS).graph),
             "v1": padded_share(mobilenet_v1()),
         },
         "networks": network_facts(),
         "accuracy": accuracy_facts(),
-        "roofline": {"machine": ROOF, "networks": roofline_facts()},
-        "times": measured_times(),
-        "ladder": checked_ladder(ladder),
+        "roofline": roofline_facts(),
+        "ladder": ladder_facts(ladder),
     }
 
 

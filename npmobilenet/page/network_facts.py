@@ -5,7 +5,7 @@ from typing import Any
 from npmobilenet.analysis.cost import cost_table
 from npmobilenet.analysis.published import Figure, figures
 from npmobilenet.analysis.recounts import recount
-from npmobilenet.architectures import mobilenet_v1
+from npmobilenet.hub.load import DIGITS, load
 from npmobilenet.hub.published_models import KNOWN_MODELS, KnownModel
 from npmobilenet.reference.graph import Graph
 
@@ -43,9 +43,8 @@ def network_facts() -> dict[str, Any]:
     """
     shared: Shared = {"kinds": [], "layers": [], "bodies": []}
     networks = [_network(model.graph(), model.name, shared) | _setting(model) for model in KNOWN_MODELS]
-    digits = mobilenet_v1(alpha=0.25, resolution=(32, 32), classes=10)
     setting = {"family": "digits", "alpha": 0.25, "resolution": 32}
-    networks.append(_network(digits, "digits", shared) | setting)
+    networks.append(_network(load(DIGITS).graph, DIGITS, shared) | setting)
     return {**shared, "networks": networks, "figures": _figures()}
 
 

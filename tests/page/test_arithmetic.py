@@ -16,7 +16,7 @@ import npmobilenet as nm
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.bench.random_weights import random_model, sample_images
 from npmobilenet.models.model import Model
-from npmobilenet.page.compose import FOLDER, scripts
+from npmobilenet.page.compose import FOLDER, SCRIPTS
 from npmobilenet.porting.diagnose import diagnose
 from npmobilenet.reference.shapes import same_padding, window_output
 from npmobilenet.types import Array
@@ -234,7 +234,7 @@ def test_the_right_network_is_called_right(page: "Page", tmp_path: Path) -> None
 def test_types(tmp_path: Path) -> None:
     """The scripts as one program, as the page has them, checked by TypeScript."""
     compiler = npm_package("typescript") / "bin" / "tsc"
-    files = [str(FOLDER.joinpath(f"js/{script}.js")) for script in scripts()]
+    files = [str(FOLDER.joinpath(f"js/{script}.js")) for script in SCRIPTS]
     options = [
         "--allowJs",
         "--checkJs",

@@ -14,14 +14,14 @@ from npmobilenet.cli.main import SUMMARIES
 from npmobilenet.figures.figure_catalog import FIGURES
 from npmobilenet.figures.words import LANGUAGES
 from npmobilenet.page import compose_page
-from npmobilenet.page.compose import scripts
+from npmobilenet.page.compose import SCRIPTS
 from tests.helpers.browsers import PHONE, firefox, npm_package, visit
 from tests.helpers.real_files import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-VIEWS = "".join(script[-1].upper() for script in scripts() if script.startswith("views/"))
+VIEWS = "".join(script[-1].upper() for script in SCRIPTS if script.startswith("views/"))
 LARGEST_PAGE = 2.5e6  # bytes
 LONGEST_OPENING = 8  # times a blank page: 1.5 s, where that takes 0.19 s
 BLANK = "<!doctype html><div id='errors'></div><script>document.documentElement.dataset.ready = 'true'</script>"

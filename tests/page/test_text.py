@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from npmobilenet.page.compose import FOLDER, scripts, texts
+from npmobilenet.page.compose import FOLDER, SCRIPTS, texts
 
 TEXTS = texts()
 KEPT_ENGLISH = (
@@ -32,13 +32,13 @@ def test_chinese_texts_are_chinese() -> None:
 
 
 def test_every_text_is_used() -> None:
-    code = "".join(FOLDER.joinpath(f"js/{script}.js").read_text(encoding="utf-8") for script in scripts())
+    code = "".join(FOLDER.joinpath(f"js/{script}.js").read_text(encoding="utf-8") for script in SCRIPTS)
     assert [key for key in TEXTS["en"] if not is_used(key, code)] == []
 
 
 def test_every_name_of_the_scripts_is_declared_once() -> None:
     """They are one script in the page: of two functions of one name, the last would run in both places."""
-    code = "\n".join(FOLDER.joinpath(f"js/{script}.js").read_text(encoding="utf-8") for script in scripts())
+    code = "\n".join(FOLDER.joinpath(f"js/{script}.js").read_text(encoding="utf-8") for script in SCRIPTS)
     names = re.findall(r"(?m)^(?:async )?(?:function\*?|const|let|class) (\w+)", code)
     assert [name for name, times in Counter(names).items() if times > 1] == []
 

@@ -1,6 +1,7 @@
 """Views J, K and L in Chromium: accuracies and costs as published and counted, a roofline, the search for mistakes."""
 
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,9 @@ from npmobilenet.analysis.cost import cost_table
 from npmobilenet.analysis.published import accuracies
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.errors import NpMobileNetError
+from npmobilenet.figures.ladder_figure import RECORDED
 from npmobilenet.page import compose_page
-from npmobilenet.page.chart_facts import ROOF, accuracy_facts, roofline_facts
+from npmobilenet.page.chart_facts import accuracy_facts, roofline_facts
 from npmobilenet.porting.diagnose import diagnose
 from npmobilenet.reference.graph import Graph
 from tests.helpers.browsers import Visit, visit
@@ -24,19 +26,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 GRAPHS = {"MobileNetV1": mobilenet_v1, "MobileNetV2": mobilenet_v2}
-LADDER: dict[str, Any] = {
+RECORDED_RUN: dict[str, Any] = json.loads(RECORDED.read_text(encoding="utf-8"))
+LADDER = RECORDED_RUN | {
     "cpu": "A processor",
-    "threads": 1,
     "peak_flops": 50e9,
-    "rungs": [
-        {"number": 0, "name": "seven loops", "ms": 47611.0, "gflops": 0.02, "share_of_peak": 0.0004, "factor": None,
-         "within_bound": True, "sampled": True},
-        {"number": 1, "name": "apart", "ms": 6246.0, "gflops": 0.017, "share_of_peak": 0.0003, "factor": 7.62,
-         "within_bound": True, "sampled": True},
-        {"number": 2, "name": "shifted copies", "ms": 2.55, "gflops": 41.0, "share_of_peak": 0.82, "factor": 2449.0,
-         "within_bound": False, "sampled": False},
-    ],
-}  # fmt: skip
+    "rungs": [RECORDED_RUN["rungs"][0] | {"within_bound": False}, *RECORDED_RUN["rungs"][1:]],
+}
+"""A run of another machine, on which the first rung is wrong."""
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +135,7 @@ def test_shares_of_k_are_the_cost_tables(opened: Visit, network: int, rate: int)
     table = cost_table(graph)
     visited = show(opened, f"#K?network={graph.name}&rate={rate}")
     line, shares, layers = visited.live(), rows_of(visited, "#k-shares"), rows_of(visited, "#k-layers")
-    macs, time, waiting = depthwise_share(graph, ROOF["peak_flops"], rate * 1e9)
+    macs, time, waiting = depthwise_share(graph, RECORDED_RUN["peak_flops"], rate * 1e9)
     assert f"depthwise: {macs:.2f} % of the multiply-adds, {time:.2f} % of the least time" in line
     assert f"{waiting} of {len(layers)} layers" in line
     assert [row[1:3] for row in shares] == [[f"{s.macs_share:.2f}", f"{s.weights_share:.2f}"] for s in table.shares()]
@@ -151,7 +147,7 @@ def test_k_says_three_per_cent_for_v1(opened: Visit) -> None:
     visited = show(opened, "#K")
     assert visited.live().startswith("depthwise: 3.06 % of the multiply-adds")
     assert rows_of(visited, "#k-times")[0][1:] == ["52,283,392", "462,422,016", "8.84"]
-    assert ROOF["cpu"] in visited.page.inner_text("#k-machine")
+    assert f"{RECORDED_RUN['cpu']}, a run of npmobilenet ladder" in visited.page.inner_text("#k-machine")
 
 
 def test_k_shows_the_ladder_that_the_page_was_made_with(tmp_path: Path, chromium: "Browser") -> None:
@@ -162,13 +158,24 @@ def test_k_shows_the_ladder_that_the_page_was_made_with(tmp_path: Path, chromium
         assert LADDER["cpu"] in visited.page.inner_text("#k-machine")
         macs, time, _ = depthwise_share(mobilenet_v1(), 50e9, 10e9)
         assert f"{macs:.2f} % of the multiply-adds, {time:.2f} % of the least time" in visited.live()
-    assert [row[0] for row in rungs] == ["0 seven loops *", "1 apart *", "2 shifted copies"]
-    assert [row[1] for row in rungs] == ["47,611", "6,246", "2.55"]
-    assert [row[5] for row in rungs] == ["yes", "yes", "no"]
+    assert [row[0] for row in rungs] == [
+        f"{rung['number']} {rung['name']}" + " *" * bool(rung["sampled"]) for rung in LADDER["rungs"]
+    ]
+    assert [float(row[1].replace(",", "")) for row in rungs] == [rung["ms"] for rung in LADDER["rungs"]]
+    assert [row[5] for row in rungs] == ["no", *["yes"] * 8]
+
+
+def test_ratios_of_k_are_those_of_the_recorded_run(opened: Visit) -> None:
+    rows = rows_of(show(opened, "#K"), "#k-times > div:first-child")[1:]
+    times = {rung["number"]: rung["ms"] for rung in RECORDED_RUN["rungs"]}
+    standard = {twin["number"]: twin["ms"] for twin in RECORDED_RUN["next_to"] if twin["name"] == "standard"}
+    assert [float(row[3]) for row in rows] == pytest.approx(
+        [times[0] / times[1], *(standard[rung] / times[rung] for rung in (2, 4, 7))], rel=5e-3
+    )
 
 
 def test_a_ladder_of_another_form_is_refused() -> None:
-    with pytest.raises(NpMobileNetError, match="it has no cpu, no peak_flops"):
+    with pytest.raises(NpMobileNetError, match="it has no cpu, no layer, no macs"):
         compose_page(ladder={"rungs": [], "threads": 1})
 
 

@@ -48,11 +48,6 @@ function layerBound(model, layer, inputs) {
   return ACTIVATION_BOUNDS[layer.activation](linear, bound || elementwise(linear, () => 0));
 }
 
-/** Bound on the error of one value of a layer's output. @param {Model} model @param {Layer} layer @param {Tensor[]} inputs @param {number} index of the value */
-function valueBound(model, layer, inputs, index) {
-  return layerBound(model, layer, inputs).data[index];
-}
-
 /** @type {Record<string, (layer: Layer, p: LayerParams, ...x: Tensor[]) => Tensor>} */
 const LAYER_BOUNDS = {
   Conv2D: (layer, p, x) => sumBound(layer, p, x, p.kernel.data.length / layer.filters + 1),

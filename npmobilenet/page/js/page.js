@@ -80,16 +80,15 @@ const page = {
     return new Intl.NumberFormat(this.language, options || (Number.isInteger(value) ? {} : { maximumSignificantDigits: 4 })).format(value);
   },
 
-  /** Change the state; null takes an entry away. Without `step` the change makes no entry in the browser's history.
-   * @param {Record<string, string|number|null>} changes @param {{step?: boolean}} [options] */
-  set(changes, { step = false } = {}) {
+  /** Change the state; null takes an entry away. Only another view makes an entry in the browser's history.
+   * @param {Record<string, string|number|null>} changes */
+  set(changes) {
     const next = { ...this.state };
     for (const [key, value] of Object.entries(changes)) {
       if (value === null) delete next[key];
       else next[key] = String(value);
     }
-    if (step) location.hash = hashOf(next);
-    else history.replaceState(null, "", hashOf(next));
+    history.replaceState(null, "", hashOf(next));
     showState(next);
   },
 

@@ -207,8 +207,8 @@ function layersTable(layers) {
 function showTail() {
   const { tail } = page.facts.blocks;
   const ways = ["before", "after"];
-  replaceContent("h-drawing", ...ways.map((way) => shapesDrawing(page.text(`h.tail-${way}`), tail[way].map((/** @type {any} */ layer, /** @type {number} */ at) => ({
-    shape: layer.shape, label: at ? page.text(layer.differs ? "h.tail-changed" : "h.tail-step", { layer: page.text(`h.tail-${layer.name}`), macs: layer.macs }) : "",
+  replaceContent("h-drawing", ...ways.map((way) => shapesDrawing(page.text(`h.tail-${way}`), [{ output: tail[way][0].input }, ...tail[way]].map((/** @type {any} */ layer, /** @type {number} */ at) => ({
+    shape: layer.output, label: at ? page.text(layer.differs ? "h.tail-changed" : "h.tail-step", { layer: page.text(`h.tail-${layer.name}`), macs: layer.macs }) : "",
   })))));
   replaceContent("h-tables", el("div", { style: "flex: 1 1 30rem" }, bars(page.text("h.tail-bars"), ways.map((way) => ({
     label: page.text(`h.tail-${way}`).split(":")[0].split("：")[0], value: tail[`${way}_macs`], text: page.number(tail[`${way}_macs`]), color: way === "before" ? "var(--orange)" : "var(--blue)",
@@ -219,7 +219,7 @@ function showTail() {
 
 /** V1's last map to 1000 classes, two ways. */
 function showPooling() {
-  const { map, classes, pooled, flat, body } = page.facts.blocks.pooling;
+  const { map, classes, pooled_weights: pooled, flat_weights: flat, body_weights: body } = page.facts.blocks.pooling;
   const values = map.reduce((/** @type {number} */ a, /** @type {number} */ b) => a * b, 1);
   const dense = { shape: [1, 1, classes], label: page.text("h.dense") };
   replaceContent("h-drawing",

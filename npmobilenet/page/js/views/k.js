@@ -4,7 +4,7 @@
  *   seconds: the least time under the roof; waits: for memory, not for arithmetic */
 
 const K_RATES = [2, 5, 10, 20, 50, 100, 200]; // GB/s that memory may deliver
-const K_PROGRAMS = /** @type {Record<string, string>} */ ({ python: "k.by-python", compiled: "k.by-compiled", numpy: "k.by-numpy", engine: "k.by-engine" });
+const K_PROGRAMS = /** @type {[string, number][]} */ ([["k.by-numpy", 2], ["k.by-compiled", 4], ["k.by-engine", 7]]); // rungs with the standard convolution next to them
 const GIGA = 1e9;
 const FLOPS = 2; // a multiply-add
 
@@ -15,7 +15,7 @@ registerView({
     stage.append(
       el("div", { class: "columns" }, el("div", {}, el("div", { id: "k-roof" }), roofLegend()), el("div", { id: "k-bars" })),
       el("div", { class: "controls" },
-        choice(page.text("k.network"), page.facts.roofline.networks.map((/** @type {any} */ { name }) => [name, name]), roofNetwork().name, (network) => page.set({ network })),
+        choice(page.text("k.network"), page.facts.roofline.map((/** @type {any} */ { name }) => [name, name]), roofNetwork().name, (network) => page.set({ network })),
         slider({
           label: page.text("k.rate"), min: 0, max: K_RATES.length - 1, value: K_RATES.indexOf(memoryRate() / GIGA), show: (index) => String(K_RATES[index]),
           change: (index) => page.set({ rate: K_RATES[index] }),
@@ -25,12 +25,11 @@ registerView({
 
   update() {
     const layers = roofLayers(roofNetwork().layers, roofPeak(), memoryRate());
-    const { machine } = page.facts.roofline;
+    const { ladder } = page.facts;
     replaceContent("k-roof", roofline(layers));
-    replaceContent("k-machine", page.text(page.facts.ladder ? "k.machine-ladder" : "k.machine", {
-      cpu: (page.facts.ladder || machine).cpu, peak: roofPeak() / GIGA, rate: machine.bytes_per_second / GIGA, doc: machine.cpu }));
-    replaceContent("k-bars", speedupBars(page.facts.times), el("p", { class: "quiet" }, page.text("k.where")), ...(page.facts.ladder ? [ladderBars(page.facts.ladder)] : []));
-    replaceContent("k-times", timesTable(page.facts.times), ...(page.facts.ladder ? [ladderTable(page.facts.ladder)] : []));
+    replaceContent("k-machine", page.text(ladder.recorded ? "k.machine-recorded" : "k.machine", { cpu: ladder.cpu, peak: roofPeak() / GIGA }));
+    replaceContent("k-bars", speedupBars(ladder), el("p", { class: "quiet" }, page.text(ladder.recorded ? "k.where-recorded" : "k.where", { cpu: ladder.cpu })), ladderBars(ladder));
+    replaceContent("k-times", timesTable(ladder), ladderTable(ladder));
     replaceContent("k-shares", sharesTable(layers));
     replaceContent("k-layers", roofTable(layers));
     const depthwise = kindShares(layers).filter(({ kind }) => isDepthwise(kind));
@@ -45,13 +44,13 @@ registerView({
 
 /** The chosen network: {name, layers, shares}. */
 function roofNetwork() {
-  const { networks } = page.facts.roofline;
+  const networks = page.facts.roofline;
   return networks.find((/** @type {any} */ { name }) => name === page.state.network) || networks[0];
 }
 
-/** Floating-point operations a second of one thread, at most: of the ladder's machine if there is one. */
+/** Floating-point operations a second of one thread of the ladder's machine, at most. */
 function roofPeak() {
-  return (page.facts.ladder || page.facts.roofline.machine).peak_flops;
+  return page.facts.ladder.peak_flops;
 }
 
 /** Bytes a second that the reader lets memory deliver. */
@@ -124,7 +123,7 @@ function roofline(layers) {
     svg("path", { d: `M${px(bend)} ${py(roof(bend))}V${py(0.2)}`, stroke: "var(--quiet)", "stroke-dasharray": "4 3" }),
     svg("text", { x: px(bend) - 6, y: py(0.2) - 10, "text-anchor": "end" }, page.text("k.memory")),
     svg("text", { x: px(bend) + 6, y: py(0.2) - 10 }, page.text("k.arithmetic")),
-    ...(width < 500 ? [] : [page.text("k.peak", { peak }), (page.facts.ladder || page.facts.roofline.machine).cpu]).map((text, i) =>
+    ...(width < 500 ? [] : [page.text("k.peak", { peak }), page.facts.ladder.cpu]).map((text, i) =>
       svg("text", { x: px(100) - 4, y: py(peak) + 24 + 18 * i, "text-anchor": "end" }, text)), ...marks), 48);
 }
 
@@ -136,32 +135,45 @@ function roofLegend() {
     page.text(`k.legend-${kind === "Conv 1x1" ? "pointwise" : isDepthwise(kind) ? "depthwise" : kind === "Conv 3x3" ? "standard" : "dense"}`))));
 }
 
-/** How many times faster the separable layer is, by program; a line where its multiplications are. @param {any} times */
-function speedupBars({ macs, rows }) {
-  const fewer = macs.standard / macs.separable;
+/** Times of the standard and of the separable layer, by program: the rungs that have both. @param {any} ladder
+ * @returns {{name: string, separable: number, standard: number, sampled: boolean}[]} */
+function bothWays({ rungs, next_to }) {
+  const [loops, apart] = rungs;
+  return [{ name: page.text("k.by-python"), separable: apart.ms, standard: loops.ms, sampled: Boolean(apart.sampled) },
+    ...K_PROGRAMS.flatMap(([key, rung]) => {
+      const standard = next_to.find((/** @type {any} */ { number, name }) => number === rung && name === "standard");
+      return standard ? [{ name: page.text(key), separable: rungs[rung].ms, standard: standard.ms, sampled: false }] : [];
+    })];
+}
+
+/** How many times faster the separable layer is, by program; a line where its multiplications are. @param {any} ladder */
+function speedupBars(ladder) {
+  const rows = bothWays(ladder);
+  const fewer = ladder.standard_macs / ladder.macs;
   const [width, height, line] = [fitting(560), rows.length * 56 + 30, 56];
-  const full = Math.max(...rows.map((/** @type {any} */ row) => row.standard / row.separable)) * 1.05;
+  const full = Math.max(...rows.map((row) => row.standard / row.separable)) * 1.05;
   const x = (/** @type {number} */ ratio) => 4 + (width - 8) * ratio / full;
   return growing(drawing(width, height, page.text("k.speedup"),
     svg("defs", {}, hatch("k-hatch", "var(--blue)")),
-    ...rows.flatMap((/** @type {any} */ row, /** @type {number} */ i) => [
-      svg("text", { x: 4, y: i * line + 16 }, page.text("k.times", { program: page.text(K_PROGRAMS[row.name]), ratio: page.number(row.standard / row.separable, { maximumSignificantDigits: 3 }) })),
+    ...rows.flatMap((row, i) => [
+      svg("text", { x: 4, y: i * line + 16 }, page.text("k.times", { program: row.name, ratio: page.number(row.standard / row.separable, { maximumSignificantDigits: 3 }) })),
       svg("rect", { x: 4, y: i * line + 22, height: 16, width: x(row.standard / row.separable) - 4, fill: "url(#k-hatch)", stroke: "var(--blue)" }),
       svg("path", { d: `M${x(fewer)} ${i * line + 19}v22`, stroke: "var(--orange)", "stroke-width": 4 })]),
-    svg("text", { x: x(fewer), y: height - 8, "text-anchor": "middle" }, page.text("k.fewer", { ratio: page.number(fewer, { maximumFractionDigits: 2 }) }))), 44);
+    svg("text", { x: Math.max(x(fewer), 120), y: height - 8, "text-anchor": "middle" }, page.text("k.fewer", { ratio: page.number(fewer, { maximumFractionDigits: 2 }) }))), 44);
 }
 
-/** @param {any} times */
-function timesTable({ macs, rows, peak_flops }) {
+/** @param {any} ladder */
+function timesTable(ladder) {
+  const { cpu, layer, macs, standard_macs } = ladder;
   const ms = (/** @type {number} */ time) => page.number(time, { maximumSignificantDigits: 5 });
-  return el("div", {}, table(page.text("k.times-caption", { peak: peak_flops / GIGA }),
+  return el("div", {}, table(page.text("k.times-caption", { cpu, layer }),
     [page.text("k.program"), page.text("k.separable"), page.text("k.standard-ms"), page.text("k.ratio")],
-    [[page.text("k.multiply-adds"), page.number(macs.separable), page.number(macs.standard), page.number(macs.standard / macs.separable, { maximumFractionDigits: 2 })],
-      ...rows.map((/** @type {any} */ row) => [page.text(K_PROGRAMS[row.name]) + (row.sampled ? " *" : ""), ms(row.separable), ms(row.standard), page.number(row.standard / row.separable, { maximumSignificantDigits: 3 })])]),
+    [[page.text("k.multiply-adds"), page.number(macs), page.number(standard_macs), page.number(standard_macs / macs, { maximumFractionDigits: 2 })],
+      ...bothWays(ladder).map((row) => [row.name + (row.sampled ? " *" : ""), ms(row.separable), ms(row.standard), page.number(row.standard / row.separable, { maximumSignificantDigits: 3 })])]),
   el("p", { class: "quiet" }, page.text("k.sampled")));
 }
 
-/** The rungs of the reader's ladder over time, logarithmic. @param {any} ladder */
+/** The rungs over time, logarithmic. @param {any} ladder */
 function ladderBars({ rungs }) {
   const [width, line] = [fitting(560), 42];
   const [low, high] = [Math.min(...rungs.map((/** @type {any} */ rung) => rung.ms)) / 4, Math.max(...rungs.map((/** @type {any} */ rung) => rung.ms))];
