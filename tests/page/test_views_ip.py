@@ -1,6 +1,7 @@
 """Views I (the whole network) and P (Python in the page), in real browsers."""
 
 import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -199,6 +200,13 @@ def test_the_page_carries_the_packages_own_modules(page_file: Path, chromium: "B
     assert modules == {name: (EXERCISES / f"{name}.py").read_text("utf-8") for name in IN_MICROPYTHON}
     assert len(shown) == 3
     assert all(text in modules["plainly"] for text in shown)
+
+
+def test_micropython_is_what_its_origin_says() -> None:
+    folder = Path(str(FOLDER.joinpath(MICROPYTHON)))
+    for line in (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines():
+        expected, name = line.split()
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == expected
 
 
 def test_another_loader_is_refused() -> None:
