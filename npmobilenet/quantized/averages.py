@@ -1,6 +1,7 @@
-"""Averages: over a window, and over whole axes."""
+"""Averages over a window and over whole axes, and the maximum of a window."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -8,8 +9,8 @@ from npmobilenet.quantized.numbers import Multiplier, multiplier, rounded_once, 
 from npmobilenet.quantized.rules import Rule
 from npmobilenet.quantized.tensors import Ints, Options, Tensor
 from npmobilenet.quantized.weighted_sums import clipped
+from npmobilenet.quantized.windows import windows
 from npmobilenet.reference.arithmetic import total
-from npmobilenet.reference.convolution import taps
 
 
 def average_pool(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) -> Ints:
@@ -27,7 +28,14 @@ def average_pool(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Ru
 
 def _sums(x: Ints, options: Options) -> Ints:
     """Sums under the windows, (N, H_out, W_out, C)."""
-    return total(view for _, _, view in taps(x, options.filter, options.stride[0], options.padding))
+    return total(view for _, _, view in windows(x, options.filter, options))
+
+
+def max_pool(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) -> Ints:
+    """Maximum under a window; padding is ignored."""
+    x = inputs[0].integers
+    largest = reduce(np.maximum, (view for _, _, view in windows(x, options.filter, options, inputs[0].range[0])))
+    return clipped(largest, y, options)
 
 
 def mean(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) -> Ints:

@@ -95,7 +95,8 @@ def softmax(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) -
     zeros = 32 - np.frexp(sums.astype(np.float64))[1].astype(np.int64)  # leading ones, of 32 bits
     reciprocal = fixed_point.one_over_one_plus((sums << zeros) - 2**31)
     steps = rounding_shift(high_product(exponentials, reciprocal), 12 - zeros + 31 - 8)
-    return np.clip(np.where(kept, steps, 0) + y.range[0], *y.range)
+    q: Ints = np.clip(np.where(kept, steps, 0) + y.range[0], *y.range)
+    return q
 
 
 def _softmax_by_table(below: Ints, scale: float, y: Tensor) -> Ints:

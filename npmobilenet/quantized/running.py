@@ -21,6 +21,7 @@ OPERATORS: Mapping[str, Function] = {
     "MUL": merges.multiply,
     "CONCATENATION": merges.concatenate,
     "AVERAGE_POOL_2D": averages.average_pool,
+    "MAX_POOL_2D": averages.max_pool,
     "MEAN": averages.mean,
     "HARD_SWISH": curves.hard_swish,
     "LOGISTIC": curves.logistic,

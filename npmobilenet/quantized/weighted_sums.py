@@ -2,14 +2,13 @@
 
     acc = b + sum (x - zx) (w - zw)         y = clip(round(acc M) + zy)
 
-The sums are those of `reference.convolution`, on float64, in which they are exact: they stay far below 2^53. A pixel of
-padding stands for 0, so that it is zx, or left out.
+The sums are computed in float64, in which they are exact, since they stay far below 2^53: NumPy has a fast matrix
+product for float64 and none for integers. A pixel of padding stands for 0: it is zx, or left out.
 
 Source: TensorFlow Lite's `reference/integer_ops/{conv,depthwise_conv,fully_connected}.h` and `reference/conv.h`.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,8 @@ from npmobilenet.quantized.numbers import activation_limits
 from npmobilenet.quantized.rescaling import Rescaling, convolution_rescaling, dense_rescaling
 from npmobilenet.quantized.rules import Rule
 from npmobilenet.quantized.tensors import Ints, Options, Tensor
-from npmobilenet.reference.convolution import conv2d, depthwise_conv2d, grouped
+from npmobilenet.quantized.windows import windows
+from npmobilenet.reference.arithmetic import total
 from npmobilenet.types import Array
 
 
@@ -68,19 +68,22 @@ def centered(x: Tensor) -> Array:
 def convolution_sums(x: Tensor, w: Tensor, options: Options) -> Ints:
     """(N, H_out, W_out, c_out) of x (N, H, W, c_in) and w (c_out, K_h, K_w, c_in / groups)."""
     groups = x.integers.shape[3] // w.shape[3]
-    kernel = centered(w).transpose(1, 2, 3, 0)
-    return grouped(conv2d, groups, centered(x), kernel, **_window(options)).astype(np.int64)
+    kernels = np.split(centered(w).transpose(1, 2, 3, 0), groups, axis=3)  # (K_h, K_w, c_in / groups, c_out / groups)
+    maps = np.split(centered(x), groups, axis=3)
+    sums = [_convolution(*pair, options) for pair in zip(maps, kernels, strict=True)]
+    return np.concatenate(sums, axis=3).astype(np.int64)
+
+
+def _convolution(x: Array, w: Array, options: Options) -> Array:
+    return total(view @ w[u, v] for u, v, view in windows(x, (w.shape[0], w.shape[1]), options))
 
 
 def depthwise_sums(x: Tensor, w: Tensor, options: Options) -> Ints:
     """(N, H_out, W_out, C m) of x (N, H, W, C) and w (1, K_h, K_w, C m)."""
-    C = x.integers.shape[3]
-    kernel = centered(w).reshape(*w.shape[1:3], C, -1)
-    return depthwise_conv2d(centered(x), kernel, **_window(options)).astype(np.int64)
-
-
-def _window(options: Options) -> dict[str, Any]:
-    return {"stride": options.stride[0], "padding": options.padding, "dilation": options.dilation[0]}
+    kernel = centered(w).reshape(*w.shape[1:3], x.integers.shape[3], -1)  # (K_h, K_w, C, m)
+    views = windows(centered(x), (w.shape[1], w.shape[2]), options)
+    sums = total(view[..., None] * kernel[u, v] for u, v, view in views)  # (N, H_out, W_out, C, m)
+    return sums.reshape(*sums.shape[:3], -1).astype(np.int64)
 
 
 def dense_sums(x: Tensor, w: Tensor, options: Options) -> Ints:
