@@ -1,7 +1,7 @@
 """Networks of one operator, quantized at random as files of real networks are, and far beyond."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -90,7 +90,7 @@ class Drawing:
     def result_scale(self, scales: Array, x: int, terms: int) -> float:
         """A scale with which sums of so many terms mostly fit the output's range, and sometimes do not."""
         spread = float(self.tensors[x].scale[0]) * float(np.median(scales)) * 74 * 74 * np.sqrt(terms)
-        return spread / 64 * float(np.exp(self.rng.normal(0, 0.7)))
+        return float(spread / 64 * np.exp(self.rng.normal(0, 0.7)))
 
     def _add(
         self, shape: Shape, dtype: np.dtype[np.generic], how: Quantization | None, data: Array | None = None
@@ -150,8 +150,8 @@ def dense(d: Drawing) -> DrawnOperator:
     x = d.input((N, K))
     w, scales = d.weights((channels, K), channels, 0)
     if d.dtype == SIGNED and len(scales) > 1 and d.rng.random() < 0.5:
-        d.tensors[w] = Tensor("w", (channels, K), SIGNED, Quantization(scales[:1], np.zeros(1, np.int64)), d.tensors[w].data)
         scales = scales[:1]
+        d.tensors[w] = replace(d.tensors[w], quantization=Quantization(scales, np.zeros(1, np.int64)))
     b = d.bias(scales, x, channels)
     y = d.output((N, channels), d.quantization(d.result_scale(scales, x, K)))
     return d.operator("FULLY_CONNECTED", (x, w, b), y, Options(activation=d.activation()))

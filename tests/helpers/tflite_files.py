@@ -1,4 +1,4 @@
-"""TensorFlow Lite files by LiteRT's generated classes: a `Network` written, and every tensor of a file made an output."""
+"""TensorFlow Lite files by LiteRT's generated classes: a `Network` written, every tensor of a file made an output."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from npmobilenet.quantized.tensors import Network, Operator, Options, Tensor
 TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
 FUSED = {"linear": Fused.NONE, "relu": Fused.RELU, "relu6": Fused.RELU6, "relu_n1_to_1": Fused.RELU_N1_TO_1}
 PADDINGS = {"same": Padding.SAME, "valid": Padding.VALID}
-VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 5, "DEQUANTIZE": 2, "QUANTIZE": 2, "HARD_SWISH": 1}  # others 2
+VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 5, "HARD_SWISH": 1}  # of operators; others have 2
 
 
 def tflite_bytes(network: Network) -> bytes:
