@@ -64,7 +64,8 @@ def logistic(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) 
     exponentials = np.exp(-(x.scale[0] * q.astype(np.float32)).astype(np.float64))
     if rule.logistic == "float64":  # XNNPACK rounds halves to even
         curve = (1 / (1 + exponentials)).astype(np.float32)
-        return np.clip(np.rint(curve * np.float32(256)).astype(np.int64) + y.zero_point, *y.range)
+        steps: Ints = np.rint(curve * np.float32(256)).astype(np.int64)
+        return np.clip(steps + y.zero_point, *y.range)
     curve = np.float32(1) / (np.float32(1) + exponentials.astype(np.float32))
     return np.clip(round_away(curve * np.float32(256)) + y.zero_point, *y.range)
 
