@@ -133,12 +133,12 @@ def first_accumulators(rescale: Rescaling, reach: Reach, steps: Ints) -> Ints:
         (steps, C), from `reach.least` to `reach.most` + 1, which stand for all that is below and above.
     """
     least, most = reach.least, reach.most
-    A = np.clip(np.ceil((steps - 0.5) / np.maximum(rescale.M, 2.0**-60)), least, most + 1).astype(np.int64)
-    while (below := (A <= most) & (rescale(A) < steps)).any():
-        A += below
-    while (above := (A > least) & (rescale(A - 1) >= steps)).any():
-        A -= above
-    return A
+    edges = np.clip(np.ceil((steps - 0.5) / np.maximum(rescale.M, 2.0**-60)), least, most + 1).astype(np.int64)
+    while (below := (edges <= most) & (rescale(edges) < steps)).any():
+        edges += below
+    while (above := (edges > least) & (rescale(edges - 1) >= steps)).any():
+        edges -= above
+    return edges
 
 
 class _Edges:
