@@ -171,6 +171,7 @@ class Workspace:
         self._scratch_bytes = scratch_bytes
         self.scratch = aligned_floats(scratch_bytes)
         self.job = new_job()
+        self.others: dict[str, Array] = {}  # values that are not in the arena
 
     def make_room(self, threads: int) -> None:
         """Have scratch for that many threads, one after another."""
