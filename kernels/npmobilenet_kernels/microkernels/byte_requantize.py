@@ -1,9 +1,9 @@
 """From sums of products to bytes: requantization by a record, and packing.
 
-    EXACT     ((acc << left) q + R - N [acc < 0]) >> T      any rule with a multiplier of 31 bits: it is in R, N, T
-    POSITIVE  ((acc q + R) >> 32) >> (T - 32)               the same where negative results are clipped, T > 32
-    FLOAT     rint(fma(float32(acc), k, o))                 where it has been proven equal, or is the rule
-    DOUBLE    float64(acc) M, halves away from zero         dense layers of TensorFlow Lite
+EXACT     ((acc << left) q + R - N [acc < 0]) >> T      any rule with a multiplier of 31 bits: it is in R, N, T
+POSITIVE  ((acc q + R) >> 32) >> (T - 32)               the same where negative results are clipped, T > 32
+FLOAT     rint(fma(float32(acc), k, o))                 where it has been proven equal, or is the rule
+DOUBLE    float64(acc) M, halves away from zero         dense layers of TensorFlow Lite
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from npmobilenet_kernels.microkernels.emitter import Value, Values
 from npmobilenet_kernels.runtime.byte_packing import LINE, Part, Requantization
 
 
-def rescaled(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
+def rescaled(e: ByteEmitter, sums: Sequence[Value], record: Value, *, dense: bool = False) -> Values:
     """Steps of the output, 16 integers a vector.
 
     Args:
         e: the emitter.
         sums: accumulators of several pixels for the same 16 channels, bias included.
         record: address of the channels' record.
+        dense: whether it may be of the kind DOUBLE.
     """
     kind = e.read(record, 0)
 
@@ -34,7 +35,17 @@ def rescaled(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
         return _positive(e, sums, record)
 
     def rarer() -> Values:
-        return e.choose(e.compare("==", kind, Requantization.EXACT), lambda: _exact(e, sums, record), doubles)
+        return e.choose(e.compare("==", kind, Requantization.FLOAT_SIGNED), signed_floats, rarest)
+
+    def signed_floats() -> Values:
+        return _float_signed(e, sums, record)
+
+    def rarest() -> Values:
+        exact = e.compare("==", kind, Requantization.EXACT)
+        return e.choose(exact, integers, doubles) if dense else integers()
+
+    def integers() -> Values:
+        return _exact(e, sums, record)
 
     def doubles() -> Values:
         return [_double(e, acc, record) for acc in sums]
@@ -45,6 +56,15 @@ def rescaled(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
 def _float(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
     k, o = e.load(record, Part.K), e.load(record, Part.O)
     return [e.nearest(e.fma(e.to_float(acc), k, o)) for acc in sums]
+
+
+def _float_signed(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
+    k, positive, negative = (e.load(record, part) for part in (Part.K, Part.O, Part.O_NEGATIVE))
+    limit = e.load_as(INTS, record, Part.MINUS_C)
+    return [
+        e.nearest(e.fma(e.to_float(acc), k, e.where(e.builder.icmp_signed("<", acc, limit), negative, positive)))
+        for acc in sums
+    ]
 
 
 def _exact(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
@@ -100,9 +120,7 @@ def _double(e: ByteEmitter, acc: Value, record: Value) -> Value:
     return e.joined(halves)
 
 
-def store_channels(
-    e: ByteEmitter, steps: Sequence[Value], limits: Value, table: Value, address: Value
-) -> None:
+def store_channels(e: ByteEmitter, steps: Sequence[Value], limits: Value, table: Value, address: Value) -> None:
     """Write consecutive pixels of 16 channels: zero point added, clipped, and looked up in a table.
 
     Args:

@@ -1,0 +1,35 @@
+"""Catalog of all kernels on bytes for one CPU target, by symbol."""
+
+from __future__ import annotations
+
+from npmobilenet_kernels.microkernels.byte_products import (
+    ByteConvolution,
+    BytePointwise,
+    ByteStem,
+    dense,
+    row_sums,
+)
+from npmobilenet_kernels.microkernels.emitter import Emit
+from npmobilenet_kernels.runtime.cpu import ByteTarget
+
+PREFIX = "npmobilenet_byte_"
+STEM_CHANNELS = (1, 3)  # of images with a first convolution of their own
+STRIDES = (1, 2)  # of the other convolutions, along a row
+SIMPLE: tuple[Emit, ...] = (dense, row_sums)
+
+
+def byte_name(kernel: str, target: ByteTarget) -> str:
+    """Symbol of a kernel: "dense", "row_sums", "pointwise_14" by its MR, "stem3_14" and "convolution1_14" by two numbers."""
+    return f"{PREFIX}{kernel}_{target.name}"
+
+
+def all_byte_kernels(target: ByteTarget) -> dict[str, Emit]:
+    """Every kernel on bytes for one CPU target, by symbol."""
+    kernels: dict[str, Emit] = {emit.__name__: emit for emit in SIMPLE}
+    for MR in target.rows:
+        kernels[f"pointwise_{MR}"] = BytePointwise(MR, target.panel)
+        for channels in STEM_CHANNELS:
+            kernels[f"stem{channels}_{MR}"] = ByteStem(MR, target.panel, channels)
+        for stride in STRIDES:
+            kernels[f"convolution{stride}_{MR}"] = ByteConvolution(MR, target.panel, stride)
+    return {byte_name(kernel, target): emit for kernel, emit in kernels.items()}
