@@ -85,6 +85,10 @@ class ByteEmitter(Emitter):
         """The integer `value` in eight lanes of 64 bits."""
         return ir.Constant(LONGS, [value] * (LANES // 2))
 
+    def all_bytes(self, value: int) -> Value:
+        """The byte `value` 64 times."""
+        return ir.Constant(BYTES, [value] * VECTOR)
+
     def load_masked(self, address: Value, mask: Value, otherwise: Value) -> Value:
         """64 bytes at an address, of which only those in a mask of 64 bits are read; `otherwise` where it has none."""
         name = "llvm.masked.load.v64i8.p0"
