@@ -119,6 +119,10 @@ class ByteEmitter(Emitter):
         quarters = [self._shuffled(x, [GROUP * lane + part for lane in range(LANES // GROUP)]) for part in range(GROUP)]
         return self.builder.add(self.builder.add(*quarters[:2]), self.builder.add(*quarters[2:]))
 
+    def all_bytes(self, value: int) -> Value:
+        """The byte `value` 64 times."""
+        return ir.Constant(BYTES, [value] * VECTOR)
+
     def load_masked(self, address: Value, mask: Value, otherwise: Value) -> Value:
         """64 bytes at an address, of which only those in a mask of 64 bits are read; `otherwise` where it has none."""
         name = "llvm.masked.load.v64i8.p0"
