@@ -150,6 +150,8 @@ class _Lowering:
 def is_table(link: Link, rule: Rule) -> bool:
     """Whether the operator is a function of single bytes."""
     x = link.source
+    if link.code == "AVERAGE_POOL_2D":
+        return link.operator.options.filter == link.operator.options.stride == (1, 1)
     if not (is_stored_as_bytes(x) and is_stored_as_bytes(link.result)):
         return False
     if link.code in MERGES:

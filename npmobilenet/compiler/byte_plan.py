@@ -14,8 +14,8 @@ from npmobilenet_kernels.runtime.cpu import ByteTarget, host_byte_target
 from npmobilenet.compiler.arena import Memory, Workspace
 from npmobilenet.compiler.byte_encoding import encode_bytes
 from npmobilenet.compiler.byte_lowering import lower_bytes
-from npmobilenet.compiler.byte_operations import as_stored, in_own_type, is_stored_as_bytes
-from npmobilenet.compiler.byte_steps import select_byte_steps
+from npmobilenet.compiler.byte_operations import SIGN_BIT, as_stored, in_own_type, is_stored_as_bytes
+from npmobilenet.compiler.byte_selection import select_byte_kernels
 from npmobilenet.compiler.encoding import Table
 from npmobilenet.compiler.ir import Operations
 from npmobilenet.compiler.native_plan import NativePlan
@@ -43,10 +43,10 @@ def compile_network(network: Network, rule: Rule = TFLITE, target: ByteTarget | 
         WeightsError: an operator is not supported.
     """
     target = target or host_byte_target()
-    ops = lower_bytes(network, rule)
-    steps = select_byte_steps(ops)
+    ops, steps = select_byte_kernels(lower_bytes(network, rule), target)
     memory = place(ops, steps, LANES, BYTE, MARGIN)
-    return BytePlan(network, target, ops, steps, memory, encode_bytes(ops, steps, memory, target))
+    flip = SIGN_BIT if network.input.dtype == np.int8 else 0
+    return BytePlan(network, target, ops, steps, memory, encode_bytes(ops, steps, memory, target, flip))
 
 
 class BytePlan(NativePlan):
@@ -108,7 +108,7 @@ class BytePlan(NativePlan):
         image = self.ops[0].name
         stored = self.memory.stored
         values = [
-            x.reshape(self._shapes[name]) if stored[name] == image else self.value(name, workspace) for name in op.reads
+            self._image(x, name) if stored[name] == image else self.value(name, workspace) for name in op.reads
         ]
         y = op.evaluate(*(value[None] for value in values))[0]
         if step.makes:
@@ -117,5 +117,9 @@ class BytePlan(NativePlan):
         else:
             workspace.others[op.name] = y
 
+    def _image(self, x: Array, name: str) -> Array:
+        """The image as it is stored under one of its names."""
+        return as_stored(x).reshape(self._shapes[name])
+
     def _as_read(self, x: Array) -> Array:
-        return np.ascontiguousarray(as_stored(x))
+        return np.ascontiguousarray(x)

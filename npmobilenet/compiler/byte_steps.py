@@ -1,9 +1,15 @@
-"""Steps of 8-bit networks: which kernel computes which operation, and what it is told."""
+"""Steps of 8-bit networks: what kernels compute in one go, and what they are told.
+
+    byte_steps           the common part, and operations without a kernel
+    byte_product_steps   sums of products: convolutions, dense layers, and what they need beforehand
+    byte_simple_steps    averages, sums and products of two maps, tables, paddings, maxima
+"""
 
 from dataclasses import dataclass
 
+from npmobilenet.compiler.byte_columns import ByteEncoder
 from npmobilenet.compiler.byte_operations import ByteOperation, is_stored_as_bytes
-from npmobilenet.compiler.ir import Alias, Image, Operation, Operations
+from npmobilenet.compiler.columns import Record
 from npmobilenet.compiler.step_types import ReferenceStep, Step
 
 
@@ -18,11 +24,20 @@ class ByteReferenceStep(ReferenceStep):
         return (self.op.name,) if is_stored_as_bytes(self.op.result) else ()
 
 
-def select_byte_steps(ops: Operations) -> tuple[Step, ...]:
-    """One step per operation, by the kernel that computes it; the image and names have none."""
-    return tuple(_step(op) for op in ops if not isinstance(op, Image | Alias))
+@dataclass(frozen=True, eq=False)
+class ByteStep(Step):
+    """One operation that a kernel computes."""
 
+    op: ByteOperation
 
-def _step(op: Operation) -> Step:
-    assert isinstance(op, ByteOperation)
-    return ByteReferenceStep(op)
+    @property
+    def ops(self) -> tuple[ByteOperation, ...]:
+        return (self.op,)
+
+    @property
+    def label(self) -> str:
+        return type(self).__name__.removesuffix("Step").lower()
+
+    def record(self, e: ByteEncoder) -> Record:
+        """What the kernel is told."""
+        raise NotImplementedError

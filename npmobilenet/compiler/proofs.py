@@ -12,6 +12,7 @@ A rule that rounds twice puts the steps of negative accumulators elsewhere than 
 accumulators; they get an offset of their own where one does not do for both.
 """
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 
@@ -86,7 +87,26 @@ def reach_of(w: Tensor, bias: Ints | int, x: Tensor) -> Reach:
     )
 
 
-def prove(rescale: Rescaling, reach: Reach, limits: Pair) -> FloatRescaling:
+@dataclass(frozen=True, eq=False)
+class RisingFunction:
+    """Any function that rises with the accumulator.
+
+    Attributes:
+        M: (1,) roughly, steps per accumulator.
+        function: from accumulators to steps.
+        rounding: none of a rule's.
+    """
+
+    M: NDArray[np.float64]
+    function: Callable[[Ints], Ints]
+    rounding: str = "its own"
+
+    def __call__(self, acc: Ints) -> Ints:
+        """Steps of accumulators."""
+        return self.function(acc)
+
+
+def prove(rescale: Rescaling | RisingFunction, reach: Reach, limits: Pair) -> FloatRescaling:
     """A rescaling in float32 that equals the rule's wherever `proven`.
 
     Args:
@@ -121,7 +141,7 @@ def _as_it_is(k: Floats, reach: Reach) -> FloatRescaling:
     return FloatRescaling(zeros, k, o, o, 0, most * np.maximum(k, 1) < 2.0**31)
 
 
-def first_accumulators(rescale: Rescaling, reach: Reach, steps: Ints) -> Ints:
+def first_accumulators(rescale: Rescaling | RisingFunction, reach: Reach, steps: Ints) -> Ints:
     """The least accumulator that gives at least each step.
 
     Args:
@@ -224,3 +244,45 @@ def _on_grid(o: Array, k: Floats) -> Floats:
 def _rounded(d: Floats, k: Floats, o: Floats) -> Array:
     """rint(fma(d, k, o)): product and sum are exact in float64, and rounded to float32 once."""
     return np.rint((d * k.astype(np.float64) + o).astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class FloatSum:
+    """y = rint(fma(x1, a, fma(x2, b, o))), of bytes x1 and x2."""
+
+    a: np.float32
+    b: np.float32
+    o: np.float32
+
+    def __call__(self, x1: Floats, x2: Floats) -> Array:
+        """Steps of two arrays of bytes."""
+        inner = (x2 * self.b.astype(np.float64) + self.o).astype(np.float32)
+        return np.rint((x1 * self.a.astype(np.float64) + inner).astype(np.float32))
+
+
+def prove_sum(y: Ints, limits: Pair, factors: tuple[float, float]) -> FloatSum | None:
+    """A sum in float32 that equals a rule's for all pairs of bytes, or None.
+
+    Args:
+        y: (65536,) the rule's steps, within the limits, of the pairs (0, 0), (0, 1), ..., (255, 255).
+        limits: least and largest step; steps outside need not be told apart.
+        factors: steps of y per step of x1 and of x2, roughly.
+    """
+    x1, x2 = (x.astype(np.float32) for x in np.divmod(np.arange(len(y)), 256))
+    if min(map(abs, factors)) < LEAST_FACTOR:
+        return None
+    for places_a in NEIGHBORS:
+        for places_b in NEIGHBORS:
+            a, b = (
+                np.float32(factor) + np.float32(places) * np.spacing(np.float32(factor))
+                for factor, places in zip(factors, (places_a, places_b), strict=True)
+            )
+            exact = x1 * a.astype(np.float64) + x2 * b.astype(np.float64)
+            least = np.where(y > limits[0], y - 0.5 - exact, -np.inf).max()
+            most = np.where(y < limits[1], y + 0.5 - exact, np.inf).min()
+            for place in OFFSETS:
+                o = _on_grid(_between(least, most, place), np.abs(b))
+                found = FloatSum(a, b, o)
+                if least < most and np.array_equal(np.clip(found(x1, x2), *limits), y):
+                    return found
+    return None

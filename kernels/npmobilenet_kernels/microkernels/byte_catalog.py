@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import product
+
+from npmobilenet_kernels.microkernels.byte_depthwise import ByteDepthwise, depthwise_any
+from npmobilenet_kernels.microkernels.byte_elementwise import byte_add, byte_multiply, byte_pad, byte_pairs, byte_table
+from npmobilenet_kernels.microkernels.byte_pooling import byte_max_pool, byte_mean
 from npmobilenet_kernels.microkernels.byte_products import (
     ByteConvolution,
     BytePointwise,
@@ -15,11 +20,14 @@ from npmobilenet_kernels.runtime.cpu import ByteTarget
 PREFIX = "npmobilenet_byte_"
 STEM_CHANNELS = (1, 3)  # of images with a first convolution of their own
 STRIDES = (1, 2)  # of the other convolutions, along a row
-SIMPLE: tuple[Emit, ...] = (dense, row_sums)
+DEPTHWISE_SIZES, DEPTHWISE_OUTPUTS, DEPTHWISE_TERMS = (3, 5), (4, 3, 2), (1, 2)
+SIMPLE: tuple[Emit, ...] = (
+    dense, row_sums, depthwise_any, byte_mean, byte_max_pool, byte_add, byte_multiply, byte_pad, byte_pairs, byte_table,
+)  # fmt: skip
 
 
 def byte_name(kernel: str, target: ByteTarget) -> str:
-    """Symbol of a kernel: "dense", "row_sums", "pointwise_14" by its MR, "stem3_14" and "convolution1_14" by two numbers."""
+    """Symbol of a kernel: "dense", "pointwise_14" by its MR, "stem3_14" by channels and MR, "convolution1_14" by stride."""
     return f"{PREFIX}{kernel}_{target.name}"
 
 
@@ -32,4 +40,6 @@ def all_byte_kernels(target: ByteTarget) -> dict[str, Emit]:
             kernels[f"stem{channels}_{MR}"] = ByteStem(MR, target.panel, channels)
         for stride in STRIDES:
             kernels[f"convolution{stride}_{MR}"] = ByteConvolution(MR, target.panel, stride)
+    for K, stride, outputs, terms in product(DEPTHWISE_SIZES, STRIDES, DEPTHWISE_OUTPUTS, DEPTHWISE_TERMS):
+        kernels[f"depthwise{K}_{stride}_{outputs}_{terms}"] = ByteDepthwise(K, K, stride, outputs, terms)
     return {byte_name(kernel, target): emit for kernel, emit in kernels.items()}
