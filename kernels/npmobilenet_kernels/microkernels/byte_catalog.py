@@ -19,7 +19,7 @@ SIMPLE: tuple[Emit, ...] = (dense, row_sums)
 
 
 def byte_name(kernel: str, target: ByteTarget) -> str:
-    """Symbol of a kernel: "dense", "row_sums", "pointwise_14" by its MR, "stem3_14" and "convolution1_14" by two numbers."""
+    """Symbol of a kernel, such as "dense", "pointwise_14" (MR), "stem3_14" (channels), "convolution1_14" (stride)."""
     return f"{PREFIX}{kernel}_{target.name}"
 
 

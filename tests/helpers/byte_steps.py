@@ -1,0 +1,101 @@
+"""Single steps on bytes, as kernels compute them, on maps between guards."""
+
+import ctypes
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+from hypothesis import strategies as st
+from npmobilenet_kernels.drivers.byte_table import ByteField
+from npmobilenet_kernels.drivers.step_table import FIELDS
+from npmobilenet_kernels.microkernels.byte_emitter import build_byte_module
+from npmobilenet_kernels.microkernels.emitter import Emit
+from npmobilenet_kernels.runtime import codegen, native
+from npmobilenet_kernels.runtime.byte_packing import from_byte_blocks, to_byte_blocks
+from npmobilenet_kernels.runtime.cpu import host_byte_targets
+from numpy.typing import ArrayLike, NDArray
+
+from tests.helpers.guard_pages import GuardedBuffer
+
+Bytes = NDArray[np.uint8]
+TARGETS = st.sampled_from(sorted(host_byte_targets()))
+UNTOUCHED = 0xA5
+MARGIN = 256
+
+
+class Step:
+    """One row of the table and what it refers to.
+
+    Args:
+        columns: of the row. Arrays are passed by address.
+    """
+
+    def __init__(self, **columns: ArrayLike) -> None:
+        self._held: list[Bytes] = []
+        self.row = np.zeros(FIELDS, np.int64)
+        self.row[ByteField.SUMS] = -1
+        self.set(**columns)
+
+    def set(self, **columns: ArrayLike) -> None:
+        """Write columns of the row, by name."""
+        for name, value in columns.items():
+            array = np.asarray(value)
+            if array.ndim:
+                array = aligned(array)
+                self._held.append(array)
+            self.row[ByteField[name]] = array.ctypes.data if array.ndim else int(array)
+
+    def source(self, x: Bytes, prefix: str = "SOURCE") -> None:
+        """An input (H, W, C), between pages that must not be read; its address is the arena's 0."""
+        blocks = to_byte_blocks(x)
+        buffer = GuardedBuffer(blocks.size, at_end=True)
+        self._buffers = [*getattr(self, "_buffers", []), buffer]
+        np.frombuffer(buffer.floats, np.uint8)[:] = blocks.ravel()
+        buffer.forbid_writing()
+        self.row[ByteField[prefix]] = buffer.address
+        self.row[ByteField[f"{prefix}_BLOCK"]] = blocks[0].size
+        if prefix == "SOURCE":
+            self.row[[ByteField.SOURCE_HEIGHT, ByteField.SOURCE_WIDTH]] = x.shape[:2]
+
+    def run(self, emit: Emit, target: str, shape: tuple[int, int, int], parts: int = 1, units: int = 0) -> Bytes:
+        """The output (H, W, C) of the kernel, computed in two calls.
+
+        Args:
+            emit: the kernel.
+            target: name of a byte target.
+            shape: of the output.
+            parts: of every block; by default units are blocks x parts.
+            units: of the step.
+        """
+        H, W, C = shape
+        blocks = -(-C // 16)
+        memory = np.full(2 * MARGIN + blocks * H * W * 16, UNTOUCHED, np.uint8)
+        self.set(
+            TARGET=memory.ctypes.data + MARGIN, TARGET_BLOCK=H * W * 16, HEIGHT=H, WIDTH=W, PIXELS=H * W, BLOCKS=blocks,
+            PARTS=parts, UNITS=units or blocks * parts,
+        )  # fmt: skip
+        count = int(self.row[ByteField.UNITS])
+        kernel = compiled(emit, target)
+        for first, last in ((count // 2, count), (0, count // 2)):
+            kernel(self.row.ctypes.data, 0, 0, 0, first, last)
+        assert (memory[:MARGIN] == UNTOUCHED).all(), "written before the output"
+        assert (memory[-MARGIN:] == UNTOUCHED).all(), "written after the output"
+        return from_byte_blocks(memory[MARGIN:-MARGIN].reshape(blocks, H * W, 16), shape)
+
+
+@functools.cache
+def compiled(emit: Emit, target: str) -> "ctypes._CFunctionType":
+    """A kernel as a function of six integers."""
+    chosen = host_byte_targets()[target]
+    name = f"npmobilenet_byte_tested_{target}"
+    code = codegen.object_code(build_byte_module({name: emit}, chosen), chosen)
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 6)(native.load(code, [name])[name])
+
+
+def aligned(values: NDArray[np.generic]) -> Bytes:
+    """The bytes of an array, at the beginning of a cache line."""
+    data = np.ascontiguousarray(values).view(np.uint8).ravel()
+    memory = np.zeros(data.size + 64, np.uint8)
+    skip = -memory.ctypes.data % 64
+    memory[skip : skip + data.size] = data
+    return memory[skip : skip + data.size]
