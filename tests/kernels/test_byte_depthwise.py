@@ -24,7 +24,15 @@ class Case:
     step: Step
 
 
-def drawn(seed: int, filters: tuple[int, int], strides: tuple[int, int], gaps: tuple[int, int], multiples: int, least: int, largest: int) -> Case:
+def drawn(
+    seed: int,
+    filters: tuple[int, int],
+    strides: tuple[int, int],
+    gaps: tuple[int, int],
+    multiples: int,
+    least: int,
+    largest: int,
+) -> Case:
     """A layer whose weights are drawn between the limits, on a small map."""
     rng = np.random.default_rng(seed)
     extent = [(K - 1) * gap + 1 for K, gap in zip(filters, gaps, strict=True)]

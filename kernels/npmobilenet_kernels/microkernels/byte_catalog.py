@@ -27,7 +27,7 @@ SIMPLE: tuple[Emit, ...] = (
 
 
 def byte_name(kernel: str, target: ByteTarget) -> str:
-    """Symbol of a kernel: "dense", "pointwise_14" by its MR, "stem3_14" by channels and MR, "convolution1_14" by stride."""
+    """Symbol of a kernel, such as "dense", "pointwise_14" (MR), "stem3_14" (channels), "convolution1_14" (stride)."""
     return f"{PREFIX}{kernel}_{target.name}"
 
 

@@ -158,9 +158,7 @@ def _mask(e: ByteEmitter, column: Value, W_in: Value) -> Value:
 
 def input_row(e: ByteEmitter, step: Value, x: Value, row: Value, u: Value) -> Value:
     """Address of the input row under row u of the filter, for an output row; outside the image one of zero points."""
-    stride, top, dilation = (
-        e.read(step, field) for field in (ByteField.STRIDE, ByteField.TOP, ByteField.DILATION)
-    )
+    stride, top, dilation = (e.read(step, field) for field in (ByteField.STRIDE, ByteField.TOP, ByteField.DILATION))
     source = e.add(e.add(e.multiply(row, stride), e.negate(top)), e.multiply(u, dilation))
     inside = e.in_range(source, e.read(step, ByteField.SOURCE_HEIGHT))
     address = pixel_address(e, x, e.multiply(source, e.read(step, ByteField.SOURCE_WIDTH)))

@@ -97,10 +97,6 @@ class ByteEmitter(Emitter):
         """The integer `value` in eight lanes of 64 bits."""
         return ir.Constant(LONGS, [value] * (LANES // 2))
 
-    def no_bytes(self) -> Value:
-        """64 zeros."""
-        return ir.Constant(BYTES, [0] * VECTOR)
-
     def flipped(self, x: Value, bits: Value) -> Value:
         """x with some bits turned over."""
         return self.builder.xor(x, bits)
