@@ -69,8 +69,8 @@ def requantize(
     if rescale.rounding == "float64":
         kinds = np.full(ceil_div(C, LANES), Requantization.DOUBLE)
         return _packed(kinds, {Part.BIAS: correction, Part.M: M}, limits, zero)
-    integers = _integers(rescale, M)
-    if (np.where(found.proven, 0, integers[Part.T]) > LARGEST_SHIFT).any():
+    integers = _without_constants(_integers(rescale, M), found)
+    if (integers[Part.T] > LARGEST_SHIFT).any():
         found = _nothing(C)
     return _mixed(found, integers, correction, limits, zero)
 
@@ -92,6 +92,14 @@ def _integers(rescale: Rescaling, M: NDArray[np.float64]) -> dict[Part, Ints]:
     return exact_parts(zeros, multiplier.q, multiplier.e, rescale.rounding)
 
 
+def _without_constants(integers: dict[Part, Ints], found: FloatRescaling) -> dict[Part, Ints]:
+    """The same, with channels whose result is always the same as a constant: their own shifts are the largest."""
+    is_constant = found.proven & (found.k == 0)
+    step = np.rint(found.o).astype(np.int64) + found.middle
+    constant = {Part.LEFT: 0, Part.Q: 0, Part.R: step << HIGH, Part.N: 0, Part.T: HIGH}
+    return {part: np.where(is_constant, constant.get(part, values), values) for part, values in integers.items()}
+
+
 def _floats(found: FloatRescaling, correction: Ints, limits: Pair, zero: int) -> Requantized:
     signed = _by_block(found.needs_sign).any(1)
     kinds = np.where(signed, Requantization.FLOAT_SIGNED, Requantization.FLOAT)
@@ -110,12 +118,12 @@ def _mixed(
         [Requantization.FLOAT_SIGNED, Requantization.FLOAT, Requantization.POSITIVE],
         Requantization.EXACT,
     )
-    is_float = np.repeat(proven, LANES)[: len(correction)]
-    floats = _float_parts(found, correction)
-    middle = np.where(is_float, 0, found.middle)
-    shifted = integers | {Part.R: integers[Part.R] - (middle << np.where(is_float, 0, integers[Part.T]))}
-    own = {Part.BIAS: np.where(is_float, floats[Part.BIAS], correction)}
-    return _packed(kinds, {**floats, **shifted, **own}, limits, zero, found.middle)
+    shifted = np.where(np.repeat(proven, LANES)[: len(correction)], 0, found.middle << np.where(np.repeat(proven, LANES)[: len(correction)], 0, integers[Part.T]))
+    exact = {**integers, Part.BIAS: correction, Part.R: integers[Part.R] - shifted}
+    records = np.where(
+        proven[:, None], pack_records(kinds, _float_parts(found, correction)), pack_records(kinds, exact)
+    )
+    return _with_limits(records, kinds, limits, zero, found.middle)
 
 
 def _float_parts(found: FloatRescaling, correction: Ints) -> dict[Part, NDArray[np.generic]]:
@@ -131,8 +139,12 @@ def _float_parts(found: FloatRescaling, correction: Ints) -> dict[Part, NDArray[
 def _packed(
     kinds: NDArray[np.int64], parts: dict[Part, NDArray[np.generic]], limits: Pair, zero: int, middle: int = 0
 ) -> Requantized:
+    return _with_limits(pack_records(kinds, parts), kinds, limits, zero, middle)
+
+
+def _with_limits(records: Bytes, kinds: NDArray[np.int64], limits: Pair, zero: int, middle: int) -> Requantized:
     low, high = (limit + zero for limit in limits)
-    return Requantized(pack_records(kinds, parts), pack_limits(zero + middle, low, high), kinds)
+    return Requantized(records, pack_limits(zero + middle, low, high), kinds)
 
 
 def _by_block(values: NDArray[np.bool_], *, fill: bool = False) -> NDArray[np.bool_]:
