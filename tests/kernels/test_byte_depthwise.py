@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from npmobilenet_kernels.drivers.byte_table import ByteField
 from npmobilenet_kernels.microkernels.byte_depthwise import ByteDepthwise, depthwise_any
-from npmobilenet_kernels.runtime.byte_filters import pack_byte_depthwise, pack_byte_taps
+from npmobilenet_kernels.runtime.byte_filters import pack_byte_depthwise, pack_byte_taps, pack_window_masks
 from npmobilenet_kernels.runtime.byte_packing import Requantization, exact_parts, pack_limits, pack_records
 
 from npmobilenet.quantized.numbers import multiplier, rounded_twice
@@ -69,7 +70,8 @@ def test_windows_of_four_pixels_give_the_sums_of_products(
     case = drawn(seed, (K_h, K_w), (rows, across), (1, 1), 1, *((-255, 255) if wide else (-128, 127)))
     outputs = min(4, case.y.shape[1])
     packed, terms = pack_byte_depthwise(case.w, across, outputs)
-    case.step.set(WEIGHTS=packed, PANEL_BYTES=packed.size // -(-case.y.shape[2] // 16))
+    masks = pack_window_masks(case.x.shape[1], case.y.shape[1], int(case.step.row[ByteField.LEFT]), K_w, across, outputs)
+    case.step.set(CONSTANTS=masks, WEIGHTS=packed, PANEL_BYTES=packed.size // -(-case.y.shape[2] // 16))
     y = case.step.run(ByteDepthwise(K_h, K_w, across, outputs, terms), target, case.y.shape, parts)
     np.testing.assert_array_equal(y, case.y)
 

@@ -252,6 +252,11 @@ class ByteEmitter(Emitter):
         clipped = [self.clip_signed(self._plus_zero(x, zero), low, high) for x in pixels]
         return self.joined([self.builder.trunc(x, vector_of(I8, LANES)) for x in clipped])
 
+    def limits(self, address: Value) -> tuple[Value, Value, Value]:
+        """Zero points and limits in registers, to be given to `packed` instead of their address with AVX-512."""
+        shorts = self.load_as(vector_of(I16, 2 * LANES), address)
+        return shorts, self.load_bytes(address, VECTOR), self.load_bytes(address, 2 * VECTOR)
+
     def _plus_zero(self, x: Value, zero: Value) -> Value:
         """x + zero, of integers that 16 bits hold: beyond them the result is clipped anyway."""
         return self.builder.add(self.clip_signed(x, self.ints(-(2**15)), self.ints(2**15 - 1)), zero)
@@ -262,10 +267,9 @@ class ByteEmitter(Emitter):
         pack_ints = self._binary("llvm.x86.avx512.packssdw.512", shorts, INTS)
         plus = self._binary("llvm.sadd.sat.v32i16", shorts, shorts)
         pack_shorts = self._binary("llvm.x86.avx512.packuswb.512", BYTES, shorts)
-        zero = self.load_as(shorts, limits)
+        zero, low, high = limits if isinstance(limits, tuple) else self.limits(limits)
         pairs = [plus(pack_ints(a, b), zero) for a, b in zip(pixels[::2], pixels[1::2], strict=True)]
         q = pack_shorts(*pairs)
-        low, high = (self.load_as(BYTES, limits, VECTOR * n) for n in (1, 2))
         q = self.builder.select(self.builder.icmp_unsigned("<", q, low), low, q)
         q = self.builder.select(self.builder.icmp_unsigned(">", q, high), high, q)
         order = [GROUP * (place % GROUP) + place // GROUP for place in range(LANES)]

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
@@ -39,12 +39,13 @@ def rescaled(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
     def doubles() -> Values:
         return [_double(e, acc, record) for acc in sums]
 
-    return e.choose(e.compare("==", kind, Requantization.FLOAT), lambda: _float(e, sums, record), others)
+    return e.choose(e.compare("==", kind, Requantization.FLOAT), lambda: float_steps(e, record)(sums), others)
 
 
-def _float(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
+def float_steps(e: ByteEmitter, record: Value) -> Callable[[Sequence[Value]], Values]:
+    """The function `rescaled` of a record that is known to be FLOAT, with its numbers in registers."""
     k, o = e.load(record, Part.K), e.load(record, Part.O)
-    return [e.nearest(e.fma(e.to_float(acc), k, o)) for acc in sums]
+    return lambda sums: [e.nearest(e.fma(e.to_float(acc), k, o)) for acc in sums]
 
 
 def _exact(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
