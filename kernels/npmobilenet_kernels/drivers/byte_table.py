@@ -1,7 +1,7 @@
 """The columns of the step table that kernels on bytes read.
 
-A step on bytes is one call of its kernel per share of units, (step, arena, scratch, image, first, last): everything else
-is in its row. Addresses of activations are byte offsets into the arena; all others are absolute. A feature map is
+A step on bytes is one call of its kernel per share of units, (step, arena, scratch, image, first, last): everything
+else is in its row. Addresses of activations are byte offsets into the arena; all others are absolute. A feature map is
 [ceil(C / 16)][H W][16] bytes.
 """
 

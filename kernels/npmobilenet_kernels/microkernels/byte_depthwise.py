@@ -24,7 +24,7 @@ from npmobilenet_kernels.microkernels.byte_emitter import (
     ByteEmitter,
     vector_of,
 )
-from npmobilenet_kernels.microkernels.byte_requantize import float_steps, rescaled, store_channels
+from npmobilenet_kernels.microkernels.byte_requantize import Steps, rescaled, steps_with_constants, store_channels
 from npmobilenet_kernels.microkernels.byte_units import block_of_source, block_of_target, block_parts, pixel_address
 from npmobilenet_kernels.microkernels.emitter import ADDRESS_BYTES, I8, I32, Value, Values
 from npmobilenet_kernels.runtime.byte_filters import Use, shifts_of, uses_of_windows, windows_of
@@ -61,8 +61,8 @@ class ByteDepthwise:
             w = e.add(e.read(step, ByteField.WEIGHTS), e.multiply(e.read(step, ByteField.PANEL_BYTES), block))
             record = e.add(e.read(step, ByteField.RECORDS), e.multiply(block, RECORD))
 
-            def rows(is_float: bool) -> Values:
-                constants = self._constants(e, step, w, record, is_float)
+            def rows(begin_steps: Callable[[], Steps]) -> Values:
+                constants = self._constants(e, step, w, record, begin_steps())
 
                 def one_row(number: Value, _: Values) -> Values:
                     row = e.add(begin, number)
@@ -74,12 +74,18 @@ class ByteDepthwise:
                 e.loop(e.add(end, e.negate(begin)), [], one_row)
                 return []
 
-            is_float = e.compare("==", e.read(record, 0), Requantization.FLOAT)
-            e.choose(is_float, lambda: rows(True), lambda: rows(False))
+            def by_kind(kinds: Sequence[tuple[Requantization, Callable[[], Steps]]]) -> Values:
+                if not kinds or not _has_32(e):
+                    return rows(lambda: lambda sums: rescaled(e, sums, record))
+                (kind, begin_steps), *others = kinds
+                is_kind = e.compare("==", e.read(record, 0), kind)
+                return e.choose(is_kind, lambda: rows(begin_steps), lambda: by_kind(others))
+
+            by_kind(steps_with_constants(e, record))
 
         block_parts(e, step, e.read(step, ByteField.HEIGHT), first, last, part)
 
-    def _constants(self, e: ByteEmitter, step: Value, w: Value, record: Value, is_float: bool) -> _Constants:
+    def _constants(self, e: ByteEmitter, step: Value, w: Value, record: Value, steps: Steps) -> _Constants:
         """What is the same for all rows of a block, in registers where there are enough."""
         vectors = self.K_h * self.terms * len(shifts_of(self._uses))
         kept = [e.load_bytes(w, n * VECTOR) for n in range(vectors)] if vectors <= KEPT and _has_32(e) else []
@@ -88,7 +94,7 @@ class ByteDepthwise:
         return _Constants(
             lambda n: kept[n] if kept else e.load_bytes(w, n * VECTOR),
             bias,
-            float_steps(e, record) if is_float else lambda sums: rescaled(e, sums, record),
+            steps,
             e.limits(limits) if _has_32(e) else limits,
             table,
         )
@@ -187,7 +193,7 @@ class _Constants:
 
     weights: Callable[[int], Value]
     bias: Value
-    steps: Callable[[Sequence[Value]], Values]
+    steps: Steps
     limits: Any
     table: Value
 

@@ -1,7 +1,7 @@
 """The emitter of instructions on bytes: products, requantization, packing.
 
-A vector is 16 channels on every CPU, as 16 sums of 32 bits; LLVM splits it where registers are narrower. Four bytes of a
-pixel times four weights of each of 16 channels are one `dot`:
+A vector is 16 channels on every CPU, as 16 sums of 32 bits; LLVM splits it where registers are narrower. Four bytes of
+a pixel times four weights of each of 16 channels are one `dot`:
 
     acc[c] += u[0] s[c, 0] + u[1] s[c, 1] + u[2] s[c, 2] + u[3] s[c, 3]          u unsigned, s signed
 """
@@ -45,9 +45,21 @@ class ByteEmitter(Emitter):
         super().__init__(builder, LANES)
         self.target = target
 
-    def remainder(self, count: Value, divisor: Value) -> Value:
+    def remainder(self, count: Value, divisor: Value | int) -> Value:
         """count % divisor of numbers that are not negative."""
-        return self.builder.srem(count, divisor)
+        return self.builder.srem(count, self._value(divisor))
+
+    def subtract(self, left: Value, right: Value) -> Value:
+        """left - right."""
+        return self.builder.sub(left, right)
+
+    def smaller(self, left: Value, right: Value) -> Value:
+        """min(left, right)."""
+        return self.where(self.compare("<", left, right), left, right)
+
+    def shifted_left(self, value: Value, bits: Value) -> Value:
+        """value << bits, fewer than 64."""
+        return self.builder.shl(value, bits)
 
     # Memory
 
@@ -89,6 +101,28 @@ class ByteEmitter(Emitter):
         """The byte `value` 64 times."""
         return ir.Constant(BYTES, [value] * VECTOR)
 
+    def no_bytes(self) -> Value:
+        """64 zeros."""
+        return ir.Constant(BYTES, [0] * VECTOR)
+
+    def flipped(self, x: Value, bits: Value) -> Value:
+        """x with some bits turned over."""
+        return self.builder.xor(x, bits)
+
+    def first_lane(self, x: Value) -> Value:
+        """Lane 0 as a scalar."""
+        return self.builder.extract_element(x, ir.Constant(I32, 0))
+
+    def store_lane(self, x: Value, lane: Value, address: Value) -> Values:
+        """Write one lane, chosen at run time; returns no values, as a loop's body does."""
+        self.store_any(self.builder.extract_element(x, self.builder.trunc(lane, I32)), address)
+        return []
+
+    def quad_sums(self, x: Value) -> Value:
+        """Sums of four neighboring lanes each, of 16 integers."""
+        quarters = [self._shuffled(x, [GROUP * lane + part for lane in range(LANES // GROUP)]) for part in range(GROUP)]
+        return self.builder.add(self.builder.add(*quarters[:2]), self.builder.add(*quarters[2:]))
+
     def load_masked(self, address: Value, mask: Value, otherwise: Value) -> Value:
         """64 bytes at an address, of which only those in a mask of 64 bits are read; `otherwise` where it has none."""
         name = "llvm.masked.load.v64i8.p0"
@@ -115,9 +149,7 @@ class ByteEmitter(Emitter):
             case "vnni512":
                 return self._vpdpbusd(512, sums, u, s)
             case "vnni256":
-                halves = [
-                    self._vpdpbusd(256, *(self.part(x, half, 2) for x in (sums, u, s))) for half in range(2)
-                ]
+                halves = [self._vpdpbusd(256, *(self.part(x, half, 2) for x in (sums, u, s))) for half in range(2)]
                 return self.joined(halves)
             case "maddwd":
                 return self.builder.add(sums, self._pairs(u, s))
@@ -133,9 +165,7 @@ class ByteEmitter(Emitter):
 
     def _vpdpbusd(self, bits: int, sums: Value, u: Value, s: Value) -> Value:
         kind = vector_of(I32, bits // 32)
-        function = declared(
-            self.builder.module, f"llvm.x86.avx512.vpdpbusd.{bits}", ir.FunctionType(kind, [kind] * 3)
-        )
+        function = declared(self.builder.module, f"llvm.x86.avx512.vpdpbusd.{bits}", ir.FunctionType(kind, [kind] * 3))
         return self.builder.call(function, [sums, *(self.builder.bitcast(x, kind) for x in (u, s))])
 
     def _pairs(self, u: Value, s: Value) -> Value:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from npmobilenet_kernels.drivers.byte_table import ByteField
 from npmobilenet_kernels.microkernels.byte_emitter import GROUP, INTS, LANES, VECTOR, ByteEmitter
 from npmobilenet_kernels.microkernels.byte_requantize import rescaled, store_channels
 from npmobilenet_kernels.microkernels.emitter import Value, Values
@@ -28,12 +27,14 @@ class ByteTile:
         MR: pixels. vectors: of 16 output channels.
         pitch: bytes from pixel to pixel.
         groups: groups of four values in a whole segment.
+        indirect: whether segments are anywhere: `segment` is then the address of a table of their distances from A.
     """
 
     MR: int
     vectors: int
     pitch: int = LANES
     groups: int = LANES // GROUP
+    indirect: bool = False
 
     def __call__(
         self, e: ByteEmitter, A: Value, segment: Value, segments: Value, tail: Value, B: Value, record: Value,
@@ -56,13 +57,14 @@ class ByteTile:
 
         first = e.choose(e.compare("!=", sums, 0), with_sums, lambda: [bias[j] for _, j in places])
 
-        def one_segment(_: Value, carried: Values) -> Values:
+        def one_segment(number: Value, carried: Values) -> Values:
             A, B, following, *acc = carried
             for line in range(FETCHED):
                 e.prefetch(following, line * LINE)
-            acc = self._dots(e, A, B, self.groups, acc)
+            here = e.add(A, e.read(e.add(segment, e.multiply(number, 8)), 0)) if self.indirect else A
+            acc = self._dots(e, here, B, self.groups, acc)
             B = e.add(B, self.groups * self.vectors * VECTOR)
-            return [e.add(A, segment), B, e.add(following, FETCHED * LINE), *acc]
+            return [A if self.indirect else e.add(A, segment), B, e.add(following, FETCHED * LINE), *acc]
 
         def one_group(_: Value, carried: Values) -> Values:
             A, B, *acc = carried
@@ -86,79 +88,3 @@ class ByteTile:
                 for j in range(self.vectors):
                     sums[i, j] = e.dot(sums[i, j], x, w[j])
         return list(sums.values())
-
-
-@dataclass(frozen=True)
-class BytePointwise:
-    """Emitter of a pointwise convolution by tiles of MR pixels and panels of `vectors`.
-
-    The last panel may have one vector less.
-    """
-
-    MR: int
-    vectors: int
-
-    def __call__(
-        self, e: ByteEmitter, step: Value, arena: Value, scratch: Value, image: Value, first: Value, last: Value
-    ) -> None:
-        """Emit the kernel: units first ... last - 1 of the step whose row of the table is at `step`."""
-
-        def column(field: ByteField) -> Value:
-            return e.read(step, field)
-
-        M, parts, blocks = column(ByteField.PIXELS), column(ByteField.PARTS), column(ByteField.BLOCKS)
-        panels = e.divide(e.add(blocks, self.vectors - 1), self.vectors)
-        tiles = e.divide(e.add(M, self.MR - 1), self.MR)
-        panel_bytes, parts_first = column(ByteField.PANEL_BYTES), column(ByteField.PARTS_FIRST)
-
-        def one_unit(number: Value, _: Values) -> Values:
-            unit = e.add(first, number)
-            inner = e.where(e.compare("!=", parts_first, 0), parts, panels)
-            low, high = e.remainder(unit, inner), e.divide(unit, inner)
-            part = e.where(e.compare("!=", parts_first, 0), low, high)
-            panel = e.where(e.compare("!=", parts_first, 0), high, low)
-            begin = e.divide(e.multiply(part, tiles), parts)
-            end = e.divide(e.multiply(e.add(part, 1), tiles), parts)
-            block = e.multiply(panel, self.vectors)
-            narrow = e.compare(">", e.add(block, self.vectors), blocks)
-
-            def tiles_of(vectors: int) -> Values:
-                self._tiles(e, step, arena, vectors, begin, end, block, e.multiply(panel, panel_bytes))
-                return []
-
-            if self.vectors == 1:
-                return tiles_of(1)
-            return e.choose(narrow, lambda: tiles_of(1), lambda: tiles_of(self.vectors))
-
-        e.loop(e.add(last, e.negate(first)), [], one_unit)
-
-    def _tiles(
-        self, e: ByteEmitter, step: Value, arena: Value, vectors: int, begin: Value, end: Value, block: Value,
-        offset: Value,
-    ) -> None:  # fmt: skip
-        """Tiles begin ... end - 1 of one panel, which begins at output block `block` and `offset` bytes of weights."""
-        A, segment = e.add(arena, e.read(step, ByteField.SOURCE)), e.read(step, ByteField.SOURCE_BLOCK)
-        C, C_block = e.add(arena, e.read(step, ByteField.TARGET)), e.read(step, ByteField.TARGET_BLOCK)
-        B = e.add(e.read(step, ByteField.WEIGHTS), offset)
-        following = e.add(B, e.read(step, ByteField.PANEL_BYTES))
-        record = e.add(e.read(step, ByteField.RECORDS), e.multiply(block, RECORD))
-        sums, M = e.read(step, ByteField.SUMS), e.read(step, ByteField.PIXELS)
-        first_sum = e.where(e.compare(">=", sums, 0), e.add(arena, sums), e.integer(0))
-        segments, tail = e.read(step, ByteField.SEGMENTS), e.read(step, ByteField.TAIL)
-        limits, table = e.read(step, ByteField.LIMITS), e.read(step, ByteField.TABLE)
-        C = e.add(C, e.multiply(block, C_block))
-        fetched = e.multiply(segments, FETCHED * LINE)
-
-        def one_tile(number: Value, _: Values) -> Values:
-            tile = e.add(begin, number)
-            m = e.multiply(tile, self.MR)
-            latest = e.add(M, -self.MR)
-            m = e.where(e.compare("<", m, latest), m, latest)  # the last tile overlaps the one before
-            own = e.where(e.compare("!=", first_sum, 0), e.add(first_sum, e.multiply(m, 4)), e.integer(0))
-            ByteTile(self.MR, vectors)(
-                e, e.add(A, e.multiply(m, LANES)), segment, segments, tail, B, record, own,
-                e.add(C, e.multiply(m, LANES)), C_block, limits, table, e.add(following, e.multiply(number, fetched)),
-            )  # fmt: skip
-            return []
-
-        e.loop(e.add(end, e.negate(begin)), [], one_tile)

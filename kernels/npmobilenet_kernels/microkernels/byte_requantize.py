@@ -1,9 +1,9 @@
 """From sums of products to bytes: requantization by a record, and packing.
 
-    EXACT     ((acc << left) q + R - N [acc < 0]) >> T      any rule with a multiplier of 31 bits: it is in R, N, T
-    POSITIVE  ((acc q + R) >> 32) >> (T - 32)               the same where negative results are clipped, T > 32
-    FLOAT     rint(fma(float32(acc), k, o))                 where it has been proven equal, or is the rule
-    DOUBLE    float64(acc) M, halves away from zero         dense layers of TensorFlow Lite
+EXACT     ((acc << left) q + R - N [acc < 0]) >> T      any rule with a multiplier of 31 bits: it is in R, N, T
+POSITIVE  ((acc q + R) >> 32) >> (T - 32)               the same where negative results are clipped, T > 32
+FLOAT     rint(fma(float32(acc), k, o))                 where it has been proven equal, or is the rule
+DOUBLE    float64(acc) M, halves away from zero         dense layers of TensorFlow Lite
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from npmobilenet_kernels.microkernels.emitter import Value, Values
 from npmobilenet_kernels.runtime.byte_packing import LINE, Part, Requantization
 
 
-def rescaled(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
+def rescaled(e: ByteEmitter, sums: Sequence[Value], record: Value, *, dense: bool = False) -> Values:
     """Steps of the output, 16 integers a vector.
 
     Args:
         e: the emitter.
         sums: accumulators of several pixels for the same 16 channels, bias included.
         record: address of the channels' record.
+        dense: whether it may be of the kind DOUBLE.
     """
     kind = e.read(record, 0)
 
@@ -31,21 +32,69 @@ def rescaled(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
         return e.choose(e.compare("==", kind, Requantization.POSITIVE), positives, rarer)
 
     def positives() -> Values:
-        return _positive(e, sums, record)
+        return _positive(e, record)(sums)
 
     def rarer() -> Values:
-        return e.choose(e.compare("==", kind, Requantization.EXACT), lambda: _exact(e, sums, record), doubles)
+        return e.choose(e.compare("==", kind, Requantization.FLOAT_SIGNED), signed_floats, rarest)
+
+    def signed_floats() -> Values:
+        return _float_signed(e, record)(sums)
+
+    def rarest() -> Values:
+        exact = e.compare("==", kind, Requantization.EXACT)
+        return e.choose(exact, integers, doubles) if dense else integers()
+
+    def integers() -> Values:
+        return _exact(e, sums, record)
 
     def doubles() -> Values:
         return [_double(e, acc, record) for acc in sums]
 
-    return e.choose(e.compare("==", kind, Requantization.FLOAT), lambda: float_steps(e, record)(sums), others)
+    return e.choose(e.compare("==", kind, Requantization.FLOAT), lambda: _float(e, record)(sums), others)
 
 
-def float_steps(e: ByteEmitter, record: Value) -> Callable[[Sequence[Value]], Values]:
-    """The function `rescaled` of a record that is known to be FLOAT, with its numbers in registers."""
+Steps = Callable[[Sequence[Value]], Values]  # from accumulators, as `rescaled`
+
+
+def steps_with_constants(e: ByteEmitter, record: Value) -> list[tuple[Requantization, Callable[[], Steps]]]:
+    """For the kinds that most records have: `rescaled` in two parts, of which the first loads the record's numbers.
+
+    A loop that does the first part before it begins keeps the numbers in registers.
+    """
+    return [
+        (Requantization.FLOAT, lambda: _float(e, record)),
+        (Requantization.POSITIVE, lambda: _positive(e, record)),
+        (Requantization.FLOAT_SIGNED, lambda: _float_signed(e, record)),
+    ]
+
+
+def _float(e: ByteEmitter, record: Value) -> Steps:
     k, o = e.load(record, Part.K), e.load(record, Part.O)
     return lambda sums: [e.nearest(e.fma(e.to_float(acc), k, o)) for acc in sums]
+
+
+def _float_signed(e: ByteEmitter, record: Value) -> Steps:
+    k, positive, negative = (e.load(record, part) for part in (Part.K, Part.O, Part.O_NEGATIVE))
+    limit = e.load_as(INTS, record, Part.MINUS_C)
+    return lambda sums: [
+        e.nearest(e.fma(e.to_float(acc), k, e.where(e.builder.icmp_signed("<", acc, limit), negative, positive)))
+        for acc in sums
+    ]
+
+
+def _positive(e: ByteEmitter, record: Value) -> Steps:
+    q, R = ([e.load_as(LONGS, record, part + LINE * odd) for odd in range(2)] for part in (Part.Q, Part.R))
+    T = e.load_as(INTS, record, Part.T)
+
+    def steps(sums: Sequence[Value]) -> Values:
+        results = []
+        for acc in sums:
+            lanes = e.even_lanes(acc), e.odd_lanes(acc)
+            products = [e.builder.add(e.builder.mul(x, q[odd]), R[odd]) for odd, x in enumerate(lanes)]
+            results.append(e.builder.ashr(e.high_halves(*products), T))
+        return results
+
+    return steps
 
 
 def _exact(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
@@ -61,17 +110,6 @@ def _exact(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
             for lanes, own in zip((e.even_lanes(shifted), e.odd_lanes(shifted)), constants, strict=True)
         ]
         results.append(e.interleaved(*halves))
-    return results
-
-
-def _positive(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
-    q, R = ([e.load_as(LONGS, record, part + LINE * odd) for odd in range(2)] for part in (Part.Q, Part.R))
-    T = e.load_as(INTS, record, Part.T)
-    results = []
-    for acc in sums:
-        lanes = e.even_lanes(acc), e.odd_lanes(acc)
-        products = [e.builder.add(e.builder.mul(x, q[odd]), R[odd]) for odd, x in enumerate(lanes)]
-        results.append(e.builder.ashr(e.high_halves(*products), T))
     return results
 
 
@@ -101,9 +139,7 @@ def _double(e: ByteEmitter, acc: Value, record: Value) -> Value:
     return e.joined(halves)
 
 
-def store_channels(
-    e: ByteEmitter, steps: Sequence[Value], limits: Value, table: Value, address: Value
-) -> None:
+def store_channels(e: ByteEmitter, steps: Sequence[Value], limits: Value, table: Value, address: Value) -> None:
     """Write consecutive pixels of 16 channels: zero point added, clipped, and looked up in a table.
 
     Args:

@@ -30,6 +30,7 @@ class Requantization(IntEnum):
     EXACT = 0  # integers: ((acc << left) q + R - N [acc < 0]) >> T
     FLOAT = 1  # rint(fma(float32(acc), k, o))
     DOUBLE = 2  # float64(acc) M to the nearest, halves away from zero
+    FLOAT_SIGNED = 4  # FLOAT with another o for negative accumulators: rounding twice is not symmetric
     POSITIVE = 3  # EXACT where results below the zero point are clipped: ((acc q + R) >> 32) >> T
 
 
@@ -45,9 +46,12 @@ class Part(IntEnum):
     T = 9 * LINE  # of POSITIVE, 16 values of 32 bits
     K = 2 * LINE  # FLOAT
     O = 3 * LINE  # noqa: E741  # as in the formula
+    O_NEGATIVE = 4 * LINE  # FLOAT_SIGNED: o of sums below MINUS_C, which stand for negative accumulators
+    MINUS_C = 5 * LINE
     M = 2 * LINE  # DOUBLE: 16 float64 in order
 
 
+FLOATING = {Requantization.FLOAT, Requantization.FLOAT_SIGNED, Requantization.DOUBLE}
 RECORD = 11 * LINE
 
 
@@ -103,6 +107,7 @@ def pack_records(kinds: NDArray[Any], parts: Mapping[Part, NDArray[Any]]) -> Byt
     by_kind = {
         Requantization.EXACT: (Part.LEFT, Part.Q, Part.R, Part.N, Part.T),
         Requantization.FLOAT: (Part.K, Part.O),
+        Requantization.FLOAT_SIGNED: (Part.K, Part.O, Part.O_NEGATIVE, Part.MINUS_C),
         Requantization.DOUBLE: (Part.M,),
         Requantization.POSITIVE: (Part.Q, Part.R, Part.T),
     }
@@ -118,10 +123,9 @@ def _laid_out(kind: Requantization, part: Part, values: NDArray[Any], blocks: in
     wide = part in (Part.Q, Part.R, Part.N, Part.T) and kind in (Requantization.EXACT, Requantization.POSITIVE)
     if (kind, part) == (Requantization.POSITIVE, Part.T):
         wide, values = False, values - 32
-    dtype = {Requantization.FLOAT: np.float32, Requantization.DOUBLE: np.float64}.get(kind, np.int32)
-    if part == Part.BIAS:
-        dtype = np.int32
-    padded = np.zeros(blocks * LANES, np.int64 if wide else dtype)
+    floats = {Part.K: np.float32, Part.O: np.float32, Part.O_NEGATIVE: np.float32, Part.M: np.float64}
+    narrow = np.int32 if part == Part.BIAS or kind not in FLOATING else floats.get(part, np.int32)
+    padded = np.zeros(blocks * LANES, np.int64 if wide else narrow)
     padded[: len(values)] = values
     rows = padded.reshape(blocks, LANES)
     if wide:

@@ -71,7 +71,6 @@ SSE2 = CpuTarget(4, 2, (5, 4, 2, 1), (8, 4, 1), (4, 8), (8, 1), cpu="x86-64")
 NEON = CpuTarget(4, 2, (8, 7, 6, 4, 2, 1), (12, 8, 4, 1), (8, 12), (8, 1), by_lane=True)
 
 
-
 @dataclass(frozen=True)
 class ByteTarget:
     """Instructions for products of bytes, in one family of CPUs; a vector is 16 channels on all of them.
