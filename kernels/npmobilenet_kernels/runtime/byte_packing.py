@@ -123,8 +123,9 @@ def _laid_out(kind: Requantization, part: Part, values: NDArray[Any], blocks: in
     wide = part in (Part.Q, Part.R, Part.N, Part.T) and kind in (Requantization.EXACT, Requantization.POSITIVE)
     if (kind, part) == (Requantization.POSITIVE, Part.T):
         wide, values = False, values - 32
-    floats = {Part.K: np.float32, Part.O: np.float32, Part.O_NEGATIVE: np.float32, Part.M: np.float64}
-    narrow = np.int32 if part == Part.BIAS or kind not in FLOATING else floats.get(part, np.int32)
+    narrow: Any = np.int32
+    if part != Part.BIAS and kind in FLOATING and part != Part.MINUS_C:
+        narrow = np.float64 if kind == Requantization.DOUBLE else np.float32
     padded = np.zeros(blocks * LANES, np.int64 if wide else narrow)
     padded[: len(values)] = values
     rows = padded.reshape(blocks, LANES)
