@@ -2,7 +2,6 @@
 
 import ctypes
 import functools
-from collections.abc import Mapping
 
 import numpy as np
 from hypothesis import strategies as st
@@ -70,7 +69,10 @@ class Step:
         if prefix == "SOURCE":
             self.row[[ByteField.SOURCE_HEIGHT, ByteField.SOURCE_WIDTH]] = x.shape[:2]
 
-    def run(self, emit: Emit, target: str, shape: tuple[int, int, int], parts: int = 1, units: int = 0) -> Bytes:
+    def run(
+        self, emit: Emit, target: str, shape: tuple[int, int, int], parts: int = 1, units: int = 0,
+        scratch: Bytes | None = None, image: Bytes | None = None,
+    ) -> Bytes:  # fmt: skip
         """The output (H, W, C) of the kernel, computed in two calls.
 
         Args:
@@ -79,6 +81,7 @@ class Step:
             shape: of the output.
             parts: of every block; by default units are blocks x parts.
             units: of the step.
+            scratch, image: working memory, and the network's input.
         """
         H, W, C = shape
         blocks = -(-C // 16)
@@ -87,13 +90,28 @@ class Step:
             TARGET=memory.ctypes.data + MARGIN, TARGET_BLOCK=H * W * 16, HEIGHT=H, WIDTH=W, PIXELS=H * W, BLOCKS=blocks,
             PARTS=parts, UNITS=units or blocks * parts,
         )  # fmt: skip
-        count = int(self.row[ByteField.UNITS])
-        kernel = compiled(emit, target)
-        for first, last in ((count // 2, count), (0, count // 2)):
-            kernel(self.row.ctypes.data, 0, 0, 0, first, last)
+        self._call(emit, target, scratch, image)
         assert (memory[:MARGIN] == UNTOUCHED).all(), "written before the output"
         assert (memory[-MARGIN:] == UNTOUCHED).all(), "written after the output"
         return from_byte_blocks(memory[MARGIN:-MARGIN].reshape(blocks, H * W, 16), shape)
+
+    def run_to(
+        self, emit: Emit, target: str, dtype: type[np.generic], count: int, blocks: int, units: int
+    ) -> NDArray[np.generic]:
+        """`count` numbers of a type that the kernel makes of `blocks` blocks of its input."""
+        y = np.full(count + 2 * MARGIN, UNTOUCHED, dtype)
+        self.set(TARGET=y[MARGIN:].ctypes.data, PIXELS=count, BLOCKS=blocks, UNITS=units)
+        self._call(emit, target, None, None)
+        assert (y[:MARGIN] == UNTOUCHED).all(), "written before the output"
+        assert (y[-MARGIN:] == UNTOUCHED).all(), "written after the output"
+        return y[MARGIN:-MARGIN]
+
+    def _call(self, emit: Emit, target: str, scratch: Bytes | None, image: Bytes | None) -> None:
+        count = int(self.row[ByteField.UNITS])
+        kernel = compiled(emit, target)
+        memory = [0 if array is None else array.ctypes.data for array in (scratch, image)]
+        for first, last in ((count // 2, count), (0, count // 2)):
+            kernel(self.row.ctypes.data, 0, *memory, first, last)
 
 
 class Drawn:

@@ -29,7 +29,7 @@ TERMS = (1, 2, 3)
 
 
 def byte_name(kernel: str, target: ByteTarget) -> str:
-    """Symbol of a kernel: "dense", "row_sums", "pointwise_14" by its MR, "stem3_14" and "convolution1_14" by two numbers."""
+    """Symbol of a kernel, such as "dense", "pointwise_14" (MR), "stem3_14" (channels), "convolution1_14" (stride)."""
     return f"{PREFIX}{kernel}_{target.name}"
 
 
@@ -43,7 +43,7 @@ def depthwise_kernel(sides: tuple[int, int], stride: int, outputs: int, terms: i
     """
     if sides[0] != sides[1] or sides[0] not in DEPTHWISE_SIZES or stride not in STRIDES:
         return depthwise_any.__name__
-    return f"depthwise{sides[0]}s{stride}_{outputs}_{terms}"
+    return f"depthwise{sides[0]}_{stride}_{outputs}_{terms}"
 
 
 def all_byte_kernels(target: ByteTarget) -> dict[str, Emit]:

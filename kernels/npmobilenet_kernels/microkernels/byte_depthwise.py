@@ -4,8 +4,8 @@
 
 S and D are the step from output to output and from tap to tap by rows, S' and D' by columns. `ByteDepthwise` reads four
 neighboring pixels of 16 channels, 64 bytes, and one permutation brings the four pixels of a channel together; a `dot`
-is then one row of the filter (see `runtime.byte_filters`). `depthwise_any` takes any filter, one output and one tap at a
-time. A unit of work is a part of the rows of one block.
+is then one row of the filter (see `runtime.byte_filters`). `depthwise_any` takes any filter, one output and one tap at
+a time. A unit of work is a part of the rows of one block.
 """
 
 from __future__ import annotations
@@ -209,9 +209,7 @@ def _pixel_or(e: ByteEmitter, condition: Value, address: Value, padding: Value) 
 
 def input_row(e: ByteEmitter, step: Value, x: Value, row: Value, u: Value) -> Value:
     """Address of the input row under row u of the filter, for an output row; outside the image one of zero points."""
-    stride, top, dilation = (
-        e.read(step, field) for field in (ByteField.STRIDE, ByteField.TOP, ByteField.DILATION)
-    )
+    stride, top, dilation = (e.read(step, field) for field in (ByteField.STRIDE, ByteField.TOP, ByteField.DILATION))
     source = e.add(e.add(e.multiply(row, stride), e.negate(top)), e.multiply(u, dilation))
     inside = e.in_range(source, e.read(step, ByteField.SOURCE_HEIGHT))
     address = pixel_address(e, x, e.multiply(source, e.read(step, ByteField.SOURCE_WIDTH)))

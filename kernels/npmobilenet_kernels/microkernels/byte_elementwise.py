@@ -1,4 +1,4 @@
-"""Sums, products and tables of bytes, pixel by pixel, and padding of a map; a unit is a part of the pixels of a block."""
+"""Sums, products and tables of bytes, pixel by pixel, and padding; a unit is a part of the pixels of a block."""
 
 from __future__ import annotations
 

@@ -97,14 +97,6 @@ class ByteEmitter(Emitter):
         """The integer `value` in eight lanes of 64 bits."""
         return ir.Constant(LONGS, [value] * (LANES // 2))
 
-    def all_bytes(self, value: int) -> Value:
-        """The byte `value` 64 times."""
-        return ir.Constant(BYTES, [value] * VECTOR)
-
-    def no_bytes(self) -> Value:
-        """64 zeros."""
-        return ir.Constant(BYTES, [0] * VECTOR)
-
     def flipped(self, x: Value, bits: Value) -> Value:
         """x with some bits turned over."""
         return self.builder.xor(x, bits)
@@ -122,6 +114,10 @@ class ByteEmitter(Emitter):
         """Sums of four neighboring lanes each, of 16 integers."""
         quarters = [self._shuffled(x, [GROUP * lane + part for lane in range(LANES // GROUP)]) for part in range(GROUP)]
         return self.builder.add(self.builder.add(*quarters[:2]), self.builder.add(*quarters[2:]))
+
+    def all_bytes(self, value: int) -> Value:
+        """The byte `value` 64 times."""
+        return ir.Constant(BYTES, [value] * VECTOR)
 
     def load_masked(self, address: Value, mask: Value, otherwise: Value) -> Value:
         """64 bytes at an address, of which only those in a mask of 64 bits are read; `otherwise` where it has none."""

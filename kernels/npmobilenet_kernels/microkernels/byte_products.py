@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from npmobilenet_kernels.drivers.byte_table import ByteField
-from npmobilenet_kernels.microkernels.byte_emitter import GROUP, I8, INTS, LANES, VECTOR, ByteEmitter
+from npmobilenet_kernels.microkernels.byte_emitter import GROUP, INTS, LANES, VECTOR, ByteEmitter
 from npmobilenet_kernels.microkernels.byte_gemm import FETCHED, ByteTile
 from npmobilenet_kernels.microkernels.byte_requantize import rescaled, store_channels
-from npmobilenet_kernels.microkernels.emitter import Value, Values
+from npmobilenet_kernels.microkernels.emitter import I8, Value, Values
 from npmobilenet_kernels.runtime.byte_packing import LINE, RECORD, Part
 
 STREAMS = (9, 4, 1)  # blocks of a dense layer's output computed at once; 9 for the 63 blocks of 1,000 classes
@@ -324,7 +324,7 @@ def row_sums(
         m = e.where(few, e.integer(0), e.smaller(e.multiply(e.add(first, number), 4), e.add(M, -4)))
 
         def one_block(block: Value, acc: Values) -> Values:
-            x = e.load_masked(e.add(A, e.add(e.multiply(block, A_block), e.multiply(m, LANES))), mask, e.no_bytes())
+            x = e.load_masked(e.add(A, e.add(e.multiply(block, A_block), e.multiply(m, LANES))), mask, e.all_bytes(0))
             ones = e.load_bytes(e.add(constants, e.multiply(e.add(block, 1), VECTOR)))
             return [e.dot(acc[0], x, ones)]
 

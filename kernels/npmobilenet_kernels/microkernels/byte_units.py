@@ -43,9 +43,7 @@ def block_of_target(e: ByteEmitter, step: Value, arena: Value, block: Value) -> 
     return e.add(e.add(arena, e.read(step, ByteField.TARGET)), e.multiply(e.read(step, ByteField.TARGET_BLOCK), block))
 
 
-def pixels_by_four(
-    e: ByteEmitter, begin: Value, end: Value, some: Callable[[Value, int], None]
-) -> None:
+def pixels_by_four(e: ByteEmitter, begin: Value, end: Value, some: Callable[[Value, int], None]) -> None:
     """Pixels begin ... end - 1, four at a time and the rest one by one: some(first, count) emits `count` of them."""
     fours = e.divide(e.add(end, e.negate(begin)), GROUP)
     rest = e.add(begin, e.multiply(fours, GROUP))

@@ -112,6 +112,5 @@ def pack_window_masks(W_in: int, W: int, left: int, K_w: int, stride: int, outpu
     starts = np.minimum(np.arange(0, W, outputs), W - outputs)
     columns = (starts * stride - left)[:, None, None] + windows[:, None] + np.arange(GROUP)  # (tiles, windows, 4)
     inside = (columns >= 0) & (columns < W_in)
-    return np.where(inside, np.uint64(0xFFFF) << np.uint64(LANES) * np.arange(GROUP, dtype=np.uint64), 0).sum(
-        axis=2, dtype=np.uint64
-    )
+    masks: NDArray[np.uint64] = inside @ (np.uint64(0xFFFF) << np.arange(GROUP, dtype=np.uint64) * np.uint64(LANES))
+    return masks

@@ -35,7 +35,10 @@ class Requantization(IntEnum):
 
 
 class Part(IntEnum):
-    """Places in a record, in bytes: 16 values each, of 32 bits or as eight even and eight odd lanes of 64 bits."""
+    """Places in a record, in bytes: 16 values each, of 32 bits or as eight even and eight odd lanes of 64 bits.
+
+    Those of different kinds may be the same, and are then names of one member.
+    """
 
     KIND = 0
     BIAS = LINE
@@ -51,7 +54,9 @@ class Part(IntEnum):
     M = 2 * LINE  # DOUBLE: 16 float64 in order
 
 
-FLOATING = {Requantization.FLOAT, Requantization.FLOAT_SIGNED, Requantization.DOUBLE}
+FLOATING: dict[Requantization, Any] = {
+    Requantization.FLOAT: np.float32, Requantization.FLOAT_SIGNED: np.float32, Requantization.DOUBLE: np.float64
+}  # fmt: skip
 RECORD = 11 * LINE
 
 
@@ -123,9 +128,7 @@ def _laid_out(kind: Requantization, part: Part, values: NDArray[Any], blocks: in
     wide = part in (Part.Q, Part.R, Part.N, Part.T) and kind in (Requantization.EXACT, Requantization.POSITIVE)
     if (kind, part) == (Requantization.POSITIVE, Part.T):
         wide, values = False, values - 32
-    narrow: Any = np.int32
-    if part != Part.BIAS and kind in FLOATING and part != Part.MINUS_C:
-        narrow = np.float64 if kind == Requantization.DOUBLE else np.float32
+    narrow = FLOATING.get(kind, np.int32) if part not in (Part.BIAS, Part.MINUS_C) else np.int32
     padded = np.zeros(blocks * LANES, np.int64 if wide else narrow)
     padded[: len(values)] = values
     rows = padded.reshape(blocks, LANES)
