@@ -311,16 +311,25 @@ class ByteEmitter(Emitter):
             found = self.choose(self.compare("!=", table, 0), lambda: [self._looked_up(q, table)], lambda: [q])
             self._store_first(found[0], count, address)
             return
-        self._store_first(q, count, address)
-        length = self.where(self.compare("!=", table, 0), self.integer(count * LANES), self.integer(0))
 
-        def replace(index: Value, _: Values) -> Values:
-            place = self.add(address, index)
-            byte = self.builder.zext(self.load_as(I8, place), I64)
-            self.store_any(self.load_as(I8, self.add(table, byte)), place)
+        def as_they_are() -> Values:
+            self._store_first(q, count, address)
             return []
 
-        self.loop(length, [], replace)
+        self.choose(self.compare("!=", table, 0), lambda: self._store_looked_up(q, count, address, table), as_they_are)
+
+    def _store_looked_up(self, q: Value, count: int, address: Value, table: Value) -> Values:
+        """Store table[q] byte by byte: nothing but results, since tiles of two threads may overlap."""
+        with self.builder.goto_entry_block():
+            place = self.builder.ptrtoint(self.builder.alloca(BYTES), I64)
+        self.store_any(q, place)
+
+        def one_byte(index: Value, _: Values) -> Values:
+            byte = self.builder.zext(self.load_as(I8, self.add(place, index)), I64)
+            self.store_any(self.load_as(I8, self.add(table, byte)), self.add(address, index))
+            return []
+
+        return self.loop(count * LANES, [], one_byte)
 
     def _store_first(self, q: Value, count: int, address: Value) -> None:
         place = 0
