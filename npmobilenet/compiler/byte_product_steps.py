@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from npmobilenet_kernels.drivers.byte_table import ByteField
-from npmobilenet_kernels.microkernels.byte_catalog import DEPTHWISE_OUTPUTS, DEPTHWISE_SIZES, DEPTHWISE_TERMS, STRIDES
+from npmobilenet_kernels.microkernels.byte_catalog import DEPTHWISE_SIZES, STRIDES, TERMS, depthwise_kernel
 from npmobilenet_kernels.microkernels.byte_products import STREAMS
-from npmobilenet_kernels.runtime.byte_filters import pack_byte_depthwise, pack_byte_taps
+from npmobilenet_kernels.runtime.byte_filters import pack_byte_depthwise, pack_byte_taps, pack_window_masks
 from npmobilenet_kernels.runtime.byte_packing import GROUP, LANES, LINE, pack_byte_matrix
 from npmobilenet_kernels.runtime.cpu import tile_rows
 
@@ -148,18 +148,20 @@ class DepthwiseBytesStep(WeightedStep):
         op, options = self.op, self.op.link.operator.options
         kernel = self.weights.centered[0]  # (K_h, K_w, C m)
         (H, W), (_, W_in), (K_h, K_w, _) = sides_of(op.shape), sides_of(e.shapes[op.inputs[0]]), kernel.shape
-        outputs, name = min(W, DEPTHWISE_OUTPUTS[0]), "depthwise_any"
-        packed, terms = pack_byte_depthwise(kernel, options.stride[1], outputs)
+        (top, left), stride, outputs = op.before, options.stride[1], min(W, GROUP)
+        packed, terms = pack_byte_depthwise(kernel, stride, outputs)
         is_usual = K_h == K_w and K_h in DEPTHWISE_SIZES and options.dilation == (1, 1) and op.multiplier == 1
-        if is_usual and options.stride[1] in STRIDES and outputs in DEPTHWISE_OUTPUTS and terms in DEPTHWISE_TERMS:
-            name = f"depthwise{K_h}_{options.stride[1]}_{outputs}_{terms}"
+        own: Columns
+        if is_usual and stride in STRIDES and terms in TERMS:
+            name = depthwise_kernel((K_h, K_w), stride, outputs, terms)
+            own = {ByteField.CONSTANTS: e.pack(pack_window_masks(W_in, W, left, K_w, stride, outputs))}
         else:
-            packed = pack_byte_taps(kernel)
+            name, packed, own = "depthwise_any", pack_byte_taps(kernel), {}
         parts, units = e.parts(op.name, H)
-        top, left = op.before
         return Record({
             **e.frame(name, op.inputs[0], op.name, units),
             **e.requantization(op, self.requantized),
+            **own,
             ByteField.WEIGHTS: e.pack(packed),
             ByteField.PANEL_BYTES: packed.nbytes // e.blocks(op.name),
             ByteField.FILTER: K_h,

@@ -10,13 +10,26 @@ from npmobilenet_kernels.drivers.step_table import FIELDS
 from npmobilenet_kernels.microkernels.byte_emitter import build_byte_module
 from npmobilenet_kernels.microkernels.emitter import Emit
 from npmobilenet_kernels.runtime import codegen, native
-from npmobilenet_kernels.runtime.byte_packing import from_byte_blocks, to_byte_blocks
+from npmobilenet_kernels.runtime.byte_packing import (
+    Part,
+    Requantization,
+    exact_parts,
+    from_byte_blocks,
+    pack_limits,
+    pack_records,
+    to_byte_blocks,
+)
 from npmobilenet_kernels.runtime.cpu import host_byte_targets
 from numpy.typing import ArrayLike, NDArray
 
+from npmobilenet.quantized.numbers import multiplier, rounded_twice
+from npmobilenet.quantized.tensors import Ints
 from tests.helpers.guard_pages import GuardedBuffer
 
 Bytes = NDArray[np.uint8]
+KINDS = st.sampled_from([
+    Requantization.EXACT, Requantization.POSITIVE, Requantization.FLOAT, Requantization.FLOAT_SIGNED
+])  # fmt: skip
 TARGETS = st.sampled_from(sorted(host_byte_targets()))
 UNTOUCHED = 0xA5
 MARGIN = 256
@@ -99,6 +112,43 @@ class Step:
         memory = [0 if array is None else array.ctypes.data for array in (scratch, image)]
         for first, last in ((count // 2, count), (0, count // 2)):
             kernel(self.row.ctypes.data, 0, *memory, first, last)
+
+
+class Drawn:
+    """Requantization of C channels, drawn: as the kernels have it, and by its formula.
+
+    Attributes:
+        columns: of a step.
+    """
+
+    def __init__(self, rng: np.random.Generator, C: int, kind: Requantization, target: str, bias: Ints) -> None:
+        self._kind, self._zero = kind, int(rng.integers(0, 256))
+        low, high = sorted(rng.integers(0, 256, 2))
+        self._limits = (max(low, self._zero), max(high, self._zero)) if kind == Requantization.POSITIVE else (low, high)
+        self._m = multiplier(np.exp(rng.uniform(-9, -3, C)))
+        k = (self._m.q * 2.0 ** (self._m.e - 31.0)).astype(np.float32)
+        o, o_negative = rng.uniform(-0.5, 0.5, (2, C)).astype(np.float32) * host_byte_targets()[target].fused
+        limit = rng.integers(-1000, 1000, C)
+        self._floats = (k, o, o_negative if kind == Requantization.FLOAT_SIGNED else o, limit)
+        parts = {Part.BIAS: bias, Part.K: k, Part.O: o, Part.O_NEGATIVE: o_negative, Part.MINUS_C: limit}
+        if kind in (Requantization.EXACT, Requantization.POSITIVE):
+            parts = exact_parts(bias, self._m.q, self._m.e, "twice")
+        self._table = rng.permutation(256).astype(np.uint8) if rng.integers(2) else np.arange(256, dtype=np.uint8)
+        self.columns: dict[str, ArrayLike] = {
+            "RECORDS": pack_records(np.full(-(-C // 16), kind), parts),
+            "LIMITS": pack_limits(self._zero, *self._limits),
+            "TABLE": self._table if (np.diff(self._table) != 1).any() else 0,
+        }
+
+    def __call__(self, acc: Ints) -> Bytes:
+        """The bytes that accumulators (..., C) become."""
+        if self._kind in (Requantization.EXACT, Requantization.POSITIVE):
+            steps = rounded_twice(acc, self._m)
+        else:
+            k, positive, negative, limit = self._floats
+            o = np.where(acc < limit, negative, positive)
+            steps = np.rint((acc.astype(np.longdouble) * k + o).astype(np.float32)).astype(np.int64)
+        return self._table[np.clip(steps + self._zero, *self._limits)]
 
 
 @functools.cache

@@ -3,95 +3,117 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from npmobilenet_kernels.microkernels.byte_depthwise import ByteDepthwise, depthwise_any
-from npmobilenet_kernels.runtime.byte_filters import pack_byte_depthwise, pack_byte_taps
-from npmobilenet_kernels.runtime.byte_packing import Requantization, exact_parts, pack_limits, pack_records
+from npmobilenet_kernels.runtime.byte_filters import pack_byte_depthwise, pack_byte_taps, pack_window_masks
+from npmobilenet_kernels.runtime.byte_packing import Requantization
+from npmobilenet_kernels.runtime.cpu import host_byte_targets
 
-from npmobilenet.quantized.numbers import multiplier, rounded_twice
-from tests.helpers.byte_steps import TARGETS, Bytes, Step
+from npmobilenet.types import Pair
+from tests.helpers.byte_steps import KINDS, TARGETS, Bytes, Drawn, Step
 from tests.helpers.strategies import SEEDS
+
+SIDES = st.tuples(st.integers(1, 4), st.integers(1, 4))
+STRIDES = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 
 @dataclass(frozen=True)
-class Case:
-    """A layer with its output, by the formula."""
+class Window:
+    """A filter's rows and columns, the step from output to output, and from tap to tap."""
 
-    x: Bytes
-    w: np.ndarray
-    y: Bytes
-    step: Step
+    size: Pair
+    stride: Pair = (1, 1)
+    dilation: Pair = (1, 1)
 
-
-def drawn(
-    seed: int,
-    filters: tuple[int, int],
-    strides: tuple[int, int],
-    gaps: tuple[int, int],
-    multiples: int,
-    least: int,
-    largest: int,
-) -> Case:
-    """A layer whose weights are drawn between the limits, on a small map."""
-    rng = np.random.default_rng(seed)
-    extent = [(K - 1) * gap + 1 for K, gap in zip(filters, gaps, strict=True)]
-    before, after = rng.integers(0, extent), rng.integers(0, extent)
-    sides = [max(1, int(size + rng.integers(0, 18) - b - a)) for size, b, a in zip(extent, before, after, strict=True)]
-    C_in, zero, out_zero = int(rng.integers(1, 40)), int(rng.integers(0, 256)), int(rng.integers(0, 256))
-    C = C_in * multiples
-    x = rng.integers(0, 256, (*sides, C_in)).astype(np.uint8)
-    w = rng.integers(least, largest + 1, (*filters, C))
-    low, high = sorted(rng.integers(0, 256, 2))
-    bias = rng.integers(-5000, 5000, C)
-    padded = np.pad(x.astype(np.int64), (*zip(before, after, strict=True), (0, 0)), constant_values=zero)
-    padded = np.repeat(padded - zero, multiples, axis=2)
-    H, W = (1 + (side - size) // stride for side, size, stride in zip(padded.shape, extent, strides, strict=False))
-    acc = np.zeros((H, W, C), np.int64) + bias
-    for u in range(filters[0]):
-        for v in range(filters[1]):
-            top, left = u * gaps[0], v * gaps[1]
-            acc += padded[top:, left:][: strides[0] * H : strides[0], : strides[1] * W : strides[1]][:H, :W] * w[u, v]
-    m = multiplier(np.exp(rng.uniform(-9, -3, C)))
-    y = np.clip(rounded_twice(acc, m) + out_zero, low, high).astype(np.uint8)
-    parts = exact_parts(bias - zero * w.sum((0, 1)), m.q, m.e, "twice")
-    step = Step(
-        RECORDS=pack_records(np.full(-(-C // 16), Requantization.EXACT), parts),
-        LIMITS=pack_limits(out_zero, low, high), PADDING=np.full(16 * max(sides[1], 4), zero, np.uint8),
-        STRIDE=strides[0], STRIDE_ACROSS=strides[1], TOP=before[0], LEFT=before[1], FILTER=filters[0],
-        FILTER_ACROSS=filters[1], DILATION=gaps[0], DILATION_ACROSS=gaps[1], MULTIPLIER=multiples,
-    )  # fmt: skip
-    step.source(x)
-    return Case(x, w, y, step)
+    @property
+    def extent(self) -> list[int]:
+        """Rows and columns of the input under it."""
+        return [(K - 1) * gap + 1 for K, gap in zip(self.size, self.dilation, strict=True)]
 
 
-@settings(max_examples=12)
-@given(
-    TARGETS, SEEDS, st.sampled_from([(3, 3, 1), (3, 3, 2), (5, 5, 1), (5, 5, 2), (1, 2, 1), (2, 4, 3), (3, 7, 2)]),
-    st.integers(1, 3), st.booleans(), st.integers(1, 3),
-)  # fmt: skip
+class Layer:
+    """A drawn layer on a small map: weights between limits, any padding.
+
+    Attributes:
+        w: weights less their zero point, (K_h, K_w, C).
+        y: the output, by the formula.
+        step: the row of the table, but for its weights.
+        left: columns of padding on the left.
+    """
+
+    def __init__(self, seed: int, window: Window, multiples: int, weights: Pair, kind: Requantization, target: str):
+        rng = np.random.default_rng(seed)
+        before, after = rng.integers(0, window.extent), rng.integers(0, window.extent)
+        sides = [
+            max(1, int(size + rng.integers(0, 18) - b - a))
+            for size, b, a in zip(window.extent, before, after, strict=True)
+        ]
+        C_in, zero = int(rng.integers(1, 40)), int(rng.integers(0, 256))
+        self.x: Bytes = rng.integers(0, 256, (*sides, C_in)).astype(np.uint8)
+        self.w = rng.integers(weights[0], weights[1] + 1, (*window.size, C_in * multiples))
+        bias = rng.integers(-5000, 5000, C_in * multiples)
+        drawn = Drawn(rng, C_in * multiples, kind, target, bias - zero * self.w.sum((0, 1)))
+        centered = np.repeat(self.x.astype(np.int64) - zero, multiples, axis=2)
+        centered = np.pad(centered, (*zip(before, after, strict=True), (0, 0)))
+        self.y = drawn(_sums(centered, self.w, window) + bias)
+        self.left = int(before[1])
+        self.step = Step(
+            **drawn.columns, PADDING=np.full(16 * max(sides[1], 4), zero, np.uint8), STRIDE=window.stride[0],
+            STRIDE_ACROSS=window.stride[1], TOP=before[0], LEFT=before[1], FILTER=window.size[0],
+            FILTER_ACROSS=window.size[1], DILATION=window.dilation[0], DILATION_ACROSS=window.dilation[1],
+            MULTIPLIER=multiples,
+        )  # fmt: skip
+        self.step.source(self.x)
+
+    def run_windows(self, window: Window, target: str, parts: int) -> Bytes:
+        """The output of the kernel that reads windows of four pixels."""
+        (K_h, K_w), stride, W = window.size, window.stride[1], self.y.shape[1]
+        outputs = min(4, W)
+        packed, terms = pack_byte_depthwise(self.w, stride, outputs)
+        masks = pack_window_masks(self.x.shape[1], W, self.left, K_w, stride, outputs)
+        self.step.set(CONSTANTS=masks, WEIGHTS=packed, PANEL_BYTES=packed.size // -(-self.y.shape[2] // 16))
+        return self.step.run(ByteDepthwise(K_h, K_w, stride, outputs, terms), target, self.y.shape, parts)
+
+
+def _sums(x: np.ndarray, w: np.ndarray, window: Window) -> np.ndarray:
+    """Sums of products of a padded map, (H, W, C)."""
+    (K_h, K_w), (down, right), (rows, columns) = window.size, window.dilation, window.stride
+    H, W = (1 + (side - size) // step for side, size, step in zip(x.shape, window.extent, window.stride, strict=False))
+    acc = np.zeros((H, W, x.shape[2]), np.int64)
+    for u in range(K_h):
+        for v in range(K_w):
+            acc += x[u * down :: rows, v * right :: columns][:H, :W] * w[u, v]
+    return acc
+
+
+@pytest.mark.parametrize("target", host_byte_targets())
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
+def test_the_filters_of_mobilenets_give_the_sums_of_products(target: str, size: int, stride: int) -> None:
+    window = Window((size, size), (stride, stride))
+    for seed, kind in enumerate(Requantization):
+        if kind != Requantization.DOUBLE:
+            layer = Layer(seed, window, 1, (-128, 127), kind, target)
+            np.testing.assert_array_equal(layer.run_windows(window, target, 1), layer.y)
+
+
+@settings(max_examples=10)
+@given(TARGETS, SEEDS, KINDS, st.sampled_from([(1, 2, 1), (2, 4, 3), (3, 3, 2), (3, 7, 2)]), st.integers(1, 3))
 def test_windows_of_four_pixels_give_the_sums_of_products(
-    target: str, seed: int, filters: tuple[int, int, int], rows: int, wide: bool, parts: int
+    target: str, seed: int, kind: Requantization, filters: tuple[int, int, int], parts: int
 ) -> None:
-    K_h, K_w, across = filters
-    case = drawn(seed, (K_h, K_w), (rows, across), (1, 1), 1, *((-255, 255) if wide else (-128, 127)))
-    outputs = min(4, case.y.shape[1])
-    packed, terms = pack_byte_depthwise(case.w, across, outputs)
-    case.step.set(WEIGHTS=packed, PANEL_BYTES=packed.size // -(-case.y.shape[2] // 16))
-    y = case.step.run(ByteDepthwise(K_h, K_w, across, outputs, terms), target, case.y.shape, parts)
-    np.testing.assert_array_equal(y, case.y)
+    window = Window(filters[:2], (1 + seed % 3, filters[2]))
+    layer = Layer(seed, window, 1, (-255, 255), kind, target)
+    np.testing.assert_array_equal(layer.run_windows(window, target, parts), layer.y)
 
 
 @settings(max_examples=12)
-@given(
-    TARGETS, SEEDS, *[st.tuples(st.integers(1, 4), st.integers(1, 4))] * 2,
-    st.tuples(st.integers(1, 3), st.integers(1, 3)), st.integers(1, 3), st.integers(1, 3),
-)  # fmt: skip
+@given(TARGETS, SEEDS, KINDS, st.builds(Window, SIDES, STRIDES, STRIDES), st.integers(1, 3), st.integers(1, 3))
 def test_any_depthwise_filter_gives_the_sums_of_products(
-    target: str, seed: int, filters: tuple[int, int], strides: tuple[int, int], gaps: tuple[int, int],
-    multiples: int, parts: int,
-) -> None:  # fmt: skip
-    case = drawn(seed, filters, strides, gaps, multiples, -255, 255)
-    taps = pack_byte_taps(case.w)
-    case.step.set(WEIGHTS=taps, PANEL_BYTES=filters[0] * filters[1] * 32)
-    np.testing.assert_array_equal(case.step.run(depthwise_any, target, case.y.shape, parts), case.y)
+    target: str, seed: int, kind: Requantization, window: Window, multiples: int, parts: int
+) -> None:
+    layer = Layer(seed, window, multiples, (-255, 255), kind, target)
+    taps = pack_byte_taps(layer.w)
+    layer.step.set(WEIGHTS=taps, PANEL_BYTES=window.size[0] * window.size[1] * 32)
+    np.testing.assert_array_equal(layer.step.run(depthwise_any, target, layer.y.shape, parts), layer.y)

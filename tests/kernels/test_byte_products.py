@@ -96,7 +96,8 @@ class Drawn:
         if self.kind in ("float", "float_signed"):
             o = np.where((self.kind == "float_signed") & (acc < 0), self.o_negative, self.o).astype(np.float64)
             exact = acc.astype(np.float32).astype(np.float64) * self.M.astype(np.float32)  # as fma: exact in 48 bits
-            return np.rint((exact + o).astype(np.float32)).astype(np.int64)
+            nearest: Ints = np.rint((exact + o).astype(np.float32)).astype(np.int64)
+            return nearest
         if self.kind == "double":
             return round_away(acc * self.M)
         steps: Ints = RULES["twice" if self.kind == "positive" else self.kind](acc, self.m)

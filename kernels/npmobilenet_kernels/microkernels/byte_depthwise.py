@@ -4,14 +4,15 @@
 
 S and D are the step from output to output and from tap to tap by rows, S' and D' by columns. `ByteDepthwise` reads four
 neighboring pixels of 16 channels, 64 bytes, and one permutation brings the four pixels of a channel together; a `dot`
-is then one row of the filter (see `runtime.byte_filters`). `depthwise_any` takes any filter, one output and one tap at a
-time. A unit of work is a part of the rows of one block.
+is then one row of the filter (see `runtime.byte_filters`). `depthwise_any` takes any filter, one output and one tap at
+a time. A unit of work is a part of the rows of one block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from npmobilenet_kernels.drivers.byte_table import ByteField
 from npmobilenet_kernels.microkernels.byte_emitter import (
@@ -23,13 +24,14 @@ from npmobilenet_kernels.microkernels.byte_emitter import (
     ByteEmitter,
     vector_of,
 )
-from npmobilenet_kernels.microkernels.byte_requantize import rescaled, store_channels
+from npmobilenet_kernels.microkernels.byte_requantize import Steps, rescaled, steps_with_constants, store_channels
 from npmobilenet_kernels.microkernels.byte_units import block_of_source, block_of_target, block_parts, pixel_address
-from npmobilenet_kernels.microkernels.emitter import I8, I32, Value, Values
-from npmobilenet_kernels.runtime.byte_filters import Use, shifts_of, uses_of_windows
-from npmobilenet_kernels.runtime.byte_packing import RECORD, Part
+from npmobilenet_kernels.microkernels.emitter import ADDRESS_BYTES, I8, I32, Value, Values
+from npmobilenet_kernels.runtime.byte_filters import Use, shifts_of, uses_of_windows, windows_of
+from npmobilenet_kernels.runtime.byte_packing import RECORD, Part, Requantization
 
 TAP_BYTES = 2  # of a weight of `depthwise_any`
+KEPT = 12  # vectors of weights that a block's rows keep in registers
 
 
 @dataclass(frozen=True)
@@ -58,23 +60,50 @@ class ByteDepthwise:
             x, y = block_of_source(e, step, arena, block), block_of_target(e, step, arena, block)
             w = e.add(e.read(step, ByteField.WEIGHTS), e.multiply(e.read(step, ByteField.PANEL_BYTES), block))
             record = e.add(e.read(step, ByteField.RECORDS), e.multiply(block, RECORD))
-            W = e.read(step, ByteField.WIDTH)
 
-            def one_row(number: Value, _: Values) -> Values:
-                row = e.add(begin, number)
-                rows = [input_row(e, step, x, row, e.integer(u)) for u in range(self.K_h)]
-                self._row(e, step, rows, w, record, pixel_address(e, y, e.multiply(row, W)))
+            def rows(begin_steps: Callable[[], Steps]) -> Values:
+                constants = self._constants(e, step, w, record, begin_steps())
+
+                def one_row(number: Value, _: Values) -> Values:
+                    row = e.add(begin, number)
+                    inputs = [input_row(e, step, x, row, e.integer(u)) for u in range(self.K_h)]
+                    y_row = pixel_address(e, y, e.multiply(row, e.read(step, ByteField.WIDTH)))
+                    self._row(e, step, inputs, constants, y_row)
+                    return []
+
+                e.loop(e.add(end, e.negate(begin)), [], one_row)
                 return []
 
-            e.loop(e.add(end, e.negate(begin)), [], one_row)
+            def by_kind(kinds: Sequence[tuple[Requantization, Callable[[], Steps]]]) -> Values:
+                if not kinds or not _has_32(e):
+                    return rows(lambda: lambda sums: rescaled(e, sums, record))
+                (kind, begin_steps), *others = kinds
+                is_kind = e.compare("==", e.read(record, 0), kind)
+                return e.choose(is_kind, lambda: rows(begin_steps), lambda: by_kind(others))
+
+            by_kind(steps_with_constants(e, record))
 
         block_parts(e, step, e.read(step, ByteField.HEIGHT), first, last, part)
 
-    def _row(self, e: ByteEmitter, step: Value, rows: Values, w: Value, record: Value, y: Value) -> None:
+    def _constants(self, e: ByteEmitter, step: Value, w: Value, record: Value, steps: Steps) -> _Constants:
+        """What is the same for all rows of a block, in registers where there are enough."""
+        vectors = self.K_h * self.terms * len(shifts_of(self._uses))
+        kept = [e.load_bytes(w, n * VECTOR) for n in range(vectors)] if vectors <= KEPT and _has_32(e) else []
+        bias = e.start(e.load_as(INTS, record, Part.BIAS))
+        limits, table = e.read(step, ByteField.LIMITS), e.read(step, ByteField.TABLE)
+        return _Constants(
+            lambda n: kept[n] if kept else e.load_bytes(w, n * VECTOR),
+            bias,
+            steps,
+            e.limits(limits) if _has_32(e) else limits,
+            table,
+        )
+
+    def _row(self, e: ByteEmitter, step: Value, rows: Values, constants: _Constants, y: Value) -> None:
         """One output row at y, by tiles of `outputs` columns; the last one overlaps the one before."""
         W_in, W, left = (e.read(step, field) for field in (ByteField.SOURCE_WIDTH, ByteField.WIDTH, ByteField.LEFT))
-        limits, table = e.read(step, ByteField.LIMITS), e.read(step, ByteField.TABLE)
-        padding, latest = e.read(step, ByteField.PADDING), e.add(W, -self.outputs)
+        latest, masks = e.add(W, -self.outputs), e.read(step, ByteField.CONSTANTS)
+        padding = e.read(step, ByteField.PADDING)
 
         def one_tile(number: Value, _: Values) -> Values:
             start = e.multiply(number, self.outputs)
@@ -84,13 +113,14 @@ class ByteDepthwise:
             is_inside = e.compare(">=", e.builder.or_(column, room), 0)  # neither is negative
 
             def inside() -> Values:
-                return self._sums(e, rows, w, record, column, lambda row, n: e.load_bytes(row, n * LANES))
+                return self._sums(e, rows, constants, column, lambda row, n: e.load_bytes(row, n * LANES))
 
             def at_an_end() -> Values:
-                return self._sums(e, rows, w, record, column, self._clipped_windows(e, column, W_in, padding))
+                own = e.add(masks, e.multiply(number, len(self._windows) * ADDRESS_BYTES))
+                return self._sums(e, rows, constants, column, self._clipped(e, column, W_in, padding, own))
 
             sums = e.choose(is_inside, inside, at_an_end)
-            store_channels(e, rescaled(e, sums, record), limits, table, pixel_address(e, y, start))
+            store_channels(e, constants.steps(sums), constants.limits, constants.table, pixel_address(e, y, start))
             return []
 
         e.loop(e.divide(e.add(W, self.outputs - 1), self.outputs), [], one_tile)
@@ -100,60 +130,81 @@ class ByteDepthwise:
         return uses_of_windows(self.K_w, self.stride, self.outputs)
 
     @property
+    def _windows(self) -> list[int]:
+        return windows_of(self._uses)
+
+    @property
     def _reach(self) -> int:
         """Input columns that a tile reads."""
-        return max(use.window for use in self._uses) + GROUP
+        return self._windows[-1] + GROUP
 
     def _sums(
-        self, e: ByteEmitter, rows: Values, w: Value, record: Value, column: Value,
+        self, e: ByteEmitter, rows: Values, constants: _Constants, column: Value,
         window: Callable[[Value, int], Value],
     ) -> Values:  # fmt: skip
         """The accumulators of a tile; window(address, n) are four pixels from number n after the one at an address."""
-        sums = [e.start(e.load_as(INTS, record, Part.BIAS))] * self.outputs
+        sums = [constants.bias] * self.outputs
         uses, shifts = self._uses, shifts_of(self._uses)
         for u, row in enumerate(rows):
             start = pixel_address(e, row, column)
-            pixels = {n: e.by_channel(window(start, n)) for n in sorted({use.window for use in uses})}
+            pixels = {n: e.by_channel(window(start, n)) for n in self._windows}
             for term in range(self.terms):
                 first = (u * self.terms + term) * len(shifts)
                 for use in uses:
-                    weights = e.load_bytes(w, (first + shifts.index(use.shift)) * VECTOR)
+                    weights = constants.weights(first + shifts.index(use.shift))
                     sums[use.output] = e.dot(sums[use.output], pixels[use.window], weights)
         return [e.total(x) for x in sums]
 
-    def _clipped_windows(
-        self, e: ByteEmitter, column: Value, W_in: Value, padding: Value
+    def _clipped(
+        self, e: ByteEmitter, column: Value, W_in: Value, padding: Value, masks: Value
     ) -> Callable[[Value, int], Value]:
-        """Windows that take pixels outside the row from `padding`, and do not read them."""
-        numbers = sorted({use.window for use in self._uses})
-        if e.target.dot != "vnni512":
+        """Windows that take pixels outside the row from `padding`, and do not read them.
 
-            def window(start: Value, n: int) -> Value:
-                return e.joined([
-                    _pixel_or(e, e.in_range(e.add(column, n + i), W_in), e.add(start, (n + i) * LANES), padding)
-                    for i in range(GROUP)
-                ])  # fmt: skip
+        Args:
+            e: the emitter.
+            column, W_in: first column of the tile; columns of the row.
+            padding: address of a row of zero points.
+            masks: address of the tile's masks, see `pack_window_masks`.
+        """
+        if e.target.dot == "vnni512":
+            four = e.load_bytes(padding)
+            own = {n: e.read(masks, number) for number, n in enumerate(self._windows)}
+            return lambda start, n: e.load_masked(e.add(start, n * LANES), own[n], four)
 
-            return window
-        four = e.load_bytes(padding)
-        masks = {n: _mask(e, e.add(column, n), W_in) for n in numbers}
-        return lambda start, n: e.load_masked(e.add(start, n * LANES), masks[n], four)
+        def window(start: Value, n: int) -> Value:
+            return e.joined([
+                _pixel_or(e, e.in_range(e.add(column, n + i), W_in), e.add(start, (n + i) * LANES), padding)
+                for i in range(GROUP)
+            ])  # fmt: skip
+
+        return window
+
+
+@dataclass(frozen=True)
+class _Constants:
+    """What the rows of a block share.
+
+    Attributes:
+        weights: weights(n) is vector n of the filter.
+        bias: of the sums.
+        steps: from sums to steps of the output.
+        limits, table: as of `store_channels`.
+    """
+
+    weights: Callable[[int], Value]
+    bias: Value
+    steps: Steps
+    limits: Any
+    table: Value
+
+
+def _has_32(e: ByteEmitter) -> bool:
+    """Whether there are 32 registers of 64 bytes."""
+    return e.target.dot == "vnni512"
 
 
 def _pixel_or(e: ByteEmitter, condition: Value, address: Value, padding: Value) -> Value:
     return e.load_as(vector_of(I8, LANES), e.where(condition, address, padding))
-
-
-def _mask(e: ByteEmitter, column: Value, W_in: Value) -> Value:
-    """Mask of 64 bytes: those of pixels column ... column + 3 that are in a row of W_in."""
-
-    def below(count: Value) -> Value:
-        """The lowest `count` pixels."""
-        bits = e.builder.shl(e.integer(1), e.multiply(count, LANES))
-        lowest = e.where(e.compare("<=", count, 0), e.integer(0), e.add(bits, -1))
-        return e.where(e.compare(">=", count, GROUP), e.integer(-1), lowest)
-
-    return e.builder.and_(below(e.add(W_in, e.negate(column))), e.builder.not_(below(e.negate(column))))
 
 
 def input_row(e: ByteEmitter, step: Value, x: Value, row: Value, u: Value) -> Value:

@@ -1,4 +1,4 @@
-"""Sums, products and tables of bytes, pixel by pixel, and padding of a map; a unit is a part of the pixels of a block."""
+"""Sums, products and tables of bytes, pixel by pixel, and padding; a unit is a part of the pixels of a block."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def byte_add(
 ) -> None:
     """Emit the sum of two maps, rint(fma(x1, a, fma(x2, b, o))); CONSTANTS: a, b, o in float32.
 
-    Whether that is the rule's sum is proven for all 65,536 pairs of bytes by whoever chooses it.
+    Whether that is the rule's sum is for the caller to prove, for all 65,536 pairs of bytes.
     """
     constants = e.read(step, ByteField.CONSTANTS)
     a, b, o = (e.splat(constants, n * FLOAT_BYTES) for n in range(3))

@@ -278,6 +278,11 @@ class ByteEmitter(Emitter):
         clipped = [self.clip_signed(self._plus_zero(x, zero), low, high) for x in pixels]
         return self.joined([self.builder.trunc(x, vector_of(I8, LANES)) for x in clipped])
 
+    def limits(self, address: Value) -> tuple[Value, Value, Value]:
+        """Zero points and limits in registers, to be given to `packed` instead of their address with AVX-512."""
+        shorts = self.load_as(vector_of(I16, 2 * LANES), address)
+        return shorts, self.load_bytes(address, VECTOR), self.load_bytes(address, 2 * VECTOR)
+
     def _plus_zero(self, x: Value, zero: Value) -> Value:
         """x + zero, of integers that 16 bits hold: beyond them the result is clipped anyway."""
         return self.builder.add(self.clip_signed(x, self.ints(-(2**15)), self.ints(2**15 - 1)), zero)
@@ -288,10 +293,9 @@ class ByteEmitter(Emitter):
         pack_ints = self._binary("llvm.x86.avx512.packssdw.512", shorts, INTS)
         plus = self._binary("llvm.sadd.sat.v32i16", shorts, shorts)
         pack_shorts = self._binary("llvm.x86.avx512.packuswb.512", BYTES, shorts)
-        zero = self.load_as(shorts, limits)
+        zero, low, high = limits if isinstance(limits, tuple) else self.limits(limits)
         pairs = [plus(pack_ints(a, b), zero) for a, b in zip(pixels[::2], pixels[1::2], strict=True)]
         q = pack_shorts(*pairs)
-        low, high = (self.load_as(BYTES, limits, VECTOR * n) for n in (1, 2))
         q = self.builder.select(self.builder.icmp_unsigned("<", q, low), low, q)
         q = self.builder.select(self.builder.icmp_unsigned(">", q, high), high, q)
         order = [GROUP * (place % GROUP) + place // GROUP for place in range(LANES)]
@@ -307,16 +311,25 @@ class ByteEmitter(Emitter):
             found = self.choose(self.compare("!=", table, 0), lambda: [self._looked_up(q, table)], lambda: [q])
             self._store_first(found[0], count, address)
             return
-        self._store_first(q, count, address)
-        length = self.where(self.compare("!=", table, 0), self.integer(count * LANES), self.integer(0))
 
-        def replace(index: Value, _: Values) -> Values:
-            place = self.add(address, index)
-            byte = self.builder.zext(self.load_as(I8, place), I64)
-            self.store_any(self.load_as(I8, self.add(table, byte)), place)
+        def as_they_are() -> Values:
+            self._store_first(q, count, address)
             return []
 
-        self.loop(length, [], replace)
+        self.choose(self.compare("!=", table, 0), lambda: self._store_looked_up(q, count, address, table), as_they_are)
+
+    def _store_looked_up(self, q: Value, count: int, address: Value, table: Value) -> Values:
+        """Store table[q] byte by byte: nothing but results, since tiles of two threads may overlap."""
+        with self.builder.goto_entry_block():
+            place = self.builder.ptrtoint(self.builder.alloca(BYTES), I64)
+        self.store_any(q, place)
+
+        def one_byte(index: Value, _: Values) -> Values:
+            byte = self.builder.zext(self.load_as(I8, self.add(place, index)), I64)
+            self.store_any(self.load_as(I8, self.add(table, byte)), self.add(address, index))
+            return []
+
+        return self.loop(count * LANES, [], one_byte)
 
     def _store_first(self, q: Value, count: int, address: Value) -> None:
         place = 0

@@ -8,7 +8,7 @@ DOUBLE    float64(acc) M, halves away from zero         dense layers of TensorFl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
@@ -32,13 +32,13 @@ def rescaled(e: ByteEmitter, sums: Sequence[Value], record: Value, *, dense: boo
         return e.choose(e.compare("==", kind, Requantization.POSITIVE), positives, rarer)
 
     def positives() -> Values:
-        return _positive(e, sums, record)
+        return _positive(e, record)(sums)
 
     def rarer() -> Values:
         return e.choose(e.compare("==", kind, Requantization.FLOAT_SIGNED), signed_floats, rarest)
 
     def signed_floats() -> Values:
-        return _float_signed(e, sums, record)
+        return _float_signed(e, record)(sums)
 
     def rarest() -> Values:
         exact = e.compare("==", kind, Requantization.EXACT)
@@ -50,21 +50,51 @@ def rescaled(e: ByteEmitter, sums: Sequence[Value], record: Value, *, dense: boo
     def doubles() -> Values:
         return [_double(e, acc, record) for acc in sums]
 
-    return e.choose(e.compare("==", kind, Requantization.FLOAT), lambda: _float(e, sums, record), others)
+    return e.choose(e.compare("==", kind, Requantization.FLOAT), lambda: _float(e, record)(sums), others)
 
 
-def _float(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
+Steps = Callable[[Sequence[Value]], Values]  # from accumulators, as `rescaled`
+
+
+def steps_with_constants(e: ByteEmitter, record: Value) -> list[tuple[Requantization, Callable[[], Steps]]]:
+    """For the kinds that most records have: `rescaled` in two parts, of which the first loads the record's numbers.
+
+    A loop that does the first part before it begins keeps the numbers in registers.
+    """
+    return [
+        (Requantization.FLOAT, lambda: _float(e, record)),
+        (Requantization.POSITIVE, lambda: _positive(e, record)),
+        (Requantization.FLOAT_SIGNED, lambda: _float_signed(e, record)),
+    ]
+
+
+def _float(e: ByteEmitter, record: Value) -> Steps:
     k, o = e.load(record, Part.K), e.load(record, Part.O)
-    return [e.nearest(e.fma(e.to_float(acc), k, o)) for acc in sums]
+    return lambda sums: [e.nearest(e.fma(e.to_float(acc), k, o)) for acc in sums]
 
 
-def _float_signed(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
+def _float_signed(e: ByteEmitter, record: Value) -> Steps:
     k, positive, negative = (e.load(record, part) for part in (Part.K, Part.O, Part.O_NEGATIVE))
     limit = e.load_as(INTS, record, Part.MINUS_C)
-    return [
+    return lambda sums: [
         e.nearest(e.fma(e.to_float(acc), k, e.where(e.builder.icmp_signed("<", acc, limit), negative, positive)))
         for acc in sums
     ]
+
+
+def _positive(e: ByteEmitter, record: Value) -> Steps:
+    q, R = ([e.load_as(LONGS, record, part + LINE * odd) for odd in range(2)] for part in (Part.Q, Part.R))
+    T = e.load_as(INTS, record, Part.T)
+
+    def steps(sums: Sequence[Value]) -> Values:
+        results = []
+        for acc in sums:
+            lanes = e.even_lanes(acc), e.odd_lanes(acc)
+            products = [e.builder.add(e.builder.mul(x, q[odd]), R[odd]) for odd, x in enumerate(lanes)]
+            results.append(e.builder.ashr(e.high_halves(*products), T))
+        return results
+
+    return steps
 
 
 def _exact(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
@@ -80,17 +110,6 @@ def _exact(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
             for lanes, own in zip((e.even_lanes(shifted), e.odd_lanes(shifted)), constants, strict=True)
         ]
         results.append(e.interleaved(*halves))
-    return results
-
-
-def _positive(e: ByteEmitter, sums: Sequence[Value], record: Value) -> Values:
-    q, R = ([e.load_as(LONGS, record, part + LINE * odd) for odd in range(2)] for part in (Part.Q, Part.R))
-    T = e.load_as(INTS, record, Part.T)
-    results = []
-    for acc in sums:
-        lanes = e.even_lanes(acc), e.odd_lanes(acc)
-        products = [e.builder.add(e.builder.mul(x, q[odd]), R[odd]) for odd, x in enumerate(lanes)]
-        results.append(e.builder.ashr(e.high_halves(*products), T))
     return results
 
 

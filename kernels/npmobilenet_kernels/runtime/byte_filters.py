@@ -58,6 +58,11 @@ def shifts_of(uses: tuple[Use, ...]) -> list[int]:
     return sorted({use.shift for use in uses})
 
 
+def windows_of(uses: tuple[Use, ...]) -> list[int]:
+    """The different windows, ascending."""
+    return sorted({use.window for use in uses})
+
+
 def pack_byte_depthwise(kernel: NDArray[Any], stride: int, outputs: int) -> tuple[NDArray[np.int8], int]:
     """(K_h, K_w, C) weights less their zero point -> [ceil(C / 16)][K_h][terms][shifts][16][4], and the terms.
 
@@ -92,3 +97,20 @@ def pack_byte_taps(kernel: NDArray[Any]) -> NDArray[np.int16]:
     padded = np.zeros((K_h * K_w, blocks * LANES), np.int16)
     padded[:, :C] = kernel.reshape(K_h * K_w, C)
     return np.ascontiguousarray(padded.reshape(K_h * K_w, blocks, LANES).transpose(1, 0, 2)).ravel()
+
+
+def pack_window_masks(W_in: int, W: int, left: int, K_w: int, stride: int, outputs: int) -> NDArray[np.uint64]:
+    """Which bytes of every window are on the image: (tiles, windows) masks of 64 bits, 16 for each pixel.
+
+    Args:
+        W_in, W: columns of input and output.
+        left: columns of padding on the left.
+        K_w, stride: columns of the filter, and from output to output.
+        outputs: neighboring outputs of a tile; the last tile overlaps the one before.
+    """
+    windows = np.array(windows_of(uses_of_windows(K_w, stride, outputs)))
+    starts = np.minimum(np.arange(0, W, outputs), W - outputs)
+    columns = (starts * stride - left)[:, None, None] + windows[:, None] + np.arange(GROUP)  # (tiles, windows, 4)
+    inside = (columns >= 0) & (columns < W_in)
+    masks: NDArray[np.uint64] = inside @ (np.uint64(0xFFFF) << np.arange(GROUP, dtype=np.uint64) * np.uint64(LANES))
+    return masks
