@@ -1,4 +1,4 @@
-"""Operations of 8-bit networks: one operator of the file, with a padding before it and functions of single values after it.
+"""Operations of 8-bit networks: an operator, with a padding before it and functions of single values after it.
 
 Values are stored as unsigned bytes: those of an int8 tensor are q + 128, and so are its zero points.
 """

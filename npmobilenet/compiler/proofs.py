@@ -66,7 +66,7 @@ class FloatRescaling:
     @property
     def needs_sign(self) -> NDArray[np.bool_]:
         """(C,) whether the offset depends on the sign of the accumulator."""
-        return self.o != self.o_negative
+        return np.asarray(self.o != self.o_negative)
 
 
 def reach_of(w: Tensor, bias: Ints | int, x: Tensor) -> Reach:
@@ -120,7 +120,7 @@ def prove(rescale: Rescaling | RisingFunction, reach: Reach, limits: Pair) -> Fl
     middle = (sum(limits) + 1) // 2
     steps = np.arange(limits[0] + 1, limits[1] + 1)[:, None]
     edges = first_accumulators(rescale, reach, steps)
-    constant = ~((edges > reach.least) & (edges <= reach.most)).any(0)
+    constant = ~np.any((edges > reach.least) & (edges <= reach.most), axis=0)
     value = (np.clip(rescale(reach.least), *limits) - middle).astype(np.float32)
     c = np.where(constant, 0, np.rint(middle / np.maximum(M, LEAST_FACTOR)).astype(np.int64))
     found = FloatRescaling(c, np.zeros_like(value), value, value.copy(), middle, constant.copy())
@@ -214,7 +214,7 @@ class _Edges:
 def _search(found: FloatRescaling, channels: NDArray[np.intp], k: Floats, edges: _Edges, split: bool) -> None:
     """Offsets for one factor per channel; what is found is written to `found`."""
     intervals = edges.intervals(k, split)
-    possible = np.logical_and.reduce([least < most for least, most in intervals])
+    possible = np.all([least < most for least, most in intervals], axis=0)
     if not possible.all():
         channels, k, edges = channels[possible], k[possible], edges.among(possible)
         intervals = [(least[possible], most[possible]) for least, most in intervals]
@@ -281,8 +281,7 @@ def prove_sum(y: Ints, limits: Pair, factors: tuple[float, float]) -> FloatSum |
             least = np.where(y > limits[0], y - 0.5 - exact, -np.inf).max()
             most = np.where(y < limits[1], y + 0.5 - exact, np.inf).min()
             for place in OFFSETS:
-                o = _on_grid(_between(least, most, place), np.abs(b))
-                found = FloatSum(a, b, o)
+                found = FloatSum(a, b, np.float32(_on_grid(_between(least, most, place), np.abs(b))))
                 if least < most and np.array_equal(np.clip(found(x1, x2), *limits), y):
                     return found
     return None
