@@ -204,7 +204,7 @@ class Model(ImageModel):
         with corruption_reported(fspath(path)):
             model = Model(**file.arguments())
             if intact:
-                file.check_hash(model.graph)
+                file.check_hash(model.graph.param_shapes)
         return model
 
     def params_as(self, dtype: np.dtype[Any]) -> Mapping[str, Array]:
