@@ -100,15 +100,14 @@ class QuantizedModel(ImageModel):
     def interface(self) -> Interface:
         """The network seen from outside."""
         network = self.computed
-        last = {number: final_operator(network, number) for number in network.outputs}
+        names = [self.names[number] for number in network.outputs]
+        operators = [final_operator(network, number) for number in network.outputs]
+        activations = [ACTIVATIONS.get(operator.code, "") if operator else "" for operator in operators]
         return PlainInterface(
             network.name,
             network.input.shape[1:],
-            {self.names[number]: shape for number, shape in zip(network.outputs, _output_shapes(network), strict=True)},
-            {
-                self.names[number]: ACTIVATIONS.get(operator.code, "") if operator else ""
-                for number, operator in last.items()
-            },
+            dict(zip(names, _output_shapes(network), strict=True)),
+            dict(zip(names, activations, strict=True)),
         )
 
     @cached_property
@@ -274,9 +273,8 @@ def _check_network(network: Network) -> None:
         raise WeightsError(f"{network.name}: expected a quantized network, got one that computes with real numbers")
     shape = network.input.shape
     if len(network.inputs) != 1 or len(shape) != 4 or shape[0] != 1:
-        raise WeightsError(
-            f"{network.name}: expected one input of shape (1, H, W, C), got {len(network.inputs)}: {shape}"
-        )
+        shapes = ", ".join(str(network.tensors[number].shape) for number in network.inputs)
+        raise WeightsError(f"{network.name}: expected one input of shape (1, H, W, C), got {shapes}")
 
 
 def _output_shapes(network: Network) -> list[Shape]:
