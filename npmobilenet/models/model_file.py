@@ -43,14 +43,27 @@ FORMATS = (FORMAT, FORMAT_PER_CHANNEL, FORMAT_OUTPUTS)
 
 def is_foreign(path: Path) -> bool:
     """Whether a file is an intact `.safetensors` of another program; False for any other file."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = file.read(size) if size <= MAX_HEADER else b""
     try:
-        document = json.loads(header)
+        document = json.loads(_header(path))
         return isinstance(document, dict) and "npmobilenet" not in document.get("__metadata__", {})
     except (ValueError, TypeError, RecursionError):
         return False
+
+
+def is_quantized(path: Path) -> bool:
+    """Whether a file is that of a quantized model; False for any other file."""
+    try:
+        description = json.loads(_header(path))["__metadata__"]["npmobilenet"]
+        return bool(json.loads(description)["format"] == FORMAT_QUANTIZED)
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return False
+
+
+def _header(path: Path) -> bytes:
+    """The JSON document at the beginning of a `.safetensors` file; of another file, any bytes."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        return file.read(size) if size <= MAX_HEADER else b""
 
 
 @dataclass(frozen=True)
@@ -128,14 +141,6 @@ class ModelFile:
             "source": document["source"],
             "stored_check": document["self_check"],
         }
-
-    @property
-    def is_quantized(self) -> bool:
-        """Whether the model is quantized; of a corrupt description, False."""
-        try:
-            return bool(json.loads(self.description)["format"] == FORMAT_QUANTIZED)
-        except (ValueError, TypeError, LookupError, RecursionError):
-            return False
 
     @staticmethod
     def check_format(document: Mapping[str, Any], formats: Collection[int]) -> None:
