@@ -82,6 +82,9 @@ def _order_problems(network: Network) -> Iterator[str]:
     if known.intersection(network.inputs):
         yield "an input is a constant"
     known.update(network.inputs)
+    constants = [number for number in network.outputs if number in known]
+    if constants:
+        yield f"output {network.tensors[constants[0]].name} is not made by an operator"
     for place, operator in enumerate(network.operators):
         where = f"operator {place} {operator.code}"
         if not operator.inputs or not operator.outputs:
