@@ -16,6 +16,7 @@ from npmobilenet.types import Shape
 
 QUANTIZED_TYPES = ("uint8", "int8", "int32")
 LARGEST = 2**31 - 1  # values of a tensor
+LARGEST_DILATION = 64
 PADDINGS = ("same", "valid")
 
 
@@ -114,6 +115,8 @@ def _option_problems(options: Options) -> Iterator[str]:
     for name in ("stride", "dilation", "filter"):
         if len(getattr(options, name)) != 2 or min(getattr(options, name)) < 1:
             yield f"{name} {getattr(options, name)}"
+    if max(options.dilation) > LARGEST_DILATION:
+        yield f"dilation {options.dilation}"
     if options.multiplier < 0:
         yield f"depth multiplier {options.multiplier}"
     if not (np.isfinite(options.beta) and options.beta > 0):

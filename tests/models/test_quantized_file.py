@@ -1,7 +1,9 @@
 """Files of quantized models: complete, exact, and refused when they are corrupt or do not fit together."""
 
 import json
-from collections.abc import Callable
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,15 @@ import pytest
 from safetensors import safe_open
 
 import npmobilenet as nm
-from npmobilenet.errors import ArgumentError, WeightsError
+from npmobilenet.errors import ArgumentError, NpMobileNetError, WeightsError
 from npmobilenet.models.model import Model
 from npmobilenet.models.model_file import ModelFile
 from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.quantized.network_json import network_arrays, network_from_json, network_to_json
 from npmobilenet.quantized.tensors import Network
+from tests.helpers.images import random_pixels
 from tests.helpers.models import some_model
-from tests.helpers.quantized_models import real_network, small_model
+from tests.helpers.quantized_models import SIDES, real_network, small_model
 
 REAL = (
     "mobilenet_v1_0.25_128_quant", "mobilenet_v2_1.0_224_int8", "mobilenet_v3_small_1.0_224_uint8",
@@ -217,3 +220,48 @@ def test_float_and_quantized_files_are_told_apart(saved: Path, tmp_path: Path) -
     assert isinstance(nm.load(tmp_path / "float.safetensors"), Model)
     with pytest.raises(ArgumentError, match=r"rule 'tflm': mobilenet.* is not quantized, and follows none"):
         nm.load(tmp_path / "float.safetensors", rule="tflm")
+
+
+def changed_somewhere(document: Any, rng: np.random.Generator) -> None:
+    """Change one value of a JSON document, or leave it out."""
+    places = list(entries(document))
+    container, key = places[int(rng.integers(len(places)))]
+    value, values = (
+        container[key],
+        (0, 1, 2, 3, 7, 40, -1, -5, 2**31, 10**12, 0.5, "same", "x", None, True, [], [3, 3], {}),
+    )
+    if rng.random() < 0.1:
+        del container[key]
+    elif type(value) is int and rng.random() < 0.5:
+        container[key] = value + int(rng.integers(-3, 4))
+    else:
+        container[key] = values[int(rng.integers(len(values)))]
+
+
+def entries(document: Any) -> Iterator[tuple[Any, Any]]:
+    """(container, key) of everything in a JSON document."""
+    for key in list(document) if isinstance(document, dict) else range(len(document)):
+        yield document, key
+        if isinstance(document[key], dict | list):
+            yield from entries(document[key])
+
+
+def test_any_other_description_is_read_or_refused(saved: Path, tmp_path: Path) -> None:
+    """Whatever a description says, the file gives a model that computes, or an error of ours."""
+    rng = np.random.default_rng(11)
+    wrong, outcomes = tmp_path / "wrong.safetensors", Counter[str]()
+    image = random_pixels(*SIDES, seed=1)
+    for _ in range(2000 if os.environ.get("NPMOBILENET_NIGHTLY") else 300):
+        with_description(saved, wrong, lambda document: changed_somewhere(document["network"], rng))
+        try:
+            model = QuantizedModel.open(wrong)
+        except WeightsError:
+            outcomes["refused"] += 1
+            continue
+        try:
+            with np.errstate(all="ignore"):
+                model.predict(image[: model.interface.input_shape[0]])
+            outcomes["computed"] += 1
+        except NpMobileNetError:
+            outcomes["refused when it is computed"] += 1
+    assert outcomes["refused"] > outcomes["computed"] > 0
