@@ -30,7 +30,7 @@ def saved(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tflite() -> Path:
-    """A real file: V1 with ImageNet's classes behind a background class."""
+    """A real file: V1 with ImageNet's classes after a background class."""
     return real_file("tflite", f"{V1}.tflite")
 
 
@@ -131,13 +131,13 @@ def test_an_export_of_teachable_machine_is_classified_with_its_names(tmp_path: P
     export = tmp_path / "converted_tflite_quantized.zip"
     with zipfile.ZipFile(export, "w") as archive:
         archive.write(real_file("tflite", "vww_96_int8.tflite"), "model.tflite")
-        archive.writestr("labels.txt", "0 nobody\n1 somebody\n")
+        archive.writestr("labels.txt", "0 empty\n1 person\n")
     photograph = real_file("images", "panda.jpg")
     result = run("classify", "--model", export, "--json", photograph)
     found = document(result)[0]["predictions"]
-    assert {row["label"] for row in found} == {"nobody", "somebody"}
+    assert {row["label"] for row in found} == {"empty", "person"}
     assert "images are resized as by Teachable Machine's sample script" in result.stderr
-    model = nm.load(real_file("tflite", "vww_96_int8.tflite"), labels=["nobody", "somebody"])
+    model = nm.load(real_file("tflite", "vww_96_int8.tflite"), labels=["empty", "person"])
     ((_, label, probability), _) = model.classify(photograph, resize="teachable-machine")[0]
     assert (found[0]["label"], found[0]["probability"]) == (label, probability)
     assert document(run("convert", export, "-o", tmp_path / "own.safetensors", "--json"))["quantized"] == "int8"

@@ -184,7 +184,7 @@ def network(**changes: Any) -> Change:
         (lambda document: document.update(network=[]), "corrupt description"),
     ],
 )  # fmt: skip
-def test_a_wrong_description_behind_a_right_hash_is_refused(
+def test_a_wrong_description_under_a_right_hash_is_refused(
     saved: Path, tmp_path: Path, change: Change, message: str
 ) -> None:
     wrong = tmp_path / "wrong.safetensors"
@@ -226,7 +226,7 @@ def changed_somewhere(document: Any, rng: np.random.Generator) -> None:
     """Change one value of a JSON document, or leave it out."""
     places = list(entries(document))
     container, key = places[int(rng.integers(len(places)))]
-    value, values = (
+    value, values: tuple[Any, ...] = (
         container[key],
         (0, 1, 2, 3, 7, 40, -1, -5, 2**31, 10**12, 0.5, "same", "x", None, True, [], [3, 3], {}),
     )

@@ -204,7 +204,7 @@ def test_what_is_no_quantized_image_network_is_refused() -> None:
         QuantizedModel(two)
 
 
-def test_an_output_behind_quantize_keeps_its_activation() -> None:
+def test_an_output_after_quantize_keeps_its_activation() -> None:
     """As TensorFlow's converter writes it where input and output are uint8."""
     network = small_network()
     tensors = (
