@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from npmobilenet.errors import ArgumentError, ShapeError, WeightsError
@@ -44,6 +44,8 @@ def equal(y: Array, z: Array) -> bool:
 def test_as_litert(code: str, rule: str, reference: bool) -> None:
     @settings(max_examples=EXAMPLES)
     @given(SEEDS, TYPES)
+    @example(8, SIGNED)  # a change of type with halves
+    @example(134, UNSIGNED)  # a logistic that float32 and float64 round apart
     def check(seed: int, dtype: np.dtype[np.generic]) -> None:
         drawn = drawn_operator(code, seed, dtype)
         theirs = LiteRT(tflite_bytes(drawn.network), reference=reference).tensors(*drawn.inputs)
@@ -56,6 +58,7 @@ def test_as_litert(code: str, rule: str, reference: bool) -> None:
 def test_as_tensorflow_lite_micro(code: str) -> None:
     @settings(max_examples=EXAMPLES)
     @given(SEEDS)
+    @example(363)  # a hard swish that float32 and float64 round apart
     def check(seed: int) -> None:
         drawn = drawn_operator(code, seed, SIGNED)
         theirs = micro_tensors(tflite_bytes(drawn.network), *drawn.inputs)
