@@ -17,7 +17,7 @@ from tests.helpers.drawn_operators import OPERATORS, SIGNED, UNSIGNED, DrawnOper
 from tests.helpers.strategies import SEEDS
 from tests.helpers.tflite_files import tflite_bytes
 from tests.oracles.litert import LiteRT
-from tests.oracles.tflm import micro_tensors
+from tests.oracles.tflm import micro_runtime, micro_tensors
 
 EXAMPLES = 3000 if os.environ.get("NPMOBILENET_NIGHTLY") else 12
 TYPES = st.sampled_from([SIGNED, UNSIGNED])
@@ -56,6 +56,8 @@ def test_as_litert(code: str, rule: str, reference: bool) -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_as_tensorflow_lite_micro(code: str) -> None:
+    micro_runtime()
+
     @settings(max_examples=EXAMPLES)
     @given(SEEDS)
     @example(363)  # a hard swish that float32 and float64 round apart
