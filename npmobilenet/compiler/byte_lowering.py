@@ -157,9 +157,7 @@ def is_table(link: Link, rule: Rule) -> bool:
     if link.code in MERGES:
         return len(link.arguments) == 2 and any(y.data is not None and y.data.size == 1 for y in link.arguments)
     if link.code == "QUANTIZE" and rule.elementwise == "float32" and x.dtype != link.result.dtype:
-        return bool(
-            x.scale[0] == link.result.scale[0]
-        )  # else sixteen values at a time are rounded otherwise than the rest
+        return bool(x.scale[0] == link.result.scale[0])  # else the last few values are rounded otherwise
     return link.code in CURVES
 
 

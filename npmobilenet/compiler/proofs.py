@@ -15,6 +15,7 @@ accumulators; they get an offset of their own where one does not do for both.
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,8 +208,7 @@ class _Edges:
     def hold(self, k: Floats, o: Floats, o_negative: Floats) -> NDArray[np.bool_]:
         """Whether every step is where it belongs in float32."""
         y = _rounded(self.d, k, np.where(self.is_negative, o_negative, o))
-        held: NDArray[np.bool_] = np.where(y >= self.steps, ~self.is_below, ~self.is_least).all(0)
-        return held
+        return np.asarray(np.where(y >= self.steps, ~self.is_below, ~self.is_least).all(0))
 
 
 def _search(found: FloatRescaling, channels: NDArray[np.intp], k: Floats, edges: _Edges, split: bool) -> None:
@@ -271,17 +271,12 @@ def prove_sum(y: Ints, limits: Pair, factors: tuple[float, float]) -> FloatSum |
     x1, x2 = (x.astype(np.float32) for x in np.divmod(np.arange(len(y)), 256))
     if min(map(abs, factors)) < LEAST_FACTOR:
         return None
-    for places_a in NEIGHBORS:
-        for places_b in NEIGHBORS:
-            a, b = (
-                np.float32(factor) + np.float32(places) * np.spacing(np.float32(factor))
-                for factor, places in zip(factors, (places_a, places_b), strict=True)
-            )
-            exact = x1 * a.astype(np.float64) + x2 * b.astype(np.float64)
-            least = np.where(y > limits[0], y - 0.5 - exact, -np.inf).max()
-            most = np.where(y < limits[1], y + 0.5 - exact, np.inf).min()
-            for place in OFFSETS:
-                found = FloatSum(a, b, np.float32(_on_grid(_between(least, most, place), np.abs(b))))
-                if least < most and np.array_equal(np.clip(found(x1, x2), *limits), y):
-                    return found
+    for a, b in product(*([np.float32(f) + n * np.spacing(np.float32(f)) for n in NEIGHBORS] for f in factors)):
+        exact = x1 * a.astype(np.float64) + x2 * b.astype(np.float64)
+        least = np.where(y > limits[0], y - 0.5 - exact, -np.inf).max()
+        most = np.where(y < limits[1], y + 0.5 - exact, np.inf).min()
+        for place in OFFSETS if least < most else ():
+            found = FloatSum(a, b, np.float32(_on_grid(_between(least, most, place), np.abs(b))))
+            if np.array_equal(np.clip(found(x1, x2), *limits), y):
+                return found
     return None
