@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from npmobilenet_kernels.microkernels.byte_depthwise import ByteDepthwise, depthwise_any
 from npmobilenet_kernels.runtime.byte_filters import pack_byte_depthwise, pack_byte_taps, pack_window_masks
 from npmobilenet_kernels.runtime.byte_packing import Requantization
-from npmobilenet_kernels.runtime.cpu import host_byte_targets
 
 from npmobilenet.types import Pair
-from tests.helpers.byte_steps import KINDS, TARGETS, Bytes, Drawn, Step
+from tests.helpers.byte_steps import KINDS, TARGETS, Bytes, Drawn, Step, runnable_targets
 from tests.helpers.strategies import SEEDS
 
 SIDES = st.tuples(st.integers(1, 4), st.integers(1, 4))
@@ -88,7 +87,7 @@ def _sums(x: np.ndarray, w: np.ndarray, window: Window) -> np.ndarray:
     return acc
 
 
-@pytest.mark.parametrize("target", host_byte_targets())
+@pytest.mark.parametrize("target", runnable_targets())
 @pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
 def test_the_filters_of_mobilenets_give_the_sums_of_products(target: str, size: int, stride: int) -> None:
     window = Window((size, size), (stride, stride))
