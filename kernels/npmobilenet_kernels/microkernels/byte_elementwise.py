@@ -13,7 +13,7 @@ from npmobilenet_kernels.microkernels.byte_units import (
     pixels_by_four,
 )
 from npmobilenet_kernels.microkernels.emitter import FLOAT_BYTES, I8, I64, Value, Values
-from npmobilenet_kernels.runtime.byte_packing import RECORD
+from npmobilenet_kernels.runtime.byte_packing import RECORD, Part
 
 ONE_PIXEL = vector_of(I8, LANES)
 
@@ -51,7 +51,7 @@ def byte_multiply(
 ) -> None:
     """Emit the product of two maps, or of a map and one pixel; CONSTANTS: both zero points as int32.
 
-    The record's accumulator is (x1 - z1) (x2 - z2) and the bias is left out.
+    The record's accumulator is (x1 - z1) (x2 - z2) and the bias.
     """
     constants = e.read(step, ByteField.CONSTANTS)
     z1, z2 = (e.splat_int(constants, n * FLOAT_BYTES) for n in range(2))
@@ -61,13 +61,14 @@ def byte_multiply(
         x, y = block_of_source(e, step, arena, block), block_of_target(e, step, arena, block)
         other, pitch = _other(e, step, arena, block)
         record = e.add(e.read(step, ByteField.RECORDS), e.multiply(block, RECORD))
+        bias = e.load_as(INTS, record, Part.BIAS)
 
         def some(pixel: Value, count: int) -> None:
             products = []
             for i in range(count):
                 x1 = e.builder.sub(_ints(e, pixel_address(e, x, e.add(pixel, i))), z1)
                 x2 = e.builder.sub(_ints(e, e.add(other, e.multiply(e.add(pixel, i), pitch))), z2)
-                products.append(e.builder.mul(x1, x2))
+                products.append(e.builder.add(bias, e.builder.mul(x1, x2)))
             store_channels(e, rescaled(e, products, record), limits, table, pixel_address(e, y, pixel))
 
         pixels_by_four(e, begin, end, some)

@@ -142,7 +142,8 @@ class ByteStem:
     """Emitter of the first convolution: 3 x 3 with stride 2, of an interleaved image.
 
     The rows under the filter are copied to scratch, with zero points on both sides; a pixel's row of three taps is then
-    contiguous, and of the bytes that fill its last group the weights are 0.
+    contiguous, and of the bytes that fill its last group the weights are 0. Weights that a signed byte cannot hold are
+    the sum of several, each with three segments of its own: FILTER segments in all, FILTER_ACROSS rows.
 
     Attributes:
         MR, vectors: as of a `ByteConvolution`.
@@ -166,7 +167,12 @@ class ByteStem:
         def one_unit(number: Value, _: Values) -> Values:
             y = e.add(first, number)
             top = e.subtract(e.multiply(y, e.read(step, ByteField.STRIDE)), e.read(step, ByteField.TOP))
-            e.loop(K, [], lambda u, _: self._copy_row(e, step, image, scratch, e.add(top, u), u, length, pitch))
+
+            def one_segment(u: Value, _: Values) -> Values:
+                row = e.add(top, e.remainder(u, e.read(step, ByteField.FILTER_ACROSS)))
+                return self._copy_row(e, step, image, scratch, row, u, length, pitch)
+
+            e.loop(K, [], one_segment)
 
             def one_panel(panel: Value, _: Values, vectors: int = self.vectors) -> Values:
                 B = e.add(e.read(step, ByteField.WEIGHTS), e.multiply(panel, e.read(step, ByteField.PANEL_BYTES)))
