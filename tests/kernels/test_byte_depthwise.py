@@ -90,7 +90,8 @@ def _sums(x: np.ndarray, w: np.ndarray, window: Window) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("target", "size", "stride"),
-    [(name, 3, 1) for name in runnable_targets()] + [(host_byte_target().name, *pair) for pair in [(3, 2), (5, 1), (5, 2)]],
+    [(name, 3, 1) for name in runnable_targets()]
+    + [(host_byte_target().name, *pair) for pair in [(3, 2), (5, 1), (5, 2)]],
 )
 def test_the_filters_of_mobilenets_give_the_sums_of_products(target: str, size: int, stride: int) -> None:
     window = Window((size, size), (stride, stride))
