@@ -31,12 +31,14 @@ from npmobilenet.compiler.byte_product_steps import (
 )
 from npmobilenet.compiler.byte_requantization import Requantized, requantize
 from npmobilenet.compiler.byte_simple_steps import (
+    SOFTMAX_CHANNELS,
     AddBytesStep,
     AverageBytesStep,
     MarginsStep,
     MaximumBytesStep,
     MultiplyBytesStep,
     PairsBytesStep,
+    SoftmaxBytesStep,
     TableBytesStep,
 )
 from npmobilenet.compiler.byte_steps import ByteReferenceStep
@@ -114,6 +116,9 @@ class _Selection:
                 return [MaximumBytesStep(op)]
             case "PAD":
                 return self._pad(op)
+            case "SOFTMAX":
+                fits = pixels_of(op.shape) == 1 and op.shape[-1] <= SOFTMAX_CHANNELS and op.table is None
+                return [SoftmaxBytesStep(op)] if fits else []
         return []
 
     def _weighted(self, op: ByteOperation) -> list[Step]:

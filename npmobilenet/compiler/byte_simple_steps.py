@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from npmobilenet_kernels.drivers.byte_table import ByteField
-from npmobilenet_kernels.runtime.byte_packing import GROUP, pack_limits
+from npmobilenet_kernels.runtime.byte_packing import GROUP, LogitTable, pack_limits
 
 from npmobilenet.compiler.byte_columns import ByteEncoder, pixels_of, sides_of
 from npmobilenet.compiler.byte_operations import Margins, stored_zero
@@ -12,7 +12,12 @@ from npmobilenet.compiler.byte_requantization import Requantized
 from npmobilenet.compiler.byte_steps import ByteStep
 from npmobilenet.compiler.columns import Columns, Record
 from npmobilenet.compiler.proofs import FloatSum
+from npmobilenet.quantized.curves import fixed_exponentials, float_exponentials
+from npmobilenet.quantized.numbers import rounding_shift
 from npmobilenet.quantized.weighted_sums import limits
+
+SOFTMAX_BYTES = 256  # of scratch: a result for every byte
+SOFTMAX_CHANNELS = 4095  # whose sum has 31 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +108,30 @@ class TableBytesStep(ByteStep):
         parts, units = e.parts(self.op.name, pixels_of(self.op.shape))
         frame = e.frame("byte_table", self.op.inputs[0], self.op.name, units)
         return Record({**frame, **e.table(self.op), ByteField.PARTS: parts})
+
+
+@dataclass(frozen=True, eq=False)
+class SoftmaxBytesStep(ByteStep):
+    """The softmax of one pixel."""
+
+    def record(self, e: ByteEncoder) -> Record:
+        op, (x, y) = self.op, (self.op.link.source, self.op.link.result)
+        scale = float(x.scale[0]) * op.link.operator.options.beta
+        if op.rule.softmax == "table":
+            kernel, constants = "softmax_table", np.zeros(LogitTable.END, np.uint8)
+            constants[: LogitTable.SCALE] = float_exponentials(scale).view(np.uint8)
+            constants[LogitTable.SCALE : LogitTable.NEAREST] = np.array([y.scale[0]], np.float32).view(np.uint8)
+            numbers = [y.dtype != np.uint8, stored_zero(y)]
+            constants[LogitTable.NEAREST :] = np.array(numbers, np.int32).view(np.uint8)
+        else:
+            exponentials = fixed_exponentials(-np.arange(256), scale)
+            kernel = "softmax_fixed"
+            constants = np.concatenate([exponentials, rounding_shift(exponentials, 12)]).astype(np.int32)
+        return Record({
+            **e.frame(kernel, op.inputs[0], op.name, 1),
+            ByteField.CHANNELS: op.shape[-1],
+            ByteField.CONSTANTS: e.pack(constants),
+        }, SOFTMAX_BYTES)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

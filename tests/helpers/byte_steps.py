@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from npmobilenet_kernels.runtime.byte_packing import (
     pack_records,
     to_byte_blocks,
 )
-from npmobilenet_kernels.runtime.cpu import host_byte_targets
+from npmobilenet_kernels.runtime.cpu import BYTE_AVX512, BYTE_AVXVNNI, ByteTarget, host_byte_targets
 from numpy.typing import ArrayLike, NDArray
 
 from npmobilenet.quantized.numbers import multiplier, rounded_twice
@@ -30,9 +31,24 @@ Bytes = NDArray[np.uint8]
 KINDS = st.sampled_from([
     Requantization.EXACT, Requantization.POSITIVE, Requantization.FLOAT, Requantization.FLOAT_SIGNED
 ])  # fmt: skip
-TARGETS = st.sampled_from(sorted(host_byte_targets()))
 UNTOUCHED = 0xA5
 MARGIN = 256
+
+
+@functools.cache
+def runnable_targets() -> dict[str, ByteTarget]:
+    """The byte targets of this host, by name.
+
+    A CPU with AVX-512 VNNI has the instructions of AVX-VNNI on vectors of 256 bits in another encoding.
+    """
+    targets = host_byte_targets()
+    if BYTE_AVX512.name not in targets:
+        return targets
+    encoded = replace(BYTE_AVXVNNI, cpu=BYTE_AVX512.cpu, features=BYTE_AVX512.features)
+    return {encoded.name: encoded, **targets}
+
+
+TARGETS = st.sampled_from(sorted(runnable_targets()))
 
 
 class Step:
@@ -127,7 +143,7 @@ class Drawn:
         self._limits = (max(low, self._zero), max(high, self._zero)) if kind == Requantization.POSITIVE else (low, high)
         self._m = multiplier(np.exp(rng.uniform(-9, -3, C)))
         k = (self._m.q * 2.0 ** (self._m.e - 31.0)).astype(np.float32)
-        o, o_negative = rng.uniform(-0.5, 0.5, (2, C)).astype(np.float32) * host_byte_targets()[target].fused
+        o, o_negative = rng.uniform(-0.5, 0.5, (2, C)).astype(np.float32) * runnable_targets()[target].fused
         limit = rng.integers(-1000, 1000, C)
         self._floats = (k, o, o_negative if kind == Requantization.FLOAT_SIGNED else o, limit)
         parts = {Part.BIAS: bias, Part.K: k, Part.O: o, Part.O_NEGATIVE: o_negative, Part.MINUS_C: limit}
@@ -154,7 +170,7 @@ class Drawn:
 @functools.cache
 def compiled(emit: Emit, target: str) -> "ctypes._CFunctionType":
     """A kernel as a function of six integers."""
-    chosen = host_byte_targets()[target]
+    chosen = runnable_targets()[target]
     name = f"npmobilenet_byte_tested_{target}"
     code = codegen.object_code(build_byte_module({name: emit}, chosen), chosen)
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 6)(native.load(code, [name])[name])

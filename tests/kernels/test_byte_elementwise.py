@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from npmobilenet_kernels.microkernels.byte_elementwise import byte_add, byte_multiply, byte_pad, byte_pairs, byte_table
 from npmobilenet_kernels.microkernels.byte_pooling import byte_max_pool, byte_mean
 from npmobilenet_kernels.runtime.byte_packing import Requantization, pack_limits
-from npmobilenet_kernels.runtime.cpu import host_byte_targets
 
-from tests.helpers.byte_steps import KINDS, TARGETS, Bytes, Drawn, Step
+from tests.helpers.byte_steps import KINDS, TARGETS, Bytes, Drawn, Step, runnable_targets
 from tests.helpers.strategies import SEEDS
 
 SHAPES = st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 40))
@@ -28,7 +27,7 @@ def test_sums_of_maps_are_rounded_once(target: str, seed: int, shape: Shape3, pa
     x1 = drawn_bytes(rng, *shape)
     x2 = drawn_bytes(rng, 1, 1, shape[2]) if is_one_pixel else drawn_bytes(rng, *shape)
     constants = rng.uniform(-1, 1, 3).astype(np.float32)
-    if not host_byte_targets()[target].fused:
+    if not runnable_targets()[target].fused:
         constants = np.round(constants * 64) / np.float32(64)  # exact with one rounding and with two
     low, high = sorted(rng.integers(0, 256, 2))
     table = rng.permutation(256).astype(np.uint8)
@@ -127,7 +126,7 @@ def test_padding_puts_pixels_around_a_map(
     np.testing.assert_array_equal(step.run(byte_pad, target, expected.shape, parts), expected)
 
 
-@pytest.mark.parametrize("target", host_byte_targets())
+@pytest.mark.parametrize("target", runnable_targets())
 def test_a_table_of_a_map_that_fills_its_pages(target: str) -> None:
     x = np.arange(4096, dtype=np.int64).reshape(16, 16, 16).astype(np.uint8)
     step = Step(TABLE=np.arange(255, -1, -1).astype(np.uint8))

@@ -24,13 +24,13 @@ from npmobilenet_kernels.runtime.byte_packing import (
     pack_limits,
     pack_records,
 )
-from npmobilenet_kernels.runtime.cpu import ByteTarget, host_byte_targets
+from npmobilenet_kernels.runtime.cpu import ByteTarget
 from numpy.typing import NDArray
 
 from npmobilenet.quantized.numbers import multiplier, round_away, rounded_once, rounded_twice, rounded_up_twice
 from npmobilenet.quantized.tensors import Ints, Options
 from npmobilenet.quantized.windows import windows
-from tests.helpers.byte_steps import TARGETS, Bytes, Step
+from tests.helpers.byte_steps import TARGETS, Bytes, Step, runnable_targets
 from tests.helpers.strategies import SEEDS
 
 RULES = {"twice": rounded_twice, "once": rounded_once, "up_twice": rounded_up_twice}
@@ -124,7 +124,7 @@ def weights_of(rng: np.random.Generator, *shape: int) -> NDArray[np.int8]:
 @settings(max_examples=20)
 @given(SEEDS, TARGETS, st.booleans())
 def test_pointwise(seed: int, name: str, parts_first: bool) -> None:
-    target, rng = host_byte_targets()[name], np.random.default_rng(seed)
+    target, rng = runnable_targets()[name], np.random.default_rng(seed)
     MR = int(rng.choice(target.rows))
     M, K, N = MR + int(rng.integers(0, 40)), int(rng.integers(1, 70)), int(rng.integers(1, 90))
     x, w, requantize = bytes_of(rng, M, 1, K), weights_of(rng, K, N), drawn_for(target, seed, N, K)
@@ -144,7 +144,7 @@ def test_pointwise(seed: int, name: str, parts_first: bool) -> None:
 @settings(max_examples=12)
 @given(SEEDS, TARGETS)
 def test_first_convolution(seed: int, name: str) -> None:
-    target, rng = host_byte_targets()[name], np.random.default_rng(seed)
+    target, rng = runnable_targets()[name], np.random.default_rng(seed)
     MR, C, N = int(rng.choice(target.rows)), int(rng.choice([1, 3])), int(rng.integers(1, 70))
     H, W, zero, flip = (int(value) for value in rng.integers((1, 2 * MR, 0, 0), (30, 2 * MR + 60, 256, 2)))
     x, w, requantize = bytes_of(rng, 1, H, W, C), weights_of(rng, 3, 3, C, N), drawn_for(target, seed, N, 9 * C)
@@ -168,7 +168,7 @@ def test_first_convolution(seed: int, name: str) -> None:
 @settings(max_examples=12)
 @given(SEEDS, TARGETS)
 def test_convolution_of_a_padded_map(seed: int, name: str) -> None:
-    target, rng = host_byte_targets()[name], np.random.default_rng(seed)
+    target, rng = runnable_targets()[name], np.random.default_rng(seed)
     MR, stride, K = int(rng.choice(target.rows)), int(rng.choice([1, 2])), int(rng.integers(1, 5))
     H, W, C, N = (int(side) for side in rng.integers((K, MR * stride + K, 1, 1), (12, MR * stride + 14, 40, 70)))
     zero, down = int(rng.integers(0, 256)), int(rng.integers(1, 4))
@@ -195,7 +195,7 @@ def test_convolution_of_a_padded_map(seed: int, name: str) -> None:
 @settings(max_examples=12)
 @given(SEEDS, TARGETS)
 def test_dense(seed: int, name: str) -> None:
-    target, rng = host_byte_targets()[name], np.random.default_rng(seed)
+    target, rng = runnable_targets()[name], np.random.default_rng(seed)
     K, N = int(rng.integers(1, 200)), int(rng.choice([1, 16, 70, 300, 1000]))
     x, w, requantize = bytes_of(rng, 1, 1, K), weights_of(rng, K, N), drawn_for(target, seed, N, K, KINDS)
     step = Step(
@@ -207,7 +207,7 @@ def test_dense(seed: int, name: str) -> None:
     np.testing.assert_array_equal(y, requantize(x.astype(np.int64) @ w.astype(np.int64)))
 
 
-@pytest.mark.parametrize("name", host_byte_targets())
+@pytest.mark.parametrize("name", runnable_targets())
 @pytest.mark.parametrize("M", [1, 2, 3, 4, 5, 11])
 def test_sums_of_pixels(name: str, M: int) -> None:
     rng = np.random.default_rng(M)

@@ -14,6 +14,7 @@ from npmobilenet_kernels.microkernels.byte_products import (
     dense,
     row_sums,
 )
+from npmobilenet_kernels.microkernels.byte_softmax import softmax_fixed, softmax_table
 from npmobilenet_kernels.microkernels.emitter import Emit
 from npmobilenet_kernels.runtime.byte_packing import GROUP
 from npmobilenet_kernels.runtime.cpu import ByteTarget
@@ -23,6 +24,7 @@ STEM_CHANNELS = (1, 3)  # of images with a first convolution of their own
 STRIDES = (1, 2)  # of the other convolutions, along a row
 SIMPLE: tuple[Emit, ...] = (
     dense, row_sums, depthwise_any, byte_mean, byte_max_pool, byte_add, byte_multiply, byte_table, byte_pairs, byte_pad,
+    softmax_fixed, softmax_table,
 )  # fmt: skip
 DEPTHWISE_SIZES = (3, 5)  # of the square filters that read windows of four pixels
 TERMS = (1, 2, 3)

@@ -53,6 +53,12 @@ class ByteEmitter(Emitter):
         """left - right."""
         return self.builder.sub(left, right)
 
+    def leading_zeros(self, value: Value) -> Value:
+        """Zeros before the first one of a positive number of 32 bits."""
+        kind = ir.FunctionType(I64, [I64, I1])
+        zeros = self.builder.call(declared(self.builder.module, "llvm.ctlz.i64", kind), [value, ir.Constant(I1, 1)])
+        return self.add(zeros, -32)
+
     def smaller(self, left: Value, right: Value) -> Value:
         """min(left, right)."""
         return self.where(self.compare("<", left, right), left, right)

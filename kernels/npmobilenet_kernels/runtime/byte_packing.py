@@ -54,6 +54,15 @@ class Part(IntEnum):
     M = 2 * LINE  # DOUBLE: 16 float64 in order
 
 
+class LogitTable(IntEnum):
+    """Places in the constants of a softmax by a table, in bytes: 256 exponentials in float32, then these."""
+
+    SCALE = 1024  # of the output, float32
+    NEAREST = 1028  # int32: whether halves are rounded away from zero, or 0.5 added and the rest cut off
+    ZERO = 1032  # int32: zero point of the output
+    END = 1036
+
+
 FLOATING: dict[Requantization, Any] = {
     Requantization.FLOAT: np.float32, Requantization.FLOAT_SIGNED: np.float32, Requantization.DOUBLE: np.float64
 }  # fmt: skip
