@@ -86,7 +86,7 @@ class ByteEncoder:
         }
 
     def table(self, op: ByteOperation) -> Columns:
-        """The table behind what an operation makes, if it has one."""
+        """The table after what an operation makes, if it has one."""
         return {} if op.table is None else {ByteField.TABLE: self.pack(op.table)}
 
     def other(self, name: str, repeated: bool = False) -> Columns:

@@ -15,9 +15,7 @@ from npmobilenet.compiler.step_types import Step
 OPTIONAL_FIELDS = (ByteField.SUMS,)
 
 
-def encode_bytes(
-    ops: Operations, steps: Sequence[Step], memory: Memory, target: ByteTarget, flip: int
-) -> Table:
+def encode_bytes(ops: Operations, steps: Sequence[Step], memory: Memory, target: ByteTarget, flip: int) -> Table:
     """The table of a plan, with its weights packed.
 
     Args:

@@ -1,9 +1,9 @@
 """From the operators of an 8-bit network to operations: what needs no kernel of its own is taken along.
 
-    constants      operators of constants alone are computed now: shapes, mostly
-    names          RESHAPE and the like where the values stay in place
-    tables         functions of single values are a table of 256 bytes, behind the operator that makes their input
-    paddings       PAD before a convolution is padding of the convolution
+constants      operators of constants alone are computed now: shapes, mostly
+names          RESHAPE and the like where the values stay in place
+tables         functions of single values are a table of 256 bytes, after the operator that makes their input
+paddings       PAD before a convolution is padding of the convolution
 """
 
 from collections import Counter
@@ -157,7 +157,7 @@ def is_table(link: Link, rule: Rule) -> bool:
     if link.code in MERGES:
         return len(link.arguments) == 2 and any(y.data is not None and y.data.size == 1 for y in link.arguments)
     if link.code == "QUANTIZE" and rule.elementwise == "float32" and x.dtype != link.result.dtype:
-        return x.scale[0] == link.result.scale[0]  # else sixteen values at a time are rounded otherwise than the rest
+        return bool(x.scale[0] == link.result.scale[0])  # else the last few values are rounded otherwise
     return link.code in CURVES
 
 

@@ -1,4 +1,4 @@
-"""Operations of 8-bit networks: one operator of the file, with a padding before it and functions of single values after it.
+"""Operations of 8-bit networks: an operator, with a padding before it and functions of single values after it.
 
 Values are stored as unsigned bytes: those of an int8 tensor are q + 128, and so are its zero points.
 """
@@ -53,6 +53,11 @@ class Link:
     def amounts(self) -> tuple[Pair, ...]:
         """Of a PAD: what is added before and after, along each axis."""
         return tuple((int(before), int(after)) for before, after in self.arguments[1].integers)
+
+    def of_any_shape(self, values: Sequence[Array], rule: Rule) -> Array:
+        """The same as a call, of values that need not have the arguments' shapes."""
+        arguments = tuple(x if x.data is not None else replace(x, shape=()) for x in self.arguments)
+        return replace(self, arguments=arguments, result=replace(self.result, shape=()))(values, rule)
 
     def __call__(self, values: Sequence[Array], rule: Rule) -> Array:
         """The result of arguments that other operators made, in the tensors' own types."""
@@ -135,7 +140,7 @@ class ByteOperation(Operation):
         """What a function of two single values makes of bytes (n,) and (n,)."""
         link = self.link
         pairs = [in_own_type(x, tensor) for x, tensor in zip((x1, x2), link.arguments, strict=True)]
-        y = as_stored(link([x[None, None, None] for x in pairs], self.rule)).ravel()
+        y = as_stored(link.of_any_shape([x[None, None, None] for x in pairs], self.rule)).ravel()
         return self.table[y] if through_table and self.table is not None else y
 
     def evaluate(self, *inputs: Array) -> Array:
@@ -237,8 +242,7 @@ def table_of(links: Sequence[Link], rule: Rule) -> Bytes:
     x = np.arange(256, dtype=np.uint8)
     values = in_own_type(x, links[0].source)[None, None, None]
     for link in links:
-        arguments = tuple(x if x.data is not None else replace(x, shape=values.shape) for x in link.arguments)
-        values = replace(link, arguments=arguments)([values], rule)
+        values = link.of_any_shape([values], rule)
     return as_stored(values).ravel()
 
 

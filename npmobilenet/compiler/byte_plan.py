@@ -107,9 +107,7 @@ class BytePlan(NativePlan):
         (op,) = step.ops
         image = self.ops[0].name
         stored = self.memory.stored
-        values = [
-            self._image(x, name) if stored[name] == image else self.value(name, workspace) for name in op.reads
-        ]
+        values = [self._image(x, name) if stored[name] == image else self.value(name, workspace) for name in op.reads]
         y = op.evaluate(*(value[None] for value in values))[0]
         if step.makes:
             blocks = workspace.blocks(op.name)

@@ -12,7 +12,7 @@ from npmobilenet_kernels.runtime.cpu import tile_rows
 
 from npmobilenet.compiler.blocking import ceil_div, round_up
 from npmobilenet.compiler.byte_columns import UNITS, ByteEncoder, pixels_of, sides_of
-from npmobilenet.compiler.byte_operations import ByteOperation, PixelSums, stored_zero
+from npmobilenet.compiler.byte_operations import PixelSums, stored_zero
 from npmobilenet.compiler.byte_requantization import Requantized
 from npmobilenet.compiler.byte_steps import ByteStep
 from npmobilenet.compiler.byte_weights import SignedWeights
@@ -149,6 +149,7 @@ class DepthwiseBytesStep(WeightedStep):
         kernel = self.weights.centered[0]  # (K_h, K_w, C m)
         (H, W), (_, W_in), (K_h, K_w, _) = sides_of(op.shape), sides_of(e.shapes[op.inputs[0]]), kernel.shape
         (top, left), stride, outputs = op.before, options.stride[1], min(W, GROUP)
+        packed: Array
         packed, terms = pack_byte_depthwise(kernel, stride, outputs)
         is_usual = K_h == K_w and K_h in DEPTHWISE_SIZES and options.dilation == (1, 1) and op.multiplier == 1
         own: Columns
@@ -195,8 +196,3 @@ class PixelSumsStep(ByteStep):
             ByteField.BLOCKS: blocks,
             ByteField.CONSTANTS: e.pack(np.concatenate([factor.view(np.uint8), ones.ravel()])),
         })  # fmt: skip
-
-
-def is_one_pixel(op: ByteOperation, source: tuple[int, ...]) -> bool:
-    """Whether a layer with a filter of one pixel has one pixel."""
-    return pixels_of(source) == pixels_of(op.shape) == 1

@@ -96,8 +96,9 @@ def _without_constants(integers: dict[Part, Ints], found: FloatRescaling) -> dic
     """The same, with channels whose result is always the same as a constant: their own shifts are the largest."""
     is_constant = found.proven & (found.k == 0)
     step = np.rint(found.o).astype(np.int64) + found.middle
-    constant = {Part.LEFT: 0, Part.Q: 0, Part.R: step << HIGH, Part.N: 0, Part.T: HIGH}
-    return {part: np.where(is_constant, constant.get(part, values), values) for part, values in integers.items()}
+    nothing = np.zeros_like(step)
+    constant = {**dict.fromkeys(integers, nothing), Part.R: step << HIGH, Part.T: nothing + HIGH}
+    return {part: np.where(is_constant, constant[part], values) for part, values in integers.items()}
 
 
 def _floats(found: FloatRescaling, correction: Ints, limits: Pair, zero: int) -> Requantized:
@@ -106,11 +107,10 @@ def _floats(found: FloatRescaling, correction: Ints, limits: Pair, zero: int) ->
     return _packed(kinds, _float_parts(found, correction), limits, zero, found.middle)
 
 
-def _mixed(
-    found: FloatRescaling, integers: dict[Part, Ints], correction: Ints, limits: Pair, zero: int
-) -> Requantized:
+def _mixed(found: FloatRescaling, integers: dict[Part, Ints], correction: Ints, limits: Pair, zero: int) -> Requantized:
     """Blocks all of whose channels are proven in float32, the others in integers."""
-    proven = _by_block(found.proven, fill=True).all(1)
+    proven = np.all(_by_block(found.proven, fill=True), axis=1)
+    is_float = np.repeat(proven, LANES)[: len(correction)]
     # the sign of an accumulator matters where a rule rounds twice, unless negative ones are clipped to the zero point
     high = (integers[Part.T] >= HIGH) & (integers[Part.LEFT] == 0) & ((integers[Part.N] == 0) | (limits[0] >= 0))
     kinds = np.select(
@@ -118,7 +118,7 @@ def _mixed(
         [Requantization.FLOAT_SIGNED, Requantization.FLOAT, Requantization.POSITIVE],
         Requantization.EXACT,
     )
-    shifted = np.where(np.repeat(proven, LANES)[: len(correction)], 0, found.middle << np.where(np.repeat(proven, LANES)[: len(correction)], 0, integers[Part.T]))
+    shifted = found.middle << np.where(is_float, 0, integers[Part.T])
     exact = {**integers, Part.BIAS: correction, Part.R: integers[Part.R] - shifted}
     records = np.where(
         proven[:, None], pack_records(kinds, _float_parts(found, correction)), pack_records(kinds, exact)

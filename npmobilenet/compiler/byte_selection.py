@@ -16,7 +16,6 @@ from npmobilenet.compiler.byte_operations import (
     Margins,
     PaddedConvolution,
     PixelSums,
-    as_stored,
     is_stored_as_bytes,
     stored_zero,
 )
@@ -44,13 +43,15 @@ from npmobilenet.compiler.byte_simple_steps import (
 )
 from npmobilenet.compiler.byte_steps import ByteReferenceStep
 from npmobilenet.compiler.byte_weights import SignedWeights
-from npmobilenet.compiler.ir import NO_PADDING, Alias, Image, Operation, Operations, stored_names
+from npmobilenet.compiler.ir import NO_PADDING, Alias, Image, Operations, stored_names
 from npmobilenet.compiler.proofs import Reach, RisingFunction, prove_sum
 from npmobilenet.compiler.step_types import Step
 from npmobilenet.quantized.averages import rounded_average, rounded_mean
 from npmobilenet.quantized.merges import product_rescaling
+from npmobilenet.quantized.rescaling import Rescaling
+from npmobilenet.quantized.tensors import Ints
 from npmobilenet.quantized.weighted_sums import SUMS, limits, rescaling
-from npmobilenet.types import Pair, Shape
+from npmobilenet.types import Shape
 
 BYTES = 256
 
@@ -123,7 +124,7 @@ class _Selection:
     def _weighted(self, op: ByteOperation) -> list[Step]:
         weights, source = SignedWeights(op.link), self._shapes[op.inputs[0]]
         requantized = self._requantized(op, weights)
-        if requantized is None or op.link.operator.options.activation == "unknown":
+        if requantized is None:
             return []
         if op.inputs[0] in self._images:
             return [StemBytesStep(op, weights, requantized)] if self._is_stem(op, source) else []
@@ -171,15 +172,13 @@ class _Selection:
         if factor == 0:
             return [step]
         shape = (ceil_div(pixels_of(self._shapes[source]), 4), LANES)
-        sums = PixelSums(
-            name=f"{step.op.name} (pixel sums)", layers=(), inputs=(source,), shape=shape, factor=factor
-        )
+        sums = PixelSums(name=f"{step.op.name} (pixel sums)", layers=(), inputs=(source,), shape=shape, factor=factor)
         return [PixelSumsStep(sums), replace(step, op=replace(step.op, sums=sums.name))]
 
     def _is_stem(self, op: ByteOperation, source: Shape) -> bool:
         options, (_, K_h, K_w, C) = op.link.operator.options, op.link.arguments[1].shape
         same = K_h == K_w == STEM_PIXELS and options.stride == (2, 2) and options.dilation == (1, 1)
-        return op.link.code == "CONV_2D" and same and C == source[-1] and C in STEM_CHANNELS
+        return op.link.code == "CONV_2D" and same and source[-1] == C and C in STEM_CHANNELS
 
     def _sum(self, op: ByteOperation) -> list[Step]:
         if len({self._shapes[name] for name in op.inputs} | {op.shape}) > 1 or len(op.inputs) != 2:
@@ -201,7 +200,7 @@ class _Selection:
         if shapes[1 - first] != op.shape and (pixels_of(shapes[1 - first]), shapes[1 - first][-1]) != (1, op.shape[-1]):
             return []
         ends = [[limit - x.zero_point for limit in x.range] for x in link.arguments]
-        corners = np.outer(*ends)
+        corners = np.outer(np.array(ends[0]), np.array(ends[1]))
         C = op.shape[-1]
         reach = Reach(np.full(C, corners.min()), np.full(C, corners.max()))
         rescale = product_rescaling(link.arguments, link.result, op.rule)
@@ -218,7 +217,7 @@ class _Selection:
         n, C = pixels_of(source), op.shape[-1]
         zero = x.zero_point if link.code == "MEAN" else 0
 
-        def steps(acc: np.ndarray) -> np.ndarray:
+        def steps(acc: Ints) -> Ints:
             if link.code == "MEAN":
                 return rounded_mean(acc + n * zero, n, x, y, op.rule) - y.zero_point
             return rounded_average(acc, n) - y.zero_point
@@ -240,7 +239,7 @@ class _Selection:
         return [MarginsStep(margins)]
 
     def _with_limits(
-        self, op: ByteOperation, rescale: object, reach: Reach, correction: np.ndarray
+        self, op: ByteOperation, rescale: Rescaling | RisingFunction, reach: Reach, correction: Ints
     ) -> Requantized | None:
         y, options = op.link.result, op.link.operator.options
         low, high = (limit - y.zero_point for limit in limits(y, options))

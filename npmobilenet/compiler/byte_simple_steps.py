@@ -44,7 +44,9 @@ class AddBytesStep(ByteStep):
         op = self.op
         parts, units = e.parts(op.name, pixels_of(op.shape))
         zero = stored_zero(op.link.result)
-        low, high = (limit - op.link.result.zero_point + zero for limit in limits(op.link.result, op.link.operator.options))
+        low, high = (
+            limit - op.link.result.zero_point + zero for limit in limits(op.link.result, op.link.operator.options)
+        )
         return Record({
             **e.frame("byte_add", op.inputs[0], op.name, units),
             **e.other(op.inputs[1]),

@@ -1,8 +1,8 @@
 """Steps of 8-bit networks: what kernels compute in one go, and what they are told.
 
-    byte_steps           the common part, and operations without a kernel
-    byte_product_steps   sums of products: convolutions, dense layers, and what they need beforehand
-    byte_simple_steps    averages, sums and products of two maps, tables, paddings, maxima
+byte_steps           the common part, and operations without a kernel
+byte_product_steps   sums of products: convolutions, dense layers, and what they need beforehand
+byte_simple_steps    averages, sums and products of two maps, tables, paddings, maxima
 """
 
 from dataclasses import dataclass

@@ -51,7 +51,7 @@ class SignedWeights:
     @cached_property
     def terms(self) -> list[NDArray[np.int8]]:
         """Signed bytes whose sum is w - zw."""
-        rest, terms = self.centered, []
+        rest, terms = self.centered, list[NDArray[np.int8]]()
         while rest.any() or not terms:
             terms.append(np.clip(rest, LEAST, LARGEST).astype(np.int8))
             rest = rest - terms[-1]

@@ -15,6 +15,7 @@ accumulators; they get an offset of their own where one does not do for both.
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ class FloatRescaling:
     @property
     def needs_sign(self) -> NDArray[np.bool_]:
         """(C,) whether the offset depends on the sign of the accumulator."""
-        return self.o != self.o_negative
+        return np.asarray(self.o != self.o_negative)
 
 
 def reach_of(w: Tensor, bias: Ints | int, x: Tensor) -> Reach:
@@ -120,7 +121,7 @@ def prove(rescale: Rescaling | RisingFunction, reach: Reach, limits: Pair) -> Fl
     middle = (sum(limits) + 1) // 2
     steps = np.arange(limits[0] + 1, limits[1] + 1)[:, None]
     edges = first_accumulators(rescale, reach, steps)
-    constant = ~((edges > reach.least) & (edges <= reach.most)).any(0)
+    constant = ~np.any((edges > reach.least) & (edges <= reach.most), axis=0)
     value = (np.clip(rescale(reach.least), *limits) - middle).astype(np.float32)
     c = np.where(constant, 0, np.rint(middle / np.maximum(M, LEAST_FACTOR)).astype(np.int64))
     found = FloatRescaling(c, np.zeros_like(value), value, value.copy(), middle, constant.copy())
@@ -207,14 +208,13 @@ class _Edges:
     def hold(self, k: Floats, o: Floats, o_negative: Floats) -> NDArray[np.bool_]:
         """Whether every step is where it belongs in float32."""
         y = _rounded(self.d, k, np.where(self.is_negative, o_negative, o))
-        held: NDArray[np.bool_] = np.where(y >= self.steps, ~self.is_below, ~self.is_least).all(0)
-        return held
+        return np.asarray(np.where(y >= self.steps, ~self.is_below, ~self.is_least).all(0))
 
 
 def _search(found: FloatRescaling, channels: NDArray[np.intp], k: Floats, edges: _Edges, split: bool) -> None:
     """Offsets for one factor per channel; what is found is written to `found`."""
     intervals = edges.intervals(k, split)
-    possible = np.logical_and.reduce([least < most for least, most in intervals])
+    possible = np.all([least < most for least, most in intervals], axis=0)
     if not possible.all():
         channels, k, edges = channels[possible], k[possible], edges.among(possible)
         intervals = [(least[possible], most[possible]) for least, most in intervals]
@@ -271,18 +271,12 @@ def prove_sum(y: Ints, limits: Pair, factors: tuple[float, float]) -> FloatSum |
     x1, x2 = (x.astype(np.float32) for x in np.divmod(np.arange(len(y)), 256))
     if min(map(abs, factors)) < LEAST_FACTOR:
         return None
-    for places_a in NEIGHBORS:
-        for places_b in NEIGHBORS:
-            a, b = (
-                np.float32(factor) + np.float32(places) * np.spacing(np.float32(factor))
-                for factor, places in zip(factors, (places_a, places_b), strict=True)
-            )
-            exact = x1 * a.astype(np.float64) + x2 * b.astype(np.float64)
-            least = np.where(y > limits[0], y - 0.5 - exact, -np.inf).max()
-            most = np.where(y < limits[1], y + 0.5 - exact, np.inf).min()
-            for place in OFFSETS:
-                o = _on_grid(_between(least, most, place), np.abs(b))
-                found = FloatSum(a, b, o)
-                if least < most and np.array_equal(np.clip(found(x1, x2), *limits), y):
-                    return found
+    for a, b in product(*([np.float32(f) + n * np.spacing(np.float32(f)) for n in NEIGHBORS] for f in factors)):
+        exact = x1 * a.astype(np.float64) + x2 * b.astype(np.float64)
+        least = np.where(y > limits[0], y - 0.5 - exact, -np.inf).max()
+        most = np.where(y < limits[1], y + 0.5 - exact, np.inf).min()
+        for place in OFFSETS if least < most else ():
+            found = FloatSum(a, b, np.float32(_on_grid(_between(least, most, place), np.abs(b))))
+            if np.array_equal(np.clip(found(x1, x2), *limits), y):
+                return found
     return None

@@ -27,7 +27,7 @@ def average_pool(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Ru
 
 def rounded_average(sums: Ints, n: Ints | int) -> Ints:
     """sums / n, halves away from zero."""
-    return np.sign(sums) * ((np.abs(sums) + n // 2) // n)
+    return np.asarray(np.sign(sums) * ((np.abs(sums) + n // 2) // n), np.int64)
 
 
 def _sums(x: Ints, options: Options) -> Ints:
