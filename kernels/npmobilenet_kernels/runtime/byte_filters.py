@@ -91,7 +91,9 @@ def pack_byte_depthwise(kernel: NDArray[Any], stride: int, outputs: int) -> tupl
                 packed[:, :, t, n, :, place] = by_block[..., place - shift]
     if len(terms) == 1:
         return packed.ravel(), 1
-    needed = sum(term.reshape(-1, blocks, LANES).any((0, 2)).astype(np.int64) for term in terms[1:]) + 1
+    needed = np.ones(blocks, np.int64)
+    for term in terms[1:]:
+        needed += term.reshape(-1, blocks, LANES).any((0, 2))
     header = np.zeros((blocks, LINE), np.int8)
     header[:, :ADDRESS_BYTES] = needed[:, None].view(np.int8)
     return np.concatenate([header, packed.reshape(blocks, -1)], axis=1).ravel(), len(terms)
