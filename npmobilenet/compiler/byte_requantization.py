@@ -22,8 +22,10 @@ from npmobilenet.compiler.blocking import ceil_div
 from npmobilenet.compiler.proofs import FloatRescaling, Reach, RisingFunction, prove
 from npmobilenet.quantized.rescaling import FIXED_POINT, Rescaling, mantissa
 from npmobilenet.quantized.tensors import Ints
-from npmobilenet.types import Pair
+from npmobilenet.types import Array, Pair
 
+BITS = 32  # of an accumulator
+NARROW = 31  # bits that NARROW drops before it shifts
 HIGH = 32  # bits that POSITIVE drops before it shifts
 LARGEST_SHIFT = 55  # by which a middle step can be shifted in 64 bits
 
@@ -72,7 +74,7 @@ def requantize(
     integers = _without_constants(_integers(rescale, M), found)
     if (integers[Part.T] > LARGEST_SHIFT).any():
         found = _nothing(C)
-    return _mixed(found, integers, correction, limits, zero)
+    return _mixed(found, integers, reach, correction, limits, zero)
 
 
 def _nothing(C: int) -> FloatRescaling:
@@ -107,23 +109,38 @@ def _floats(found: FloatRescaling, correction: Ints, limits: Pair, zero: int) ->
     return _packed(kinds, _float_parts(found, correction), limits, zero, found.middle)
 
 
-def _mixed(found: FloatRescaling, integers: dict[Part, Ints], correction: Ints, limits: Pair, zero: int) -> Requantized:
+def _mixed(
+    found: FloatRescaling, integers: dict[Part, Ints], reach: Reach, correction: Ints, limits: Pair, zero: int
+) -> Requantized:
     """Blocks all of whose channels are proven in float32, the others in integers."""
     proven = np.all(_by_block(found.proven, fill=True), axis=1)
     is_float = np.repeat(proven, LANES)[: len(correction)]
     # the sign of an accumulator matters where a rule rounds twice, unless negative ones are clipped to the zero point
     high = (integers[Part.T] >= HIGH) & (integers[Part.LEFT] == 0) & ((integers[Part.N] == 0) | (limits[0] >= 0))
-    kinds = np.select(
-        [proven & _by_block(found.needs_sign).any(1), proven, _by_block(high, fill=True).all(1)],
-        [Requantization.FLOAT_SIGNED, Requantization.FLOAT, Requantization.POSITIVE],
-        Requantization.EXACT,
-    )
     shifted = found.middle << np.where(is_float, 0, integers[Part.T])
     exact = {**integers, Part.BIAS: correction, Part.R: integers[Part.R] - shifted}
+    kinds = np.select(
+        [
+            proven & _by_block(found.needs_sign).any(1),
+            proven,
+            _by_block(high, fill=True).all(1),
+            _by_block(_is_narrow(exact, reach), fill=True).all(1),
+        ],
+        [Requantization.FLOAT_SIGNED, Requantization.FLOAT, Requantization.POSITIVE, Requantization.NARROW],
+        Requantization.EXACT,
+    )
     records = np.where(
         proven[:, None], pack_records(kinds, _float_parts(found, correction)), pack_records(kinds, exact)
     )
     return _with_limits(records, kinds, limits, zero, found.middle)
+
+
+def _is_narrow(integers: dict[Part, Ints], reach: Reach) -> Array:
+    """(C,) where 32 bits hold all products, shifted by 31, and one less."""
+    ends = [(acc * integers[Part.Q] + integers[Part.R]) >> NARROW for acc in (reach.least, reach.most)]
+    T = integers[Part.T] - NARROW
+    fits = (ends[0] > -(1 << 31)) & (ends[1] < 1 << 31) & (T >= 0) & (T < BITS) & (integers[Part.LEFT] == 0)
+    return fits & np.isin(integers[Part.N], [0, -(1 << NARROW)])
 
 
 def _float_parts(found: FloatRescaling, correction: Ints) -> dict[Part, NDArray[np.generic]]:

@@ -28,9 +28,8 @@ from npmobilenet.quantized.tensors import Ints
 from tests.helpers.guard_pages import GuardedBuffer
 
 Bytes = NDArray[np.uint8]
-KINDS = st.sampled_from([
-    Requantization.EXACT, Requantization.POSITIVE, Requantization.FLOAT, Requantization.FLOAT_SIGNED
-])  # fmt: skip
+INTEGER_KINDS = (Requantization.EXACT, Requantization.POSITIVE, Requantization.NARROW)
+KINDS = st.sampled_from([*INTEGER_KINDS, Requantization.FLOAT, Requantization.FLOAT_SIGNED])
 UNTOUCHED = 0xA5
 MARGIN = 256
 
@@ -147,7 +146,7 @@ class Drawn:
         limit = rng.integers(-1000, 1000, C)
         self._floats = (k, o, o_negative if kind == Requantization.FLOAT_SIGNED else o, limit)
         parts = {Part.BIAS: bias, Part.K: k, Part.O: o, Part.O_NEGATIVE: o_negative, Part.MINUS_C: limit}
-        if kind in (Requantization.EXACT, Requantization.POSITIVE):
+        if kind in INTEGER_KINDS:
             parts = exact_parts(bias, self._m.q, self._m.e, "twice")
         self._table = rng.permutation(256).astype(np.uint8) if rng.integers(2) else np.arange(256, dtype=np.uint8)
         self.columns: dict[str, ArrayLike] = {
@@ -158,7 +157,7 @@ class Drawn:
 
     def __call__(self, acc: Ints) -> Bytes:
         """The bytes that accumulators (..., C) become."""
-        if self._kind in (Requantization.EXACT, Requantization.POSITIVE):
+        if self._kind in INTEGER_KINDS:
             steps = rounded_twice(acc, self._m)
         else:
             k, positive, negative, limit = self._floats

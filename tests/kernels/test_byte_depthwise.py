@@ -52,7 +52,8 @@ class Layer:
         ]
         C_in, zero = int(rng.integers(1, 40)), int(rng.integers(0, 256))
         self.x: Bytes = rng.integers(0, 256, (*sides, C_in)).astype(np.uint8)
-        self.w = rng.integers(weights[0], weights[1] + 1, (*window.size, C_in * multiples))
+        wide = rng.integers(weights[0], weights[1] + 1, (*window.size, C_in * multiples))
+        self.w = np.where(rng.random(C_in * multiples) < 0.1, wide, wide // 2)  # few channels need a second term
         bias = rng.integers(-5000, 5000, C_in * multiples)
         drawn = Drawn(rng, C_in * multiples, kind, target, bias - zero * self.w.sum((0, 1)))
         centered = np.repeat(self.x.astype(np.int64) - zero, multiples, axis=2)

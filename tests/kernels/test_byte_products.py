@@ -34,7 +34,7 @@ from tests.helpers.byte_steps import TARGETS, Bytes, Step, runnable_targets
 from tests.helpers.strategies import SEEDS
 
 RULES = {"twice": rounded_twice, "once": rounded_once, "up_twice": rounded_up_twice}
-KINDS = ("twice", "once", "up_twice", "positive", "float", "float_signed", "double")
+KINDS = ("twice", "once", "up_twice", "positive", "narrow", "float", "float_signed", "double")
 
 
 class Drawn:
@@ -51,7 +51,7 @@ class Drawn:
         self.kind = kind
         self.bias = rng.integers(-20000, 20000, N)
         M = np.exp(rng.normal(np.log(40 / (74 * 74 * np.sqrt(terms))), 0.7, N))
-        self.m = multiplier(np.minimum(M, 0.45) if kind == "positive" else M)
+        self.m = multiplier(np.minimum(M, 0.45) if kind in ("positive", "narrow") else M)
         self.o, self.o_negative = rng.normal(0, 0.3, (2, N)).astype(np.float32)
         self.zero = int(rng.integers(0, 256))
         low, high = sorted(int(limit) for limit in rng.integers(0, 256, 2))
@@ -84,6 +84,8 @@ class Drawn:
                 return Requantization.DOUBLE, {Part.BIAS: bias, Part.M: self.M}
             case "positive":
                 return Requantization.POSITIVE, exact_parts(bias, self.m.q, self.m.e, "twice")
+            case "narrow":
+                return Requantization.NARROW, exact_parts(bias, self.m.q, self.m.e, "twice")
         return Requantization.EXACT, exact_parts(bias, self.m.q, self.m.e, self.kind)
 
     def __call__(self, sums: Ints) -> Bytes:
@@ -100,7 +102,7 @@ class Drawn:
             return nearest
         if self.kind == "double":
             return round_away(acc * self.M)
-        steps: Ints = RULES["twice" if self.kind == "positive" else self.kind](acc, self.m)
+        steps: Ints = RULES["twice" if self.kind in ("positive", "narrow") else self.kind](acc, self.m)
         return steps
 
 
@@ -155,7 +157,7 @@ def test_first_convolution(seed: int, name: str) -> None:
     pitch = -(-((W + 3) * C + LINE) // LINE) * LINE
     scratch, image = np.zeros(3 * pitch + LINE, np.uint8), np.ascontiguousarray(x)
     step = Step(
-        SOURCE_BLOCK=pitch, SOURCE_HEIGHT=H, SOURCE_WIDTH=W, STRIDE=2, TOP=top, LEFT=left, FILTER=3,
+        SOURCE_BLOCK=pitch, SOURCE_HEIGHT=H, SOURCE_WIDTH=W, STRIDE=2, TOP=top, LEFT=left, FILTER=3, FILTER_ACROSS=3,
         WEIGHTS=pack_byte_matrix(w.reshape(9 * C, N), target.panel, 3 * C),
         PANEL_BYTES=3 * -(-3 * C // 4) * LINE * target.panel, PADDING=np.full(LINE, zero, np.uint8),
         CONSTANTS=np.full(LINE, 128 * flip, np.uint8), **requantize.columns(-zero * w.astype(np.int64).sum((0, 1, 2))),

@@ -23,7 +23,7 @@ def logits(rng: np.random.Generator, channels: int) -> Bytes:
 def tensors(x: Bytes, scale: float, dtype: type, out_scale: float) -> tuple[Tensor, Tensor]:
     """Input and output as a file has them; an int8 tensor's bytes are those of the unsigned one less 128."""
     offset = 128 if dtype is np.int8 else 0
-    values = (x.astype(np.int64) - offset).astype(dtype)
+    values: Bytes = (x.astype(np.int64) - offset).astype(dtype)
     how = Quantization(np.array([scale], np.float32), np.array([-offset]))
     result = Quantization(np.array([out_scale], np.float32), np.array([-offset]))
     return Tensor("x", values.shape, np.dtype(dtype), how, values), Tensor("y", values.shape, np.dtype(dtype), result)
@@ -50,8 +50,8 @@ def test_softmax_is_that_of_the_operator(target: str, seed: int, channels: int, 
         constants[LogitTable.NEAREST :] = np.array([dtype is np.int8, 0], np.int32).view(np.uint8)
         step.set(CONSTANTS=constants)
     kernel, scratch = softmax_fixed if rule == "tflite" else softmax_table, np.zeros(256, np.uint8)
-    y = step.run(kernel, target, (1, 1, channels), units=1, scratch=scratch)
-    np.testing.assert_array_equal(y[0], expected)
+    result = step.run(kernel, target, (1, 1, channels), units=1, scratch=scratch)
+    np.testing.assert_array_equal(result[0], expected)
 
 
 def scale_of(tensor: Tensor) -> float:

@@ -28,7 +28,7 @@ from npmobilenet_kernels.microkernels.byte_requantize import Steps, rescaled, st
 from npmobilenet_kernels.microkernels.byte_units import block_of_source, block_of_target, block_parts, pixel_address
 from npmobilenet_kernels.microkernels.emitter import ADDRESS_BYTES, I8, I32, Value, Values
 from npmobilenet_kernels.runtime.byte_filters import Use, shifts_of, uses_of_windows, windows_of
-from npmobilenet_kernels.runtime.byte_packing import RECORD, Part, Requantization
+from npmobilenet_kernels.runtime.byte_packing import LINE, RECORD, Part, Requantization
 
 TAP_BYTES = 2  # of a weight of `depthwise_any`
 KEPT = 12  # vectors of weights that a block's rows keep in registers
@@ -42,7 +42,7 @@ class ByteDepthwise:
         K_h, K_w: rows and columns of the filter.
         stride: columns from output to output.
         outputs: neighboring outputs of a tile, at most 4 and no more than the output's columns.
-        terms: bytes whose sum is a weight.
+        terms: bytes whose sum is a weight, at most.
     """
 
     K_h: int
@@ -61,8 +61,8 @@ class ByteDepthwise:
             w = e.add(e.read(step, ByteField.WEIGHTS), e.multiply(e.read(step, ByteField.PANEL_BYTES), block))
             record = e.add(e.read(step, ByteField.RECORDS), e.multiply(block, RECORD))
 
-            def rows(begin_steps: Callable[[], Steps]) -> Values:
-                constants = self._constants(e, step, w, record, begin_steps())
+            def rows(begin_steps: Callable[[], Steps], terms: int) -> Values:
+                constants = self._constants(e, step, w, record, begin_steps(), terms)
 
                 def one_row(number: Value, _: Values) -> Values:
                     row = e.add(begin, number)
@@ -74,25 +74,36 @@ class ByteDepthwise:
                 e.loop(e.add(end, e.negate(begin)), [], one_row)
                 return []
 
-            def by_kind(kinds: Sequence[tuple[Requantization, Callable[[], Steps]]]) -> Values:
+            def by_kind(kinds: Sequence[tuple[Requantization, Callable[[], Steps]]], terms: int) -> Values:
                 if not kinds or not _has_32(e):
-                    return rows(lambda: lambda sums: rescaled(e, sums, record))
+                    return rows(lambda: lambda sums: rescaled(e, sums, record), terms)
                 (kind, begin_steps), *others = kinds
                 is_kind = e.compare("==", e.read(record, 0), kind)
-                return e.choose(is_kind, lambda: rows(begin_steps), lambda: by_kind(others))
+                return e.choose(is_kind, lambda: rows(begin_steps, terms), lambda: by_kind(others, terms))
 
-            by_kind(steps_with_constants(e, record))
+            usual = steps_with_constants(e, record)
+            if self.terms == 1:
+                by_kind(usual, 1)
+            else:
+                is_usual = e.compare("==", e.read(w, 0), 1)
+                w = e.add(w, LINE)
+                e.choose(is_usual, lambda: by_kind(usual, 1), lambda: by_kind([], self.terms))
 
         block_parts(e, step, e.read(step, ByteField.HEIGHT), first, last, part)
 
-    def _constants(self, e: ByteEmitter, step: Value, w: Value, record: Value, steps: Steps) -> _Constants:
+    def _constants(self, e: ByteEmitter, step: Value, w: Value, record: Value, steps: Steps, terms: int) -> _Constants:
         """What is the same for all rows of a block, in registers where there are enough."""
-        vectors = self.K_h * self.terms * len(shifts_of(self._uses))
-        kept = [e.load_bytes(w, n * VECTOR) for n in range(vectors)] if vectors <= KEPT and _has_32(e) else []
+        shifts = len(shifts_of(self._uses))
+        numbers = [
+            (u * self.terms + t) * shifts + n for u in range(self.K_h) for t in range(terms) for n in range(shifts)
+        ]
+        are_kept = len(numbers) <= KEPT and _has_32(e)
+        kept = {n: e.load_bytes(w, n * VECTOR) for n in numbers if are_kept}
         bias = e.start(e.load_as(INTS, record, Part.BIAS))
         limits, table = e.read(step, ByteField.LIMITS), e.read(step, ByteField.TABLE)
         return _Constants(
-            lambda n: kept[n] if kept else e.load_bytes(w, n * VECTOR),
+            lambda n: kept[n] if are_kept else e.load_bytes(w, n * VECTOR),
+            terms,
             bias,
             steps,
             e.limits(limits) if _has_32(e) else limits,
@@ -148,7 +159,7 @@ class ByteDepthwise:
         for u, row in enumerate(rows):
             start = pixel_address(e, row, column)
             pixels = {n: e.by_channel(window(start, n)) for n in self._windows}
-            for term in range(self.terms):
+            for term in range(constants.terms):
                 first = (u * self.terms + term) * len(shifts)
                 for use in uses:
                     weights = constants.weights(first + shifts.index(use.shift))
@@ -186,12 +197,14 @@ class _Constants:
 
     Attributes:
         weights: weights(n) is vector n of the filter.
+        terms: of every weight.
         bias: of the sums.
         steps: from sums to steps of the output.
         limits, table: as of `store_channels`.
     """
 
     weights: Callable[[int], Value]
+    terms: int
     bias: Value
     steps: Steps
     limits: Any

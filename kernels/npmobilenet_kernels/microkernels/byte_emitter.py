@@ -252,8 +252,11 @@ class ByteEmitter(Emitter):
 
     def interleaved(self, even: Value, odd: Value) -> Value:
         """The low halves of eight even and eight odd lanes of 64 bits, as 16 integers."""
-        low = self.builder.bitcast(even, INTS)
-        high = self.builder.bitcast(self.builder.shl(odd, self.longs(32)), INTS)
+        return self.blended(even, self.builder.shl(odd, self.longs(32)))
+
+    def blended(self, even: Value, odd: Value) -> Value:
+        """The low halves of eight lanes of 64 bits, and the high halves of eight others, as 16 integers."""
+        low, high = (self.builder.bitcast(x, INTS) for x in (even, odd))
         order = [lane if lane % 2 == 0 else LANES + lane for lane in range(LANES)]
         return self.builder.shuffle_vector(low, high, ir.Constant(INTS, order))
 

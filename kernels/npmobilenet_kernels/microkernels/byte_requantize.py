@@ -1,6 +1,7 @@
 """From sums of products to bytes: requantization by a record, and packing.
 
 EXACT     ((acc << left) q + R - N [acc < 0]) >> T      any rule with a multiplier of 31 bits: it is in R, N, T
+NARROW    (((acc q + R) >> 31) + n [acc < 0]) >> (T - 31)    the same without a left shift, in 32 bits
 POSITIVE  ((acc q + R) >> 32) >> (T - 32)               the same where negative results are clipped, T > 32
 FLOAT     rint(fma(float32(acc), k, o))                 where it has been proven equal, or is the rule
 DOUBLE    float64(acc) M, halves away from zero         dense layers of TensorFlow Lite
@@ -41,6 +42,9 @@ def rescaled(e: ByteEmitter, sums: Sequence[Value], record: Value, *, dense: boo
         return _float_signed(e, record)(sums)
 
     def rarest() -> Values:
+        return e.choose(e.compare("==", kind, Requantization.NARROW), lambda: _narrow(e, record)(sums), general)
+
+    def general() -> Values:
         exact = e.compare("==", kind, Requantization.EXACT)
         return e.choose(exact, integers, doubles) if dense else integers()
 
@@ -65,6 +69,7 @@ def steps_with_constants(e: ByteEmitter, record: Value) -> list[tuple[Requantiza
         (Requantization.FLOAT, lambda: _float(e, record)),
         (Requantization.POSITIVE, lambda: _positive(e, record)),
         (Requantization.FLOAT_SIGNED, lambda: _float_signed(e, record)),
+        (Requantization.NARROW, lambda: _narrow(e, record)),
     ]
 
 
@@ -92,6 +97,23 @@ def _positive(e: ByteEmitter, record: Value) -> Steps:
             lanes = e.even_lanes(acc), e.odd_lanes(acc)
             products = [e.builder.add(e.builder.mul(x, q[odd]), R[odd]) for odd, x in enumerate(lanes)]
             results.append(e.builder.ashr(e.high_halves(*products), T))
+        return results
+
+    return steps
+
+
+def _narrow(e: ByteEmitter, record: Value) -> Steps:
+    q, R = ([e.load_as(LONGS, record, part + LINE * odd) for odd in range(2)] for part in (Part.Q, Part.R))
+    N, T = (e.load_as(INTS, record, part) for part in (Part.N, Part.T))
+
+    def steps(sums: Sequence[Value]) -> Values:
+        results = []
+        for acc in sums:
+            lanes = e.even_lanes(acc), e.odd_lanes(acc)
+            even, odd = (e.builder.add(e.builder.mul(x, q[odd]), R[odd]) for odd, x in enumerate(lanes))
+            shifted = e.blended(e.builder.lshr(even, e.longs(31)), e.builder.shl(odd, e.longs(1)))
+            negative = e.builder.and_(e.builder.ashr(acc, e.ints(31)), N)
+            results.append(e.builder.ashr(e.builder.add(shifted, negative), T))
         return results
 
     return steps

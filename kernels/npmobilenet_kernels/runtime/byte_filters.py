@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npmobilenet_kernels.runtime.byte_packing import GROUP, LANES
+from npmobilenet_kernels.runtime.byte_packing import GROUP, LANES, LINE
 
 LEAST, LARGEST = -128, 127  # of a signed byte
+ADDRESS_BYTES = 8  # of an int64
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def windows_of(uses: tuple[Use, ...]) -> list[int]:
 def pack_byte_depthwise(kernel: NDArray[Any], stride: int, outputs: int) -> tuple[NDArray[np.int8], int]:
     """(K_h, K_w, C) weights less their zero point -> [ceil(C / 16)][K_h][terms][shifts][16][4], and the terms.
 
-    Weights that a signed byte cannot hold are the sum of several terms.
+    Weights that a signed byte cannot hold are the sum of several terms. Few blocks have such weights, so if there are
+    several terms, a line before each block has the number that this block needs, as int64.
 
     Args:
         kernel: from -255 to 255.
@@ -87,7 +89,14 @@ def pack_byte_depthwise(kernel: NDArray[Any], stride: int, outputs: int) -> tupl
         for n, shift in enumerate(shifts):
             for place in range(max(0, shift), min(GROUP, shift + K_w)):
                 packed[:, :, t, n, :, place] = by_block[..., place - shift]
-    return packed.ravel(), len(terms)
+    if len(terms) == 1:
+        return packed.ravel(), 1
+    needed = np.ones(blocks, np.int64)
+    for term in terms[1:]:
+        needed += term.reshape(-1, blocks, LANES).any((0, 2))
+    header = np.zeros((blocks, LINE), np.int8)
+    header[:, :ADDRESS_BYTES] = needed[:, None].view(np.int8)
+    return np.concatenate([header, packed.reshape(blocks, -1)], axis=1).ravel(), len(terms)
 
 
 def pack_byte_taps(kernel: NDArray[Any]) -> NDArray[np.int16]:

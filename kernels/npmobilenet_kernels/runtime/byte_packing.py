@@ -30,8 +30,9 @@ class Requantization(IntEnum):
     EXACT = 0  # integers: ((acc << left) q + R - N [acc < 0]) >> T
     FLOAT = 1  # rint(fma(float32(acc), k, o))
     DOUBLE = 2  # float64(acc) M to the nearest, halves away from zero
-    FLOAT_SIGNED = 4  # FLOAT with another o for negative accumulators: rounding twice is not symmetric
     POSITIVE = 3  # EXACT where results below the zero point are clipped: ((acc q + R) >> 32) >> T
+    FLOAT_SIGNED = 4  # FLOAT with another o for negative accumulators: rounding twice is not symmetric
+    NARROW = 5  # EXACT without a left shift, and where 32 bits hold (acc q + R) >> 31: that, less n [acc < 0], >> T
 
 
 class Part(IntEnum):
@@ -46,7 +47,7 @@ class Part(IntEnum):
     Q = 3 * LINE
     R = 5 * LINE
     N = 7 * LINE
-    T = 9 * LINE  # of POSITIVE, 16 values of 32 bits
+    T = 9 * LINE  # of POSITIVE and NARROW, like N of NARROW, 16 values of 32 bits
     K = 2 * LINE  # FLOAT
     O = 3 * LINE  # noqa: E741  # as in the formula
     O_NEGATIVE = 4 * LINE  # FLOAT_SIGNED: o of sums below MINUS_C, which stand for negative accumulators
@@ -124,6 +125,7 @@ def pack_records(kinds: NDArray[Any], parts: Mapping[Part, NDArray[Any]]) -> Byt
         Requantization.FLOAT_SIGNED: (Part.K, Part.O, Part.O_NEGATIVE, Part.MINUS_C),
         Requantization.DOUBLE: (Part.M,),
         Requantization.POSITIVE: (Part.Q, Part.R, Part.T),
+        Requantization.NARROW: (Part.Q, Part.R, Part.N, Part.T),
     }
     for kind, own in by_kind.items():
         for part in (Part.BIAS, *own):
@@ -134,9 +136,14 @@ def pack_records(kinds: NDArray[Any], parts: Mapping[Part, NDArray[Any]]) -> Byt
 
 def _laid_out(kind: Requantization, part: Part, values: NDArray[Any], blocks: int) -> Bytes:
     """(blocks, bytes) of one part of all records."""
-    wide = part in (Part.Q, Part.R, Part.N, Part.T) and kind in (Requantization.EXACT, Requantization.POSITIVE)
-    if (kind, part) == (Requantization.POSITIVE, Part.T):
-        wide, values = False, values - 32
+    wide = kind not in FLOATING and part in (Part.Q, Part.R, Part.N, Part.T)
+    match kind, part:
+        case Requantization.POSITIVE, Part.T:
+            wide, values = False, values - 32
+        case Requantization.NARROW, Part.T:
+            wide, values = False, values - 31
+        case Requantization.NARROW, Part.N:
+            wide, values = False, values >> 31
     narrow = FLOATING.get(kind, np.int32) if part not in (Part.BIAS, Part.MINUS_C) else np.int32
     padded = np.zeros(blocks * LANES, np.int64 if wide else narrow)
     padded[: len(values)] = values
