@@ -129,6 +129,8 @@ def prove(rescale: Rescaling | RisingFunction, reach: Reach, limits: Pair) -> Fl
     all_sides = _Edges(edges, reach, c, steps - middle)
     for places, split in TRIALS:
         left = fits & ~found.proven
+        if not left.any():
+            break
         k = M[left].astype(np.float32)
         _search(found, np.flatnonzero(left), k + places * np.spacing(k), all_sides.among(left), split)
     return found
