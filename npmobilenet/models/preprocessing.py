@@ -150,19 +150,25 @@ def _is_implausible(scaling: Scaling) -> bool:
 
 @dataclass(frozen=True)
 class Reading:
-    """How images are read; the fields are arguments of `prepare`."""
+    """How images are read; the fields are arguments of `prepare`.
+
+    Raises:
+        ImageError: the resize is unknown or does not support drafts.
+    """
 
     resize: str = "crop"
     draft: bool = False
     transparent_as: str | None = WHITE
 
+    def __post_init__(self) -> None:
+        check_resize(self.resize, self.draft)
+
     def check(self) -> None:
-        """Check the fields.
+        """Check the color.
 
         Raises:
-            ImageError: the resize is unknown or does not support drafts, or Pillow does not know the color.
+            ImageError: Pillow does not know it.
         """
-        check_resize(self.resize, self.draft)
         if self.transparent_as is not None:
             check_color(self.transparent_as)
 
