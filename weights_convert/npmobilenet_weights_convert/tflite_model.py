@@ -48,8 +48,8 @@ def read_tflite_model(
             the file's metadata, else the network's own Rescaling, else [-1, 1], which is reported as an assumption.
         labels: one per class; by default those of the export or of the metadata, or the ImageNet classes of a network
             with 1000 or, with a background, 1001.
-        resize: how images are resized; by default the rule of its sample script for an export, "crop" with as many
-            classes as ImageNet has, else None: not known.
+        resize: how images are resized; by default the rule of its sample script for an export, "crop" with
+            ImageNet's number of classes, else None: not known.
 
     Raises:
         WeightsError: the file is corrupt or not supported.
