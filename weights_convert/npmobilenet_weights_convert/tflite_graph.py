@@ -101,7 +101,7 @@ class _Layers:
             self.constants[number] = replace(self.network.tensors[number], data=shape)
         elif not variables:
             output = self.network.tensors[number]
-            data = compute(operator, [self.constants[index] for index in inputs], replace(output, shape=()))
+            data = compute(operator, [self.constants[index] for index in inputs], output)
             self.constants[number] = replace(output, data=data)
         elif operator.code in PASSES_ON:
             self.layers[number] = self.layers[variables[0]]
