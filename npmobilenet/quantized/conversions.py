@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from npmobilenet.quantized.numbers import round_away
 from npmobilenet.quantized.rescaling import change_of_scale
@@ -31,8 +32,17 @@ def quantize(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) 
     else:
         M = x.scale.astype(np.float64) / y.scale
         steps = change_of_scale(M, fixed_point(rule))(x.integers - x.zero_point)
+        if rule.elementwise == "float32":
+            steps = _with_halves_up(steps, x.integers - x.zero_point, M)
     q: Ints = np.clip(steps + y.zero_point, *y.range)
     return q
+
+
+def _with_halves_up(steps: Ints, q: Ints, M: NDArray[np.float64]) -> Ints:
+    """Steps as LiteRT's optimized kernel has them between int8 and uint8: sixteen at a time, those with halves up."""
+    sixteens = q.size // 16 * 16
+    up = change_of_scale(M, "up_twice")(q.ravel()[:sixteens])
+    return np.concatenate([up, steps.ravel()[sixteens:]]).reshape(steps.shape)
 
 
 def fixed_point(rule: Rule) -> Rounding:
@@ -61,9 +71,12 @@ def relu(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) -> I
 
 
 def relu6(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) -> Ints:
-    """min(max(x, 0), 6) as an operator of its own; see `_rectified`."""
+    """min(max(x, 0), 6) as an operator of its own; see `_rectified`.
+
+    A rule that clips compares the integers with those that stand for 0 and 6 in the input's steps, and keeps them.
+    """
     if rule.relu6 == "clipped":
-        return clipped(inputs[0].integers, y, Options(activation="relu6"))
+        return clipped(inputs[0].integers, inputs[0], Options(activation="relu6"))
     return _rectified(inputs[0], y, "relu6", rule)
 
 
