@@ -46,7 +46,7 @@ class Quantized:
     notes: Sequence[str]
 
 
-def quantize(
+def quantize_model(
     model: Model,
     images: Sequence[ImageLike],
     *,
