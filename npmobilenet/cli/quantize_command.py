@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from npmobilenet.cli.image_sources import image_files
 from npmobilenet.cli.options import Argument, Option, UsageError
 from npmobilenet.cli.shared import AsJson, Force, RangeOption, ResizeOption, load_with_notes, reported, with_range
-from npmobilenet.errors import NpMobileNetError
+from npmobilenet.errors import ArgumentError, NpMobileNetError
 from npmobilenet.files import write_atomically
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Reading
@@ -89,12 +89,13 @@ def quantize(
 
 def _calibration(method: Method, percentile: float | None) -> Calibration:
     if percentile is None:
-        return Calibration(method.value)
+        return Calibration(method)
     if method is not Method.percentile:
         raise UsageError("--percentile applies to --calibration percentile")
-    if not 50 < percentile <= 100:
-        raise UsageError(f"--percentile {percentile:g}: expected more than 50 and at most 100")
-    return Calibration(method.value, percentile)
+    try:
+        return Calibration(method, percentile)
+    except ArgumentError as error:
+        raise UsageError(f"--{error}") from None
 
 
 def _write(network: Model, result: Quantized, output: Path) -> None:

@@ -84,7 +84,8 @@ def quantize_model(
         return watch(_inputs(model, images, scaling, how, failures), label)
 
     ranges = {
-        number: seen.limits(calibration) for number, seen in _ranges(network, inputs("calibrating"), calibration).items()
+        number: seen.limits(calibration)
+        for number, seen in _ranges(network, inputs("calibrating"), calibration).items()
     }
     if not ranges:
         raise ImageError(f"no image to calibrate with: {failures[0][1] if failures else 'none was given'}")
@@ -138,4 +139,3 @@ def _notes(model: Model, scaling: Scaling, calibration: Calibration, images: int
     if scaling != model.scaling:
         notes.append("the input's integers are pixels; half a step of the scaling is part of the first layer's bias")
     return notes
-

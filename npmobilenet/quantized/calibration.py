@@ -6,12 +6,13 @@ range doubles when a value falls out of it.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from npmobilenet.errors import ArgumentError
 from npmobilenet.types import Array
 
+METHODS = ("minmax", "percentile")
 BINS = 4096  # over -2^k to 2^k; the largest value is in the outer half of it, so 1024 bins or more are in use
 NARROWEST = -64  # k, of a tensor of zeros
 
@@ -23,10 +24,19 @@ class Calibration:
     Args:
         method: "minmax" or "percentile".
         percentile: of the values, in per cent, that a range covers; for "percentile".
+
+    Raises:
+        ArgumentError: the method is unknown, or the percentile is not between 50 and 100.
     """
 
-    method: Literal["minmax", "percentile"] = "minmax"
+    method: str = "minmax"
     percentile: float = 99.99
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ArgumentError(f"unknown calibration {self.method!r}; expected {' or '.join(METHODS)}")
+        if not 50 < self.percentile <= 100:
+            raise ArgumentError(f"percentile: expected more than 50 and at most 100, got {self.percentile:g}")
 
 
 class Range:

@@ -56,9 +56,7 @@ def quantized(network: Network, ranges: Ranges, image: Quantization, *, uint8_in
     inputs = network.inputs
     if uint8_input:
         inputs = (conversion.uint8_before(inputs[0]),)
-    return replace(
-        network, tensors=tuple(conversion.tensors), operators=tuple(conversion.operators), inputs=inputs
-    )
+    return replace(network, tensors=tuple(conversion.tensors), operators=tuple(conversion.operators), inputs=inputs)
 
 
 class _Conversion:

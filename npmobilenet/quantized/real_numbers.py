@@ -1,6 +1,7 @@
 """The same operators on real numbers: what a quantized network approximates."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def _depthwise(inputs: Sequence[Array], options: Options) -> Array:
     return reference.depthwise_conv2d(x, kernel, bias[0] if bias else None, **_window(x, w, options))
 
 
-def _window(x: Array, w: Array, options: Options) -> dict[str, object]:
+def _window(x: Array, w: Array, options: Options) -> dict[str, Any]:
     """Keyword arguments of a convolution."""
     stride, dilation = options.stride[0], options.dilation[0]
     extent = dilated(w.shape[1:3], dilation)

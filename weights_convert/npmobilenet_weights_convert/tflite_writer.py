@@ -36,7 +36,7 @@ def tflite_bytes(network: Network) -> bytes:
     operators = [
         _operator(operator, codes.index((operator.code, _version(operator, network)))) for operator in network.operators
     ]
-    graph = {0: Nodes(tensors), 1: _ints(network.inputs), 2: _ints(network.outputs), 3: Nodes(operators)}
+    graph: Slots = {0: Nodes(tensors), 1: _ints(network.inputs), 2: _ints(network.outputs), 3: Nodes(operators)}
     empty = Fields({})  # the first buffer: of every tensor without values
     values = [Fields({0: Numbers(np.frombuffer(data.tobytes(), np.uint8), ALIGNMENT)}) for data in constants]
     model = Fields({
@@ -68,7 +68,7 @@ def _code(name: str, version: int) -> Fields:
 
 
 def _operator(operator: Operator, code: int) -> Fields:
-    options = {}
+    options: Slots = {}
     if operator.code in OPTIONS:
         number, slots = OPTIONS[operator.code]
         options = {3: Number("B", number), 4: Fields(slots(operator.options))}
