@@ -1,4 +1,4 @@
-"""A model quantized after training: ranges from images, integers from ranges, and how far the two networks are apart."""
+"""A model quantized after training: ranges from images, integers from ranges, and what that has changed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -83,12 +83,10 @@ def quantize_model(
         failures.clear()
         return watch(_inputs(model, images, scaling, how, failures), label)
 
-    ranges = {
-        number: seen.limits(calibration)
-        for number, seen in _ranges(network, inputs("calibrating"), calibration).items()
-    }
-    if not ranges:
+    seen = _ranges(network, inputs("calibrating"), calibration)
+    if not seen:
         raise ImageError(f"no image to calibrate with: {failures[0][1] if failures else 'none was given'}")
+    ranges = {number: values.limits(calibration) for number, values in seen.items()}
     result = quantized(network, ranges, image, uint8_input=input_type == "uint8")
     agreement = compare(network, result, inputs("comparing"), _class_output(model, network))
     return Quantized(result, scaling, agreement, failures, _notes(model, scaling, calibration, agreement.images))

@@ -54,13 +54,13 @@ def compare(network: Network, result: Network, inputs: Iterable[Array], classes:
     same = count = 0
     for x in inputs:
         real = {operator.outputs[0]: y for operator, y in real_trace(network, x)}
-        pairs = {}
+        pairs: dict[int, tuple[Array, Array]] = {}
         for operator, q in trace(result, result.input.quantize(x)):
             number = operator.outputs[0]
             if number in real:
-                pairs[number] = real[number].astype(np.float64), result.tensors[number].dequantize(q)
-                a, b = pairs[number]
-                energy[number] = energy.get(number, np.zeros(2)) + (np.square(a).sum(), np.square(a - b).sum())
+                a, b = pairs[number] = real[number].astype(np.float64), result.tensors[number].dequantize(q)
+                energies = np.array([np.square(a).sum(), np.square(a - b).sum()])
+                energy[number] = energy.get(number, 0) + energies
         if classes is not None:
             same += _top(pairs[classes][0]) == _top(pairs[classes][1])
         count += 1

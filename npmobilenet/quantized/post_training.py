@@ -14,7 +14,7 @@ import numpy as np
 
 from npmobilenet.errors import WeightsError
 from npmobilenet.quantized.numbers import round_away
-from npmobilenet.quantized.tensors import Network, Operator, Quantization, Tensor
+from npmobilenet.quantized.tensors import Network, Operator, Quantization
 from npmobilenet.quantized.weighted_sums import SUMS
 from npmobilenet.types import Array
 

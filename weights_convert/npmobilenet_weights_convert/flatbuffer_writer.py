@@ -80,7 +80,7 @@ class Fields:
         entries = 1 + max(self.fields, default=-1)
         size = 2 * (2 + entries)
         _align(out, WORD, size)  # so that the table, which follows its vtable at once, is aligned
-        vtable, start = len(out), len(out) + size
+        start = len(out) + size
         places, end = {}, start + WORD
         for slot, field in sorted(self.fields.items(), key=lambda item: -_size(item[1])):
             places[slot], end = end, end + _size(field)
