@@ -22,7 +22,7 @@ LARGEST = 2**31 - 1  # bytes: references are 32 bits, and readers take them for 
 
 @dataclass(frozen=True)
 class Number:
-    """A number in a table; `code` is its type as in `struct`."""
+    """A number of at most four bytes in a table; `code` is its type as in `struct`."""
 
     code: str
     value: float

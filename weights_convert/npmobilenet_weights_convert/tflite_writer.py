@@ -91,8 +91,8 @@ def _version(operator: Operator, network: Network) -> int:
 
 VERSIONS_FOR_INT8 = {
     "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "AVERAGE_POOL_2D": 2, "MAX_POOL_2D": 2, "ADD": 2, "SUB": 2, "MUL": 2,
-    "MEAN": 2, "SOFTMAX": 2, "LOGISTIC": 2, "PAD": 2, "CONCATENATION": 2, "RELU": 2, "RELU6": 2, "DEQUANTIZE": 2, "TRANSPOSE": 2,
-    "STRIDED_SLICE": 2,
+    "MEAN": 2, "SOFTMAX": 2, "LOGISTIC": 2, "PAD": 2, "CONCATENATION": 2, "RELU": 2, "RELU6": 2, "DEQUANTIZE": 2,
+    "TRANSPOSE": 2, "STRIDED_SLICE": 2,
 }  # fmt: skip
 DILATED_SINCE = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2}
 
