@@ -25,7 +25,7 @@ CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}  # o
 PROBABILITIES = Quantization(np.array([1 / 256], np.float32), np.array([-128]))
 FIXED = {"SOFTMAX": PROBABILITIES, "LOGISTIC": PROBABILITIES}
 KEEPS_SCALE = ("PAD", "RESHAPE", "AVERAGE_POOL_2D", "MAX_POOL_2D")
-FINEST_HARD_SWISH = 128  # steps of a hard swish's output per step of its input: the format's 16-bit arithmetic
+FINEST_HARD_SWISH = 127  # steps of a hard swish's output per step of its input: the format's arithmetic has 128
 
 Ranges = Mapping[int, tuple[float, float]]
 

@@ -1,6 +1,6 @@
 """A network of operators as a TensorFlow Lite file, without TensorFlow: what `tflite_file` reads.
 
-Source: TensorFlow Lite's `schema.fbs`, version 3; versions of operators as in its `versioning/op_version.cc`.
+Source: TensorFlow Lite's `schema.fbs`, version 3; versions of operators as its converter writes them.
 """
 
 from collections.abc import Callable, Mapping
@@ -81,8 +81,7 @@ def _version(operator: Operator, network: Network) -> int:
         raise WeightsError(f"{network.label(operator)}: operator {operator.code} cannot be written")
     tensors = [network.tensors[number] for number in (*operator.inputs, *operator.outputs) if number >= 0]
     if operator.code == "FULLY_CONNECTED":
-        by_channel = (how := tensors[1].quantization) is not None and how.scale.size > 1
-        return 12 if by_channel else 5 if operator.options.keep_dims else 4 if _is_int8(tensors) else 1
+        return 5 if operator.options.keep_dims else 4 if _is_int8(tensors) else 1
     version = VERSIONS_FOR_INT8.get(operator.code, 1) if _is_int8(tensors) else 1
     if operator.code in DILATED_SINCE and operator.options.dilation != (1, 1):
         return max(version, DILATED_SINCE[operator.code])
