@@ -97,6 +97,8 @@ class _Builder:
                 return self._reshaped(op, y) if len(op.shape) == 1 else y
             case layers.Flatten() | layers.Reshape():
                 return self._reshaped(op, inputs[0])
+            case layers.Dense() if len(op.shape) == 3:
+                return self._pixelwise(op, op.layer)
         raise NpMobileNetError(f"{op.name}: {op.layer.type} has no operator in TensorFlow Lite")
 
     def _convolution(self, op: ir.Conv) -> int:
@@ -109,6 +111,15 @@ class _Builder:
         sums = replace(op, name=f"{op.name}/sums") if op.residual else op
         y = self._window(sums, x, "CONV_2D", op.kernel.transpose(3, 0, 1, 2))
         return self._add("ADD", [y, self.values[op.residual]], op) if op.residual else y
+
+    def _pixelwise(self, op: ir.LayerOperation, layer: layers.Dense) -> int:
+        """A dense layer on the pixels of a map."""
+        bias = op.params.get("bias", np.zeros(layer.units)).astype(np.float64)
+        conv = ir.Conv(
+            name=op.name, layers=op.layers, inputs=op.inputs, shape=op.shape, activation=layer.activation,
+            kernel=op.params["kernel"][None, None], bias=bias, stride=1, padding=ir.NO_PADDING,
+        )  # fmt: skip
+        return self._convolution(conv)  # kernel (1, 1, c_in, c_out)
 
     def _window(self, op: ir.Window, x: int, code: str, kernel: Array, multiplier: int = 1) -> int:
         """A convolution; kernel (c_out, K_h, K_w, c_in), or (1, K_h, K_w, C M) of a depthwise one."""
