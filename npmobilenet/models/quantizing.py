@@ -109,10 +109,13 @@ def _inputs(
 
 
 def _ranges(network: Network, inputs: Iterator[Array], calibration: Calibration) -> dict[int, Range]:
-    """Values of every tensor, by number; empty without images."""
+    """Values of every tensor, by number; empty without images.
+
+    They are computed in float64, so that the ranges, as float32, are the same on every machine.
+    """
     seen: dict[int, Range] = {}
     for x in inputs:
-        for operator, y in real_trace(network, x):
+        for operator, y in real_trace(network, x.astype(np.float64)):
             if not np.isfinite(y).all():
                 raise WeightsError(f"{network.label(operator)}: not all of its values are finite numbers")
             number = operator.outputs[0]

@@ -1,13 +1,13 @@
 """How far a quantized network is from the float network that it was made of, tensor by tensor."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, log10
 
 import numpy as np
 
 from npmobilenet.quantized.real_numbers import real_trace
-from npmobilenet.quantized.running import trace
+from npmobilenet.quantized.running import compute, trace
 from npmobilenet.quantized.tensors import Network
 from npmobilenet.types import Array
 
@@ -42,6 +42,27 @@ class Agreement:
     images: int
 
 
+class _Noise:
+    """Energy of the values of each tensor, and of the differences, over all images."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._energies: dict[int, Array] = {}
+
+    def add(self, number: int, x: Array, approximate: Array) -> None:
+        """Take in a tensor of one image, exact and approximate."""
+        difference = x.astype(np.float64) - approximate
+        energies = np.array([np.square(x, dtype=np.float64).sum(), np.square(difference).sum()])
+        self._energies[number] = self._energies.get(number, 0) + energies
+
+    def layers(self) -> list[LayerNoise]:
+        """Every tensor that an operator makes, in order."""
+        return [
+            LayerNoise(self._network.label(operator), operator.code, _decibels(*self._energies[operator.outputs[0]]))
+            for operator in self._network.operators
+        ]
+
+
 def compare(network: Network, result: Network, inputs: Iterable[Array], classes: int | None) -> Agreement:
     """Compute both networks for every image, and compare tensor by tensor.
 
@@ -50,25 +71,39 @@ def compare(network: Network, result: Network, inputs: Iterable[Array], classes:
         inputs: (1, H, W, C) real numbers.
         classes: number of the tensor with the classes' probabilities, if there is one.
     """
-    energy: dict[int, Array] = {}  # of the values, and of the differences
+    noise = _Noise(network)
     same = count = 0
     for x in inputs:
         real = {operator.outputs[0]: y for operator, y in real_trace(network, x)}
-        pairs: dict[int, tuple[Array, Array]] = {}
+        found = {}
         for operator, q in trace(result, result.input.quantize(x)):
             number = operator.outputs[0]
             if number in real:
-                a, b = pairs[number] = real[number].astype(np.float64), result.tensors[number].dequantize(q)
-                energies = np.array([np.square(a).sum(), np.square(a - b).sum()])
-                energy[number] = energy.get(number, 0) + energies
+                found[number] = result.tensors[number].dequantize(q)
+                noise.add(number, real[number], found[number])
         if classes is not None:
-            same += _top(pairs[classes][0]) == _top(pairs[classes][1])
+            same += _top(real[classes]) == _top(found[classes])
         count += 1
-    layers = [
-        LayerNoise(network.label(operator), operator.code, _decibels(*energy[operator.outputs[0]]))
-        for operator in network.operators
-    ]
-    return Agreement(layers, None if classes is None else same, count)
+    return Agreement(noise.layers(), None if classes is None else same, count)
+
+
+def layers_alone(network: Network, result: Network, inputs: Iterable[Array]) -> list[LayerNoise]:
+    """The same without what earlier layers add: each operator is given the float network's values, quantized.
+
+    Args:
+        network, result, inputs: as for `compare`; no operator was added in front of the others.
+    """
+    noise = _Noise(network)
+    for x in inputs:
+        tensors = dict(enumerate(result.tensors))
+        tensors[result.inputs[0]] = replace(result.input, data=result.input.quantize(x))
+        for operator, (_, y) in zip(result.operators, real_trace(network, x), strict=True):
+            number = operator.outputs[0]
+            tensor = result.tensors[number]
+            q = compute(operator, [tensors[index] for index in operator.inputs], tensor)
+            noise.add(number, y, tensor.dequantize(q))
+            tensors[number] = replace(tensor, data=tensor.quantize(y))
+    return noise.layers()
 
 
 def _top(y: Array) -> int:

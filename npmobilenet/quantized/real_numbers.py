@@ -15,11 +15,11 @@ Function = Callable[[Sequence[Array], Options], Array]
 
 
 def real_trace(network: Network, x: Array) -> Iterator[tuple[Operator, Array]]:
-    """Compute images operator by operator in float32.
+    """Compute images operator by operator.
 
     Args:
         network: of operators on real numbers.
-        x: (N, H, W, C) float32.
+        x: (N, H, W, C) of any floating-point type, in which all is computed.
 
     Yields:
         (operator, its output), in order.
@@ -27,7 +27,11 @@ def real_trace(network: Network, x: Array) -> Iterator[tuple[Operator, Array]]:
     Raises:
         WeightsError: an operator is not supported.
     """
-    values = {number: tensor.data for number, tensor in enumerate(network.tensors) if tensor.data is not None}
+    values = {
+        number: tensor.data.astype(x.dtype, copy=False) if tensor.data.dtype.kind == "f" else tensor.data
+        for number, tensor in enumerate(network.tensors)
+        if tensor.data is not None
+    }
     values[network.inputs[0]] = x
     for operator in network.operators:
         if operator.code not in OPERATORS:
