@@ -43,14 +43,27 @@ FORMATS = (FORMAT, FORMAT_PER_CHANNEL, FORMAT_OUTPUTS)
 
 def is_foreign(path: Path) -> bool:
     """Whether a file is an intact `.safetensors` of another program; False for any other file."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = file.read(size) if size <= MAX_HEADER else b""
     try:
-        document = json.loads(header)
+        document = json.loads(_header(path))
         return isinstance(document, dict) and "npmobilenet" not in document.get("__metadata__", {})
     except (ValueError, TypeError, RecursionError):
         return False
+
+
+def is_quantized(path: Path) -> bool:
+    """Whether a file is that of a quantized model; False for any other file."""
+    try:
+        description = json.loads(_header(path))["__metadata__"]["npmobilenet"]
+        return bool(json.loads(description)["format"] == FORMAT_QUANTIZED)
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return False
+
+
+def _header(path: Path) -> bytes:
+    """The JSON document at the beginning of a `.safetensors` file; of another file, any bytes."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        return file.read(size) if size <= MAX_HEADER else b""
 
 
 @dataclass(frozen=True)
@@ -129,14 +142,6 @@ class ModelFile:
             "stored_check": document["self_check"],
         }
 
-    @property
-    def is_quantized(self) -> bool:
-        """Whether the model is quantized; of a corrupt description, False."""
-        try:
-            return bool(json.loads(self.description)["format"] == FORMAT_QUANTIZED)
-        except (ValueError, TypeError, LookupError, RecursionError):
-            return False
-
     @staticmethod
     def check_format(document: Mapping[str, Any], formats: Collection[int]) -> None:
         """Check that a document has one of some formats.
@@ -146,8 +151,8 @@ class ModelFile:
         """
         if document["format"] in formats:
             return
-        if FORMAT_QUANTIZED in (document["format"], *formats):
-            kind = ("float", "quantized")[document["format"] == FORMAT_QUANTIZED]
+        if document["format"] in (*FORMATS, FORMAT_QUANTIZED):
+            kind = "quantized" if document["format"] == FORMAT_QUANTIZED else "float"
             raise WeightsError(f"a {kind} model; npmobilenet.load opens it")
         known = ", ".join(map(str, formats))
         raise WeightsError(f"expected one of the formats {known}, got {document['format']}: another version wrote it")

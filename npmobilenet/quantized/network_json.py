@@ -2,7 +2,7 @@
 
 document   {"name", "inputs", "outputs",
             "tensors": [{"name", "shape", "dtype"} and, of a quantized one, "axis"],
-            "operators": [{"code", "inputs", "outputs"} and, where they differ from the format's default, "options"]}
+            "operators": [{"code", "inputs", "outputs"} and "options", those that differ from the default]}
 arrays     by the number of the tensor: "17/values" of a constant, "17/scale" and "17/zero_point"
 """
 
