@@ -99,19 +99,20 @@ def _calibration(method: Method, percentile: float | None) -> Calibration:
 
 
 def _write(network: Model, result: Quantized, output: Path) -> None:
-    if output.suffix == ".tflite":
-        from npmobilenet_weights_convert.tflite_writer import tflite_bytes
-
-        write_atomically(output, tflite_bytes(result.network))
-        return
-    QuantizedModel(
+    model = QuantizedModel(
         result.network,
         scaling=result.scaling,
         labels=network.labels,
         background=network.background,
         source=network.source,
         resize=network.resize,
-    ).save(output)
+    )
+    if output.suffix == ".tflite":
+        from npmobilenet_weights_convert.tflite_metadata_writer import tflite_with_metadata
+
+        write_atomically(output, tflite_with_metadata(model))
+    else:
+        model.save(output)
 
 
 def _document(

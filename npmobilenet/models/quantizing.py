@@ -1,6 +1,6 @@
 """A model quantized after training: ranges from images, integers from ranges, and what that has changed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ Item = TypeVar("Item")
 Watch = Callable[[Iterator[Item], str], Iterator[Item]]
 INPUT_TYPES = ("int8", "uint8")
 FEW_IMAGES = 50
+UNIFORM = 1 / 512  # the sum of exponentials, relative to the largest, from which its fixed point overflows
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def quantize_model(
     ranges = {number: values.limits(calibration) for number, values in seen.items()}
     result = quantized(network, ranges, image, uint8_input=input_type == "uint8")
     agreement = compare(network, result, inputs("comparing"), _class_output(model, network))
-    return Quantized(result, scaling, agreement, failures, _notes(model, scaling, calibration, agreement.images))
+    return Quantized(result, scaling, agreement, failures, _notes(model, network, scaling, seen, agreement.images))
 
 
 def _inputs(
@@ -116,8 +117,8 @@ def _ranges(network: Network, inputs: Iterator[Array], calibration: Calibration)
     seen: dict[int, Range] = {}
     for x in inputs:
         for operator, y in real_trace(network, x.astype(np.float64)):
-            if not np.isfinite(y).all():
-                raise WeightsError(f"{network.label(operator)}: not all of its values are finite numbers")
+            if not np.abs(y).max() <= np.finfo(np.float32).max:
+                raise WeightsError(f"{network.label(operator)}: not all of its values are finite in float32")
             number = operator.outputs[0]
             seen.setdefault(number, Range()).add(y, histogram=calibration.method == "percentile")
     return seen
@@ -133,10 +134,19 @@ def _class_output(model: Model, network: Network) -> int | None:
     return network.outputs[[name for name, _ in model.graph.outputs].index(name)] if is_vector else None
 
 
-def _notes(model: Model, scaling: Scaling, calibration: Calibration, images: int) -> list[str]:
+def _notes(model: Model, network: Network, scaling: Scaling, seen: Mapping[int, Range], images: int) -> list[str]:
     notes = []
     if images < FEW_IMAGES:
         notes.append(f"ranges come from {images} image{'' if images == 1 else 's'}; {FEW_IMAGES} or more are usual")
     if scaling != model.scaling:
-        notes.append("the input's integers are pixels; half a step of the scaling is part of the first layer's bias")
+        notes.append(
+            "the input's integers are pixels; what is left of the scaling, at most half a step, is part of the first "
+            "layer's bias"
+        )
+    softmax = [seen[operator.outputs[0]] for operator in network.operators if operator.code == "SOFTMAX"]
+    if any(output.least_peak < UNIFORM for output in softmax):
+        notes.append(
+            f"no class of an image has a probability of 1/{round(1 / UNIFORM)} or more: LiteRT's reference kernel of "
+            "SOFTMAX ends the process there; its default and this package do not"
+        )
     return notes

@@ -40,16 +40,23 @@ class Calibration:
 
 
 class Range:
-    """The values of one tensor."""
+    """The values of one tensor.
+
+    Attributes:
+        least, largest: of all values.
+        least_peak: least of the largest values of each batch.
+    """
 
     def __init__(self) -> None:
-        self.least, self.largest = np.inf, -np.inf
+        self.least, self.largest, self.least_peak = np.inf, -np.inf, np.inf
         self._k = NARROWEST
         self._counts = np.zeros(BINS, np.int64)
 
     def add(self, x: Array, *, histogram: bool) -> None:
         """Take in values; for `percentile`, with their histogram."""
-        self.least, self.largest = min(self.least, float(x.min())), max(self.largest, float(x.max()))
+        low, high = float(x.min()), float(x.max())
+        self.least, self.largest = min(self.least, low), max(self.largest, high)
+        self.least_peak = min(self.least_peak, high)
         if histogram:
             self._widen(max(-self.least, self.largest))
             bins = np.floor(x.ravel() * (BINS / 2.0 ** (self._k + 1))).astype(np.int64) + BINS // 2

@@ -307,7 +307,7 @@ def test_layers_without_an_operator_are_named() -> None:
 def test_numbers_that_are_not_finite_are_named() -> None:
     model = stem()
     params = dict(model.params) | {"conv/kernel": np.full((3, 3, 3, 4), 3e38, np.float32)}
-    with np.errstate(all="ignore"), pytest.raises(WeightsError, match="conv: not all of its values are finite"):
+    with np.errstate(all="ignore"), pytest.raises(WeightsError, match="conv: not all of its values are finite in float32"):
         quantize_model(replace(model, params=params), [random_pixels(9, 9)])
 
 
@@ -325,3 +325,13 @@ def test_several_outputs() -> None:
     assert result.agreement.same_class is not None
     ours, expected = model_of(result).predict(random_pixels(32, 32)), model.predict(random_pixels(32, 32))
     assert [y.shape for y in ours.values()] == [y.shape for y in expected.values()] == [(1, 1, 1, 4), (1, 4)]
+
+
+def test_a_softmax_that_ends_litert_s_reference_kernel_is_noted() -> None:
+    graph = mobilenet_v1(alpha=0.25, resolution=32, classes=1000)
+    params = {name: array / 100 for name, array in random_params(graph, 0).items()}
+    model = Model(graph, params)
+    assert model.predict(random_pixels(32, 32)).max() < 1 / 512
+    notes = " ".join(quantize_model(model, [random_pixels(32, 32)]).notes)
+    assert "no class of an image has a probability of 1/512 or more: LiteRT's reference kernel of SOFTMAX ends" in notes
+    assert "SOFTMAX" not in " ".join(quantize_model(load("digits"), digits()).notes)

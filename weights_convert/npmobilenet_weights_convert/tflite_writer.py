@@ -15,6 +15,7 @@ from npmobilenet_weights_convert.tflite_file import ACTIVATIONS, CODES, IDENTIFI
 VERSION = 3  # of the format
 ALIGNMENT = 16  # bytes, of every constant's values
 WRITER = "npmobilenet"
+METADATA = "TFLITE_METADATA"
 OPERATOR_NUMBERS = {name: number for number, name in CODES.items()}
 TYPE_NUMBERS = {name: number for number, name in TYPES.items()}
 ACTIVATION_NUMBERS = {name: number for number, name in ACTIVATIONS.items()}
@@ -23,8 +24,12 @@ LAST_OLD_CODE = 127  # greater ones do not fit the field that came first
 Slots = Mapping[int, Number | Node]
 
 
-def tflite_bytes(network: Network) -> bytes:
+def tflite_bytes(network: Network, metadata: bytes = b"") -> bytes:
     """A network as the contents of a `.tflite` file.
+
+    Args:
+        network: the network.
+        metadata: what describes its input and output, in a buffer of its own; see `tflite_metadata_writer`.
 
     Raises:
         WeightsError: it has an operator or a type that is not written, or more than 2 GB.
@@ -39,12 +44,17 @@ def tflite_bytes(network: Network) -> bytes:
     graph: Slots = {0: Nodes(tensors), 1: _ints(network.inputs), 2: _ints(network.outputs), 3: Nodes(operators)}
     empty = Fields({})  # the first buffer: of every tensor without values
     values = [Fields({0: Numbers(np.frombuffer(data.tobytes(), np.uint8), ALIGNMENT)}) for data in constants]
+    described: Slots = {}
+    if metadata:
+        described = {6: Nodes([Fields({0: Text(METADATA), 1: Number("I", len(values) + 1)})])}
+        values.append(Fields({0: Numbers(np.frombuffer(metadata, np.uint8), ALIGNMENT)}))
     model = Fields({
         0: Number("I", VERSION),
         1: Nodes([_code(*code) for code in codes]),
         2: Nodes([Fields({**graph, 4: Text(network.name)})]),
         3: Text(WRITER),
         4: Nodes([empty, *values]),
+        **described,
     })  # fmt: skip
     return flatbuffer(model, IDENTIFIER)
 
