@@ -307,7 +307,10 @@ def test_layers_without_an_operator_are_named() -> None:
 def test_numbers_that_are_not_finite_are_named() -> None:
     model = stem()
     params = dict(model.params) | {"conv/kernel": np.full((3, 3, 3, 4), 3e38, np.float32)}
-    with np.errstate(all="ignore"), pytest.raises(WeightsError, match="conv: not all of its values are finite in float32"):
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(WeightsError, match="conv: not all of its values are finite in float32"),
+    ):
         quantize_model(replace(model, params=params), [random_pixels(9, 9)])
 
 

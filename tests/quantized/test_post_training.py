@@ -137,6 +137,20 @@ def test_it_is_near_the_float_network(seed: int) -> None:
     assert min(layer.decibels for layer in agreement.layers) > LEAST_DECIBELS
 
 
+def test_other_classes_are_counted() -> None:
+    """Scores with the opposite sign have another maximum."""
+    network, result = quantized_everything()
+    dense = [operator for operator in result.operators if operator.code == "FULLY_CONNECTED"][-1]
+    opposite = tuple(
+        replace(tensor, data=-tensor.data) if number in dense.inputs[1:] and tensor.data is not None else tensor
+        for number, tensor in enumerate(result.tensors)
+    )
+    agreement = compare(network, replace(result, tensors=opposite), images(network, 0), network.outputs[0])
+    assert (agreement.same_class, agreement.images) == (0, 3)
+    scores = next(layer for layer in agreement.layers if layer.operator == "SOFTMAX")
+    assert scores.decibels < LEAST_DECIBELS
+
+
 def test_real_operators_are_the_layers() -> None:
     graph = everything()
     params = random_params(graph, 0)
