@@ -30,7 +30,7 @@ def operator_network(ops: ir.Operations, batch: int = 1, name: str = "network") 
         name: of the network.
 
     Raises:
-        NpMobileNetError: an operation has no such operators.
+        NpMobileNetError: an operation is not supported.
     """
     builder = _Builder(batch, ops)
     for op in ops[1:]:
@@ -69,7 +69,7 @@ class _Builder:
                 return self._add("MEAN", [*inputs, axes], op, Options(keep_dims=len(op.shape) == 3))
             case ir.LayerOperation():
                 return self._layer(op, inputs)
-        raise NpMobileNetError(f"{op.name}: {op.label} has no operator in TensorFlow Lite")
+        raise NpMobileNetError(f"{op.name}: {op.label} has no TensorFlow Lite export")
 
     def _layer(self, op: ir.LayerOperation, inputs: list[int]) -> int:
         match op.layer:
@@ -99,7 +99,7 @@ class _Builder:
                 return self._reshaped(op, inputs[0])
             case layers.Dense() if len(op.shape) == 3:
                 return self._pixelwise(op, op.layer)
-        raise NpMobileNetError(f"{op.name}: {op.layer.type} has no operator in TensorFlow Lite")
+        raise NpMobileNetError(f"{op.name}: {op.layer.type} has no TensorFlow Lite export")
 
     def _convolution(self, op: ir.Conv) -> int:
         x = self.values[op.inputs[0]]
@@ -165,7 +165,7 @@ class _Builder:
             return self._add("MUL", [shifted, sixth], op)
         if activation == "silu":  # x sigmoid(x)
             return self._add("MUL", [x, self._add("LOGISTIC", [x], op, Options(), "sigmoid")], op)
-        raise NpMobileNetError(f"{op.name}: activation {activation} has no operator in TensorFlow Lite")
+        raise NpMobileNetError(f"{op.name}: activation {activation} has no TensorFlow Lite export")
 
     def _affine(self, op: ir.Operation, x: int, scale: Array, offset: Array, part: str) -> int:
         """x * scale + offset."""

@@ -8,6 +8,9 @@ from npmobilenet.compiler import ir
 from npmobilenet.models.preprocessing import Scaling
 from npmobilenet.quantized.post_training import covering
 from npmobilenet.quantized.tensors import Quantization
+from npmobilenet.reference.layers import ChannelRescaling, Normalization, Rescaling
+from npmobilenet.reference.normalization import SMALLEST_DEVIATION
+from npmobilenet.types import Array
 
 LARGEST_PIXEL = 255
 
@@ -26,7 +29,7 @@ def with_input_steps(ops: ir.Operations, scaling: Scaling) -> tuple[ir.Operation
     ops, scaling = _without_rescaling(ops, scaling)
     readers = [number for number, op in enumerate(ops) if image in op.reads]
     first = ops[readers[0]]
-    if isinstance(scaling.scale, float) and isinstance(scaling.offset, float) and scaling.scale > 0:
+    if isinstance(scaling.scale, float | int) and isinstance(scaling.offset, float | int) and scaling.scale > 0:
         S, O = scaling.scale, scaling.offset  # noqa: E741
         z = float(np.rint(-O / S))
         d = O + z * S
@@ -41,20 +44,35 @@ def with_input_steps(ops: ir.Operations, scaling: Scaling) -> tuple[ir.Operation
 def _without_rescaling(ops: ir.Operations, scaling: Scaling) -> tuple[ir.Operations, Scaling]:
     """The input's own scaling and that of the first layers as one, if nothing else reads the input."""
     image = ops[0].name
-    while len(readers := [op for op in ops if image in op.reads]) == 1 and isinstance(scaling.scale, float):
+    while len(readers := [op for op in ops if image in op.reads]) == 1 and (affine := _affine(readers[0])) is not None:
         (first,) = readers
-        if isinstance(first, ir.Rescale):
-            scaling = _after(scaling, float(first.layer.scale), float(first.layer.offset))
-            ops = [replace(op, inputs=tuple(image if name == first.name else name for name in op.inputs)) for op in ops]
-            ops = [op for op in ops if op.name != first.name]
-        elif isinstance(first, ir.Conv) and first.scaling != ir.NO_SCALING:
-            scaling = _after(scaling, *first.scaling)
+        scaling = _after(scaling, *affine)
+        if isinstance(first, ir.Conv):
             ops = [replace(op, scaling=ir.NO_SCALING) if op is first else op for op in ops]
         else:
-            break
+            ops = [replace(op, inputs=tuple(image if name == first.name else name for name in op.inputs)) for op in ops]
+            ops = [op for op in ops if op.name != first.name]
     return ops, scaling
 
 
-def _after(scaling: Scaling, scale: float, offset: float) -> Scaling:
-    S, O = (np.asarray(value) * scale for value in (scaling.scale, scaling.offset))  # noqa: E741
-    return Scaling(S.tolist(), (O + offset).tolist())
+def _affine(op: ir.Operation) -> tuple[Array, Array] | None:
+    """Scale and offset, () or (C,), by which an operation changes its input before anything else, if it does."""
+    if isinstance(op, ir.Conv) and op.scaling != ir.NO_SCALING:
+        return np.asarray(op.scaling[0]), np.asarray(op.scaling[1])
+    if isinstance(op, ir.LayerOperation):
+        match op.layer:
+            case Rescaling(scale=scale, offset=offset) | ChannelRescaling(scale=scale, offset=offset):
+                return np.asarray(scale), np.asarray(offset)
+            case Normalization():
+                deviation = np.sqrt(op.params["variance"].astype(np.float64))
+                factors = 1 / np.maximum(deviation, SMALLEST_DEVIATION)
+                return factors, -op.params["mean"] * factors
+    return None
+
+
+def _after(scaling: Scaling, scale: Array, offset: Array) -> Scaling:
+    S, O = np.asarray(scaling.scale) * scale, np.asarray(scaling.offset) * scale + offset  # noqa: E741
+    if S.ndim == O.ndim == 0:
+        return Scaling(float(S), float(O))
+    C = max(S.size, O.size)
+    return Scaling(*(tuple(np.broadcast_to(value, C).tolist()) for value in (S, O)))

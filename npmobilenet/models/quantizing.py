@@ -71,7 +71,7 @@ def quantize_model(
     Raises:
         ImageError: no image can be read.
         ArgumentError: the input type or the percentile is unknown.
-        NpMobileNetError: a layer has no operator in TensorFlow Lite.
+        NpMobileNetError: a layer has no TensorFlow Lite export.
     """
     if input_type not in INPUT_TYPES:
         raise ArgumentError(f"unknown input type {input_type!r}; expected {' or '.join(INPUT_TYPES)}")

@@ -27,12 +27,20 @@ from npmobilenet.models.quantizing import Quantized, quantize_model
 from npmobilenet.quantized.calibration import Calibration
 from npmobilenet.quantized.running import run, trace
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.layers import ELU, Conv2D, Dense, GlobalAveragePooling2D, Input
+from npmobilenet.reference.layers import (
+    ELU,
+    ChannelRescaling,
+    Conv2D,
+    Dense,
+    GlobalAveragePooling2D,
+    Input,
+    Normalization,
+)
 from npmobilenet.types import Array
 from tests.helpers.images import random_pixels
 from tests.helpers.networks import random_params
 from tests.helpers.real_files import real_file
-from tests.helpers.tolerances import CALIBRATIONS
+from tests.helpers.tolerances import CALIBRATIONS, LEAST_DECIBELS
 from tests.helpers.torch_files import drawn_state_dict, torch_zip
 from tests.oracles.litert import LiteRT
 
@@ -223,6 +231,35 @@ def test_a_rescaling_inside_the_network_becomes_part_of_the_input() -> None:
     assert [operator.code for operator in result.network.operators][:2] == ["CONV_2D", "HARD_SWISH"]
 
 
+MEAN, DEVIATION = np.array([120, 100, 110], np.float32), np.array([50, 60, 70], np.float32)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Normalization(name="first", inputs=("x",)),
+        ChannelRescaling(
+            name="first",
+            inputs=("x",),
+            scale=tuple((1 / DEVIATION).tolist()),
+            offset=tuple((-MEAN / DEVIATION).tolist()),
+        ),
+    ],
+)
+def test_a_normalization_of_pixels_becomes_part_of_the_input(layer: Normalization | ChannelRescaling) -> None:
+    conv, *others = stem().graph.layers[1:]
+    graph = Graph("net", (Input(name="x", shape=(9, 9, 3)), layer, replace(conv, inputs=("first",)), *others))
+    statistics = {"first/mean": MEAN, "first/variance": DEVIATION**2} if layer.type == "Normalization" else {}
+    model = Model(graph, dict(stem().params) | statistics, RAW)
+    result = quantize_model(model, [random_pixels(9, 9)])
+    np.testing.assert_allclose(result.scaling.scale, 1 / DEVIATION, rtol=1e-6)
+    np.testing.assert_allclose(result.scaling.offset, -MEAN / DEVIATION, rtol=1e-6)
+    assert result.network.operators[0].code == "CONV_2D"
+    assert min(layer.decibels for layer in result.agreement.layers) > LEAST_DECIBELS
+    expected = model.predict(random_pixels(9, 9))
+    assert np.abs(model_of(result).predict(random_pixels(9, 9)) - expected).max() < 0.1 * np.abs(expected).max()
+
+
 def test_scalings_by_channel_and_negative_ones_stay() -> None:
     for scaling in (TORCH, Scaling(-1 / 127.5, 1.0), Scaling(1 / 255, 2.0)):
         result = quantize_model(stem(scaling=scaling), [random_pixels(9, 9)])
@@ -300,7 +337,7 @@ def test_memory_does_not_grow_with_the_images() -> None:
 
 def test_layers_without_an_operator_are_named() -> None:
     graph = Graph("net", (Input(name="x", shape=(8, 8, 3)), ELU(name="elu", inputs=("x",))))
-    with pytest.raises(NpMobileNetError, match="elu: ELU has no operator in TensorFlow Lite"):
+    with pytest.raises(NpMobileNetError, match="elu: ELU has no TensorFlow Lite export"):
         quantize_model(Model(graph, {}), [random_pixels(8, 8)])
 
 
