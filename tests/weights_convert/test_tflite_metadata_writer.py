@@ -2,13 +2,14 @@
 
 import zipfile
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from npmobilenet_weights_convert import flatbuffer
+from npmobilenet_weights_convert import flatbuffer, read_model
 from npmobilenet_weights_convert.tflite_metadata_writer import tflite_with_metadata
 
 from npmobilenet.architectures import mobilenet_v1
@@ -69,6 +70,19 @@ def test_labels_follow_the_network() -> None:
     data = tflite_with_metadata(quantized_model(labels=("cat", "dog", "Ente")))
     assert label_files(data) == {"labels.txt": "cat\ndog\nEnte\n"}
     assert data == tflite_with_metadata(quantized_model(labels=("cat", "dog", "Ente"))), "no file has a date"
+
+
+@pytest.mark.parametrize("scaling", [UNIT, TORCH])
+def test_the_model_that_is_read_back_predicts_the_same(scaling: Scaling, tmp_path: Path) -> None:
+    model = quantized_model(scaling, ("cat", "dog", "Ente"))
+    (tmp_path / "q.tflite").write_bytes(tflite_with_metadata(model))
+    again = read_model(tmp_path / "q.tflite")
+    assert isinstance(again, QuantizedModel)
+    assert again.labels == model.labels
+    np.testing.assert_allclose(again.scaling.scale, model.scaling.scale, rtol=1e-6)
+    images = np.stack([random_pixels(32, 32, seed) for seed in range(3)])
+    assert np.array_equal(again.scale(images), model.scale(images))
+    assert np.array_equal(again.predict_integers(images), model.predict_integers(images))
 
 
 def test_the_background_has_a_line_of_its_own() -> None:
