@@ -1,5 +1,6 @@
 """Networks quantized after training: what TensorFlow Lite requires of them, and that it computes them to the bit."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,8 @@ from npmobilenet.errors import WeightsError
 from npmobilenet.quantized.agreement import compare
 from npmobilenet.quantized.post_training import CHANNEL_AXIS, FIXED, KEEPS_SCALE, covering, quantized
 from npmobilenet.quantized.real_numbers import real_trace
-from npmobilenet.quantized.running import trace
+from npmobilenet.quantized.rules import RULES
+from npmobilenet.quantized.running import compute, trace
 from npmobilenet.quantized.tensors import Network, Tensor
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import (
@@ -41,6 +43,7 @@ from npmobilenet.types import Array
 from tests.helpers.networks import random_params
 from tests.helpers.tolerances import LEAST_DECIBELS
 from tests.oracles.litert import LiteRT
+from tests.oracles.tflm import micro_tensors
 
 K3 = (3, 3)
 IMAGE = covering(-1, 1)
@@ -126,6 +129,37 @@ def test_litert_computes_the_same_bits(seed: int, uint8_input: bool) -> None:
     theirs = LiteRT(tflite_bytes(network)).tensors(x)
     for operator, y in trace(network, x):
         assert np.array_equal(theirs[operator.outputs[0]], y), (operator.code, network.label(operator))
+
+
+def different(network: Network, x: Array, theirs: Mapping[int, Array], rule: str) -> list[str]:
+    """Tensors that a rule makes of the oracle's own inputs, and that differ from the oracle's."""
+    values = {**theirs, network.inputs[0]: x}
+    tensors = [
+        tensor if tensor.data is not None else replace(tensor, data=values.get(number))
+        for number, tensor in enumerate(network.tensors)
+    ]
+    return [
+        network.label(operator)
+        for operator in network.operators
+        if not np.array_equal(
+            compute(operator, [tensors[i] for i in operator.inputs], tensors[operator.outputs[0]], RULES[rule]),
+            theirs[operator.outputs[0]],
+        )
+    ]
+
+
+def test_litert_s_default_computes_its_rule() -> None:
+    _, network = quantized_everything()
+    x = network.input.quantize(images(network, 0)[0])
+    theirs = LiteRT(tflite_bytes(network), reference=False).tensors(x)
+    assert different(network, x, theirs, "xnnpack") == []
+    assert different(network, x, theirs, "tflite") != []
+
+
+def test_tensorflow_lite_micro_computes_its_rule() -> None:
+    _, network = quantized_everything()
+    x = network.input.quantize(images(network, 0)[0])
+    assert different(network, x, micro_tensors(tflite_bytes(network), x), "tflm") == []
 
 
 @pytest.mark.parametrize("seed", range(3))
