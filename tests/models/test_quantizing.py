@@ -144,8 +144,8 @@ def test_a_network_of_pytorch_with_symmetric_padding() -> None:
 def test_it_is_as_good_as_tensorflow_s_converter(name: str, tf_keras: Any) -> None:
     """Both with the same photographs, by the scores before softmax; and the operators' versions are the converter's.
 
-    Measured with five photographs, signal to noise in dB, ours and TensorFlow 2.21's: V1 0.25 11.5 and 11.6, V2 19.0 and
-    18.7, V3-Small 8.9 and 8.9.
+    Measured with five photographs, signal to noise in dB, ours and TensorFlow 2.21's: V1 0.25 11.5 and 11.6, V2 19.0
+    and 18.7, V3-Small 8.9 and 8.9.
     """
     model, result = real_model(name), real_quantized(name)
     x = np.stack([model.scale(model.pixels(photograph)) for photograph in photographs(name)])
@@ -169,7 +169,7 @@ def scores(network: Network, inputs: Sequence[Array]) -> Array:
 
 def centered(y: Array) -> Array:
     """Scores up to a constant for each image, as softmax sees them."""
-    return y - y.mean(1, keepdims=True)
+    return np.asarray(y - y.mean(1, keepdims=True))
 
 
 def converted(tf_keras: Any, name: str, x: Array) -> bytes:
