@@ -8,6 +8,7 @@ import numpy as np
 
 from npmobilenet.quantized.real_numbers import real_trace
 from npmobilenet.quantized.running import compute, trace
+from npmobilenet.quantized.saturation import EVERYTHING, saturation
 from npmobilenet.quantized.tensors import Network
 from npmobilenet.types import Array
 
@@ -15,6 +16,8 @@ from npmobilenet.types import Array
 @dataclass(frozen=True)
 class LayerNoise:
     """How far a tensor of the quantized network is from that of the float network, over all images.
+
+    Values beyond the limits of `saturation` count as the limits.
 
     Attributes:
         name: of the tensor.
@@ -46,13 +49,13 @@ class _Noise:
     """Energy of the values of each tensor, and of the differences, over all images."""
 
     def __init__(self, network: Network) -> None:
-        self._network = network
+        self._network, self._saturation = network, saturation(network)
         self._energies: dict[int, Array] = {}
 
     def add(self, number: int, x: Array, approximate: Array) -> None:
         """Take in a tensor of one image, exact and approximate."""
-        difference = x.astype(np.float64) - approximate
-        energies = np.array([np.square(x, dtype=np.float64).sum(), np.square(difference).sum()])
+        x = np.clip(x.astype(np.float64), *self._saturation.get(number, EVERYTHING))
+        energies = np.array([np.square(x).sum(), np.square(x - approximate).sum()])
         self._energies[number] = self._energies.get(number, 0) + energies
 
     def layers(self) -> list[LayerNoise]:

@@ -1,8 +1,9 @@
 """Post-training quantization: a network of operators on real numbers becomes one on 8-bit integers.
 
 Weights are symmetric, -127 to 127, with a scale for each output channel; activations have one scale and a zero point,
-so that 0 is represented exactly; biases are 32-bit integers in steps of the accumulator, sx sw. TensorFlow Lite fixes
-the rest: softmax and logistic have steps of 1/256; padding, pooling, reshape and concatenation keep the scale.
+so that 0 is represented exactly, and ranges end where the next operator is constant (`saturation`); biases are 32-bit
+integers in steps of the accumulator, sx sw. TensorFlow Lite fixes the rest: softmax and logistic have steps of 1/256;
+padding, pooling, reshape and concatenation keep the scale.
 
 Source: Jacob et al. 2018 (arXiv:1712.05877), section 3; TensorFlow Lite's 8-bit quantization specification.
 """
@@ -14,6 +15,7 @@ import numpy as np
 
 from npmobilenet.errors import WeightsError
 from npmobilenet.quantized.numbers import round_away
+from npmobilenet.quantized.saturation import EVERYTHING, saturation
 from npmobilenet.quantized.tensors import Network, Operator, Quantization
 from npmobilenet.quantized.weighted_sums import SUMS
 from npmobilenet.types import Array
@@ -65,7 +67,7 @@ class _Conversion:
     def __init__(self, network: Network, ranges: Ranges, image: Quantization) -> None:
         self.tensors = list(network.tensors)
         self.operators: list[Operator] = []
-        self._ranges = ranges
+        self._ranges, self._saturation = ranges, saturation(network)
         self._describe(network.inputs[0], image)
 
     def add(self, operator: Operator) -> None:
@@ -96,7 +98,8 @@ class _Conversion:
         x = self._how(operator.inputs[0])
         if operator.code in KEEPS_SCALE:
             return x
-        y = covering(*self._ranges[operator.outputs[0]])
+        (number,) = operator.outputs
+        y = covering(*np.clip(self._ranges[number], *self._saturation.get(number, EVERYTHING)).tolist())
         if operator.code == "HARD_SWISH" and y.scale[0] * FINEST_HARD_SWISH < x.scale[0]:
             return replace(y, scale=x.scale / np.float32(FINEST_HARD_SWISH))
         return y
