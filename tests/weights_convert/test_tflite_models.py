@@ -220,6 +220,33 @@ def test_names_in_real_metadata() -> None:
     assert read_model(real_file("tflite", "mobilenet_v2_1.0_224_uint8.tflite")).background
 
 
+def test_a_shape_that_is_computed() -> None:
+    """As Keras's Flatten is converted: the batch of a map's shape, packed with -1. Nothing else reads that map."""
+    real, whole = np.dtype(np.float32), np.dtype(np.int32)
+    constants = {3: [1, 4, 12], 5: [0], 6: [1], 7: [1]}
+    described = {0: (1, 4, 4, 3), 1: (3, 48), 4: (4,), 8: (), 10: (2,), 11: (1, 48), 12: (1, 3), 2: (1, 4, 12)}
+    weights = np.random.default_rng(0).normal(0, 1, (3, 48)).astype(np.float32)
+    tensors = [
+        Tensor(str(number), described.get(number, ()), whole if number in (4, 8, 10) else real) for number in range(13)
+    ]
+    for number, values in constants.items():
+        tensors[number] = Tensor(str(number), (len(values),), whole, None, np.array(values, np.int32))
+    tensors[9] = Tensor("9", (), whole, None, np.array(-1, np.int32))
+    tensors[1] = Tensor("1", (3, 48), real, None, weights)
+    operators = (
+        Operator("RESHAPE", (0, 3), (2,)),
+        Operator("SHAPE", (2,), (4,)),
+        Operator("STRIDED_SLICE", (4, 5, 6, 7), (8,), Options(masks=(0, 0, 0, 0, 1))),
+        Operator("PACK", (8, 9), (10,)),
+        Operator("RESHAPE", (0, 10), (11,)),
+        Operator("FULLY_CONNECTED", (11, 1), (12,)),
+    )
+    graph, params = network_graph(Network("flat", tuple(tensors), operators, (0,), (12,)))
+    assert [layer.type for layer in graph.layers] == ["Input", "Flatten", "Dense"]
+    x = np.random.default_rng(1).normal(0, 1, (2, 4, 4, 3))
+    np.testing.assert_allclose(graph.output(params, x), x.reshape(2, 48) @ weights.T.astype(np.float64))
+
+
 @pytest.mark.parametrize(
     ("operator", "message"),
     [

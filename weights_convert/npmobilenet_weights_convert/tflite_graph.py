@@ -101,7 +101,7 @@ class _Layers:
             self.constants[number] = replace(self.network.tensors[number], data=shape)
         elif not variables:
             output = self.network.tensors[number]
-            data = compute(operator, [self.constants[index] for index in inputs], replace(output, shape=()))
+            data = compute(operator, [self.constants[index] for index in inputs], output)
             self.constants[number] = replace(output, data=data)
         elif operator.code in PASSES_ON:
             self.layers[number] = self.layers[variables[0]]
@@ -115,7 +115,12 @@ class _Layers:
         outputs = [self.layers[number] for number in self.network.outputs if number in self.layers]
         if len(outputs) < len(self.network.outputs):
             raise WeightsError(f"{self.network.name}: an output is a constant")
-        return self.builder.graph(tuple((layer, layer) for layer in outputs))
+        needed = set(outputs)
+        for layer in reversed(self.builder.layers):
+            needed.update(layer.inputs if layer.name in needed else ())
+        first, *others = self.builder.layers  # of some layers only the shape is read
+        kept = (first, *(layer for layer in others if layer.name in needed))
+        return Graph(self.builder.name, kept, tuple((layer, layer) for layer in outputs))
 
     def _name(self, number: int) -> str:
         """A name for the layer that makes a tensor: the first of those in the tensor's name, in plain characters."""
