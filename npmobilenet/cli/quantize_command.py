@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 from npmobilenet.cli.image_sources import image_files
 from npmobilenet.cli.options import Argument, Option, UsageError
-from npmobilenet.cli.shared import AsJson, Force, RangeOption, ResizeOption, load_with_notes, reported, with_range
+from npmobilenet.cli.shared import (
+    AsJson,
+    Force,
+    RangeOption,
+    ResizeOption,
+    load_with_notes,
+    print_resize_note,
+    reported,
+    with_range,
+)
 from npmobilenet.errors import ArgumentError, NpMobileNetError
 from npmobilenet.files import write_atomically
 from npmobilenet.models.model import Model
@@ -68,6 +77,8 @@ def quantize(
         if output.exists() and not force:
             raise NpMobileNetError(f"{output} already exists; use --force to overwrite, or another --output")
         network = with_range(load_with_notes(model, {"range": pixels, "resize": resize}), pixels)
+        if resize is None:
+            print_resize_note(model, network)
         sources = list(image_files(images, recursive))
 
         def watched(inputs: Iterator[Array], label: str) -> Iterator[Array]:
