@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from npmobilenet_kernels.drivers.byte_table import ByteField
 from npmobilenet_kernels.microkernels.byte_catalog import DEPTHWISE_SIZES, STRIDES, TERMS, depthwise_kernel
-from npmobilenet_kernels.microkernels.byte_products import STREAMS
+from npmobilenet_kernels.microkernels.byte_products import STREAMS, stem_scratch
 from npmobilenet_kernels.runtime.byte_filters import pack_byte_depthwise, pack_byte_taps, pack_window_masks
 from npmobilenet_kernels.runtime.byte_packing import GROUP, LANES, LINE, pack_byte_matrix
 from npmobilenet_kernels.runtime.cpu import tile_rows
@@ -137,7 +137,7 @@ class StemBytesStep(WeightedStep):
             ByteField.LEFT: left,
             ByteField.PADDING: e.row_of(stored_zero(link.source), LINE // LANES),
             ByteField.CONSTANTS: e.row_of(e.flip, LINE // LANES),
-        }, segments * pitch + LINE)  # fmt: skip
+        }, stem_scratch(pitch))  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from npmobilenet_kernels.microkernels.byte_products import (
     ByteStem,
     dense,
     row_sums,
+    stem_scratch,
 )
 from npmobilenet_kernels.runtime.byte_packing import (
     LANES,
@@ -155,7 +156,7 @@ def test_first_convolution(seed: int, name: str) -> None:
     sums = sum(view @ w[u, v].astype(np.int64) for u, v, view in windows(centered, (3, 3), options))
     (top, left), (H_out, W_out) = ((max(side % 2, 0) for side in (H, W)), (-(-side // 2) for side in (H, W)))
     pitch = -(-((W + 3) * C + LINE) // LINE) * LINE
-    scratch, image = np.zeros(3 * pitch + LINE, np.uint8), np.ascontiguousarray(x)
+    scratch, image = np.zeros(stem_scratch(pitch), np.uint8), np.ascontiguousarray(x)
     step = Step(
         SOURCE_BLOCK=pitch, SOURCE_HEIGHT=H, SOURCE_WIDTH=W, STRIDE=2, TOP=top, LEFT=left, FILTER=3, FILTER_ACROSS=3,
         WEIGHTS=pack_byte_matrix(w.reshape(9 * C, N), target.panel, 3 * C),

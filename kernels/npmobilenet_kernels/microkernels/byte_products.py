@@ -8,9 +8,12 @@ from npmobilenet_kernels.drivers.byte_table import ByteField
 from npmobilenet_kernels.microkernels.byte_emitter import GROUP, INTS, LANES, VECTOR, ByteEmitter
 from npmobilenet_kernels.microkernels.byte_gemm import FETCHED, ByteTile
 from npmobilenet_kernels.microkernels.byte_requantize import rescaled, store_channels
-from npmobilenet_kernels.microkernels.emitter import I8, Value, Values
+from npmobilenet_kernels.microkernels.emitter import ADDRESS_BYTES, I8, Value, Values
 from npmobilenet_kernels.runtime.byte_packing import LINE, RECORD, Part
 
+STEM_ROWS, STEM_STRIDE = 3, 2  # of a first convolution's filter
+STEM_BAND = 8  # output rows whose input rows it copies at a time
+STEM_HEADER = 128  # bytes of scratch before the copy: distances of segments, at most 16
 STREAMS = (9, 4, 1)  # blocks of a dense layer's output computed at once; 9 for the 63 blocks of 1,000 classes
 
 
@@ -137,12 +140,17 @@ class ByteConvolution:
         e.loop(e.subtract(last, first), [], one_unit)
 
 
+def stem_scratch(pitch: int) -> int:
+    """Bytes of scratch of a first convolution, with `pitch` bytes from row to row of the copy."""
+    return STEM_HEADER + ((STEM_BAND - 1) * STEM_STRIDE + STEM_ROWS) * pitch + LINE
+
+
 @dataclass(frozen=True)
 class ByteStem:
     """Emitter of the first convolution: 3 x 3 with stride 2, of an interleaved image.
 
-    The rows under the filter are copied to scratch, with zero points on both sides; a pixel's row of three taps is then
-    contiguous, and of the bytes that fill its last group the weights are 0. Weights that a signed byte cannot hold are
+    The rows under the filters of a few output rows are copied to scratch, with zero points on both sides; a pixel's row
+    of three taps is then contiguous, and of the bytes that fill its last group the weights are 0. Weights that a signed byte cannot hold are
     the sum of several, each with three segments of its own: FILTER segments in all, FILTER_ACROSS rows.
 
     Attributes:
@@ -158,26 +166,21 @@ class ByteStem:
         self, e: ByteEmitter, step: Value, arena: Value, scratch: Value, image: Value, first: Value, last: Value
     ) -> None:
         """Emit the kernel; a unit is a row of the output."""
-        K, blocks = e.read(step, ByteField.FILTER), e.read(step, ByteField.BLOCKS)
+        segments, blocks = e.read(step, ByteField.FILTER), e.read(step, ByteField.BLOCKS)
         groups = -(-3 * self.channels // GROUP)
         length = e.multiply(e.read(step, ByteField.SOURCE_WIDTH), self.channels)
         pitch = e.read(step, ByteField.SOURCE_BLOCK)  # bytes from row to row of the copy
-        whole = e.divide(blocks, self.vectors)
+        whole, copy = e.divide(blocks, self.vectors), e.add(scratch, STEM_HEADER)
+        self._write_distances(e, step, scratch, segments, pitch)
 
-        def one_unit(number: Value, _: Values) -> Values:
-            y = e.add(first, number)
-            top = e.subtract(e.multiply(y, e.read(step, ByteField.STRIDE)), e.read(step, ByteField.TOP))
-
-            def one_segment(u: Value, _: Values) -> Values:
-                row = e.add(top, e.remainder(u, e.read(step, ByteField.FILTER_ACROSS)))
-                return self._copy_row(e, step, image, scratch, row, u, length, pitch)
-
-            e.loop(K, [], one_segment)
+        def one_row(begin: Value, number: Value) -> Values:
+            A = e.add(copy, e.multiply(number, e.multiply(pitch, STEM_STRIDE)))
 
             def one_panel(panel: Value, _: Values, vectors: int = self.vectors) -> Values:
                 B = e.add(e.read(step, ByteField.WEIGHTS), e.multiply(panel, e.read(step, ByteField.PANEL_BYTES)))
-                row = _Row(self.MR, vectors, 2 * self.channels, groups)
-                row(e, step, arena, y, e.multiply(panel, self.vectors), scratch, pitch, K, B)
+                row = _Row(self.MR, vectors, STEM_STRIDE * self.channels, groups, indirect=True)
+                block = e.multiply(panel, self.vectors)
+                row(e, step, arena, e.add(begin, number), block, A, scratch, segments, B)
                 return []
 
             e.loop(whole, [], one_panel)
@@ -186,14 +189,32 @@ class ByteStem:
                 e.loop(odd, [], lambda index, _: one_panel(e.add(whole, index), [], 1))
             return []
 
-        e.loop(e.subtract(last, first), [], one_unit)
+        def one_band(number: Value, _: Values) -> Values:
+            begin = e.add(first, e.multiply(number, STEM_BAND))
+            count = e.smaller(e.integer(STEM_BAND), e.subtract(last, begin))
+            top = e.subtract(e.multiply(begin, STEM_STRIDE), e.read(step, ByteField.TOP))
+            rows = e.add(e.multiply(e.add(count, -1), STEM_STRIDE), e.read(step, ByteField.FILTER_ACROSS))
+            e.loop(rows, [], lambda u, _: self._copy_row(e, step, image, copy, e.add(top, u), u, length, pitch))
+            return e.loop(count, [], lambda index, _: one_row(begin, index))
+
+        e.loop(e.divide(e.add(e.subtract(last, first), STEM_BAND - 1), STEM_BAND), [], one_band)
+
+    def _write_distances(self, e: ByteEmitter, step: Value, table: Value, segments: Value, pitch: Value) -> None:
+        """The distance of every segment from the first: those of all terms are the same rows."""
+
+        def one(u: Value, _: Values) -> Values:
+            distance = e.multiply(e.remainder(u, e.read(step, ByteField.FILTER_ACROSS)), pitch)
+            e.store_any(distance, e.add(table, e.multiply(u, ADDRESS_BYTES)))
+            return []
+
+        e.loop(segments, [], one)
 
     def _copy_row(
-        self, e: ByteEmitter, step: Value, image: Value, scratch: Value, r: Value, u: Value, length: Value, pitch: Value
+        self, e: ByteEmitter, step: Value, image: Value, rows: Value, r: Value, u: Value, length: Value, pitch: Value
     ) -> Values:  # fmt: skip
         """Row r of the image, or zero points if it is outside, between zero points, as row u of the copy."""
         padding = e.load_bytes(e.read(step, ByteField.PADDING))
-        copy = e.add(scratch, e.multiply(u, pitch))
+        copy = e.add(rows, e.multiply(u, pitch))
         flip = e.load_bytes(e.read(step, ByteField.CONSTANTS))
 
         def fill(index: Value, _: Values) -> Values:
@@ -209,21 +230,21 @@ class ByteStem:
             e.store_any(padding, copy)
             e.store_any(padding, e.add(target, length))
             source = e.add(image, e.multiply(r, length))
-            chunks = e.divide(length, VECTOR)
+            latest = e.add(length, -VECTOR)
 
             def chunk(index: Value, _: Values) -> Values:
-                place = e.multiply(index, VECTOR)
+                place = e.smaller(e.multiply(index, VECTOR), latest)  # the last one overlaps the one before
                 e.store_any(e.flipped(e.load_bytes(e.add(source, place)), flip), e.add(target, place))
                 return []
 
             def byte(index: Value, _: Values) -> Values:
-                place = e.add(e.multiply(chunks, VECTOR), index)
-                x = e.flipped(e.load_as(I8, e.add(source, place)), e.first_lane(flip))
-                e.store_any(x, e.add(target, place))
+                x = e.flipped(e.load_as(I8, e.add(source, index)), e.first_lane(flip))
+                e.store_any(x, e.add(target, index))
                 return []
 
-            e.loop(chunks, [], chunk)
-            e.loop(e.remainder(length, VECTOR), [], byte)
+            is_long = e.compare(">=", latest, 0)
+            e.loop(e.where(is_long, e.divide(e.add(length, VECTOR - 1), VECTOR), e.integer(0)), [], chunk)
+            e.loop(e.where(is_long, e.integer(0), length), [], byte)
             return []
 
         return e.choose(e.in_range(r, e.read(step, ByteField.SOURCE_HEIGHT)), copied, fill_all)
