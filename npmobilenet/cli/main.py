@@ -6,6 +6,7 @@ errors go to standard error. Exit code 0: done; 1: failed, or not everything don
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -21,6 +22,7 @@ SUMMARIES = {
     "classify": "Classify images.",
     "features": "Write the embeddings of images, or the outputs of a layer, to a file.",
     "convert": "Convert a Keras file to a self-describing .safetensors file.",
+    "quantize": "Quantize a network to 8-bit integers, by the ranges that typical images bring about.",
     "models": "List the known models: cost, accuracy, and whether cached.",
     "cost": "Count parameters, multiply-adds, FLOPs and bytes.",
     "memory": "Plan the memory of feature maps: its peak, and the offset of every tensor.",
@@ -88,6 +90,11 @@ def _help() -> str:
     ])  # fmt: skip
 
 
+def _end(number: int, frame: object) -> None:
+    """End the program as an exception does, so that files and folders that are half written are removed."""
+    sys.exit(128 + number)
+
+
 def program() -> None:
     """Run the command line and exit.
 
@@ -95,6 +102,7 @@ def program() -> None:
     imported and when Python exits, though there is no garbage.
     """
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    signal.signal(signal.SIGTERM, _end)
     code = main()
     gc.freeze()
     sys.exit(code)

@@ -59,6 +59,11 @@ class FloatRescaling:
     middle: int
     proven: NDArray[np.bool_]
 
+    def repeated(self, channels: int) -> "FloatRescaling":
+        """The same for several channels, of a rescaling of one."""
+        columns = (np.repeat(values, channels) for values in (self.c, self.k, self.o, self.o_negative))
+        return FloatRescaling(*columns, self.middle, np.repeat(self.proven, channels))
+
     def __call__(self, acc: Ints) -> Ints:
         """Steps (..., C) of accumulators (..., C)."""
         o = np.where(acc < 0, self.o_negative, self.o)
@@ -115,9 +120,12 @@ def prove(rescale: Rescaling | RisingFunction, reach: Reach, limits: Pair) -> Fl
         reach: of the accumulators.
         limits: least and largest step of the output, its zero point subtracted; steps outside need not be told apart.
     """
-    M = np.broadcast_to(rescale.M, reach.least.shape)
     if rescale.rounding == "float32":
-        return _as_it_is(M.astype(np.float32), reach)
+        return _as_it_is(np.broadcast_to(rescale.M, reach.least.shape).astype(np.float32), reach)
+    if len(reach.least) > 1 == rescale.M.size:  # one factor: what holds in the reach of all channels holds in each
+        least, most = reach.least.min(keepdims=True), reach.most.max(keepdims=True)
+        return prove(rescale, Reach(least, most), limits).repeated(len(reach.least))
+    M = rescale.M
     middle = (sum(limits) + 1) // 2
     steps = np.arange(limits[0] + 1, limits[1] + 1)[:, None]
     edges = first_accumulators(rescale, reach, steps)
@@ -129,6 +137,8 @@ def prove(rescale: Rescaling | RisingFunction, reach: Reach, limits: Pair) -> Fl
     all_sides = _Edges(edges, reach, c, steps - middle)
     for places, split in TRIALS:
         left = fits & ~found.proven
+        if not left.any():
+            break
         k = M[left].astype(np.float32)
         _search(found, np.flatnonzero(left), k + places * np.spacing(k), all_sides.among(left), split)
     return found
@@ -183,6 +193,8 @@ class _Edges:
 
     def among(self, channels: NDArray[np.bool_]) -> "_Edges":
         """Those of some of the channels."""
+        if channels.all():
+            return self
         some = copy(self)
         for name in ("d", "is_negative", "is_least", "is_below"):
             setattr(some, name, getattr(self, name)[:, channels])
@@ -213,18 +225,19 @@ class _Edges:
 
 def _search(found: FloatRescaling, channels: NDArray[np.intp], k: Floats, edges: _Edges, split: bool) -> None:
     """Offsets for one factor per channel; what is found is written to `found`."""
-    intervals = edges.intervals(k, split)
-    possible = np.all([least < most for least, most in intervals], axis=0)
-    if not possible.all():
-        channels, k, edges = channels[possible], k[possible], edges.among(possible)
-        intervals = [(least[possible], most[possible]) for least, most in intervals]
+    intervals = np.array(edges.intervals(k, split))  # (intervals, 2, channels)
+    left = np.all(intervals[:, 0] < intervals[:, 1], axis=0)
     for place in OFFSETS:
-        offsets = [_on_grid(_between(least, most, place), k) for least, most in intervals]
+        channels, k, edges, intervals = channels[left], k[left], edges.among(left), intervals[..., left]
+        offsets = _on_grid(_between(intervals[:, 0], intervals[:, 1], place), k)
         o, o_negative = offsets[0], offsets[-1]
         holds = edges.hold(k, o, o_negative)
         now = channels[holds]
         found.k[now], found.o[now], found.o_negative[now] = k[holds], o[holds], o_negative[holds]
         found.proven[now] = True
+        left = ~holds
+        if not left.any():
+            break
 
 
 def _between(least: Array, most: Array, place: float) -> Array:
