@@ -7,7 +7,7 @@ from npmobilenet_kernels.drivers.byte_table import ByteField
 from npmobilenet_kernels.microkernels.byte_catalog import DEPTHWISE_SIZES, STRIDES, TERMS, depthwise_kernel
 from npmobilenet_kernels.microkernels.byte_products import STREAMS, stem_scratch
 from npmobilenet_kernels.runtime.byte_filters import pack_byte_depthwise, pack_byte_taps, pack_window_masks
-from npmobilenet_kernels.runtime.byte_packing import GROUP, LANES, LINE, pack_byte_matrix
+from npmobilenet_kernels.runtime.byte_packing import GROUP, LANES, LINE, pack_byte_matrix, pack_dense_constants
 from npmobilenet_kernels.runtime.cpu import tile_rows
 
 from npmobilenet.compiler.blocking import ceil_div, round_up
@@ -80,7 +80,7 @@ class DenseBytesStep(WeightedStep):
             **e.frame("dense", op.inputs[0], op.name, ceil_div(e.blocks(op.name), STREAMS[0])),
             **self.matrix(e, kernel, 1),
             **e.requantization(op, self.requantized),
-            **self.sums(e),
+            ByteField.CONSTANTS: e.pack(pack_dense_constants(self.weights.factor, len(kernel))),
         })  # fmt: skip
 
 

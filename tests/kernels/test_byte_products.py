@@ -22,6 +22,7 @@ from npmobilenet_kernels.runtime.byte_packing import (
     Requantization,
     exact_parts,
     pack_byte_matrix,
+    pack_dense_constants,
     pack_limits,
     pack_records,
 )
@@ -199,15 +200,15 @@ def test_convolution_of_a_padded_map(seed: int, name: str) -> None:
 @given(SEEDS, TARGETS)
 def test_dense(seed: int, name: str) -> None:
     target, rng = runnable_targets()[name], np.random.default_rng(seed)
-    K, N = int(rng.integers(1, 200)), int(rng.choice([1, 16, 70, 300, 1000]))
+    K, N, factor = int(rng.integers(1, 200)), int(rng.choice([1, 16, 70, 300, 1000])), int(rng.integers(-120, 120))
     x, w, requantize = bytes_of(rng, 1, 1, K), weights_of(rng, K, N), drawn_for(target, seed, N, K, KINDS)
     step = Step(
         WEIGHTS=pack_byte_matrix(w, 1), PANEL_BYTES=-(-K // 4) * LINE, SEGMENTS=K // LANES, TAIL=-(-(K % LANES) // 4),
-        **requantize.columns(),
+        CONSTANTS=pack_dense_constants(factor, K), **requantize.columns(),
     )  # fmt: skip
     step.source(x)
     y = step.run(dense, name, (1, 1, N), units=-(-N // (LANES * STREAMS[0])))
-    np.testing.assert_array_equal(y, requantize(x.astype(np.int64) @ w.astype(np.int64)))
+    np.testing.assert_array_equal(y, requantize(x.astype(np.int64) @ w + factor * x.astype(np.int64).sum()))
 
 
 @pytest.mark.parametrize("name", runnable_targets())

@@ -283,7 +283,8 @@ class _Row(ByteTile):
 def dense(e: ByteEmitter, step: Value, arena: Value, scratch: Value, image: Value, first: Value, last: Value) -> None:
     """Emit a dense layer: one row of a matrix product; a unit is STREAMS[0] blocks of the output.
 
-    Weights are in panels of one vector, so that each block is a stream of its own.
+    Weights are in panels of one vector, so that each block is a stream of its own. To all sums the sum of the input is
+    added, times a factor. CONSTANTS: see `byte_packing.pack_dense_constants`.
     """
     blocks = e.read(step, ByteField.BLOCKS)
 
@@ -309,27 +310,26 @@ def _streams(e: ByteEmitter, step: Value, arena: Value, block: Value, streams: i
     panel = e.read(step, ByteField.PANEL_BYTES)
     B = [e.add(e.read(step, ByteField.WEIGHTS), e.multiply(e.add(block, j), panel)) for j in range(streams)]
     records = [e.add(e.read(step, ByteField.RECORDS), e.multiply(e.add(block, j), RECORD)) for j in range(streams)]
-    sums = e.read(step, ByteField.SUMS)
-    A = e.add(arena, e.read(step, ByteField.SOURCE))
-    bias = [e.load_as(INTS, record, Part.BIAS) for record in records]
-
-    def with_sum() -> Values:
-        return [e.builder.add(b, e.splat_int(e.add(arena, sums))) for b in bias]
-
-    start = [e.start(x) for x in e.choose(e.compare(">=", sums, 0), with_sum, lambda: bias)]
+    A, constants = e.add(arena, e.read(step, ByteField.SOURCE)), e.read(step, ByteField.CONSTANTS)
+    start = [e.start(e.load_as(INTS, record, Part.BIAS)) for record in records]
     groups = e.add(e.multiply(e.read(step, ByteField.SEGMENTS), LANES // GROUP), e.read(step, ByteField.TAIL))
+    factor, last_ones = e.load_as(INTS, constants), e.load_bytes(constants, LINE)
 
-    def one_group(index: Value, acc: Values) -> Values:
-        x = e.splat_group(e.add(A, e.multiply(index, GROUP)))
-        place = e.multiply(index, VECTOR)
-        return [e.dot(a, x, e.load_bytes(e.add(b, place))) for a, b in zip(acc, B, strict=True)]
+    def one_group(index: Value, carried: Values) -> Values:
+        *acc, sums = carried
+        x, place = e.splat_group(e.add(A, e.multiply(index, GROUP))), e.multiply(index, VECTOR)
+        ones = e.where(e.compare("==", e.add(index, 1), groups), last_ones, e.all_bytes(1))
+        acc = [e.dot(a, x, e.load_bytes(e.add(b, place))) for a, b in zip(acc, B, strict=True)]
+        return [*acc, e.dot(sums, x, ones)]
 
-    acc = e.loop(groups, start, one_group)
+    *acc, sums = e.loop(groups, [*start, e.start(e.ints(0))], one_group)
+    of_input = e.builder.mul(e.total(sums), factor)
     limits, table = e.read(step, ByteField.LIMITS), e.read(step, ByteField.TABLE)
     C = e.add(arena, e.read(step, ByteField.TARGET))
     for j, (a, record) in enumerate(zip(acc, records, strict=True)):
         place = e.add(C, e.multiply(e.add(block, j), LANES))
-        store_channels(e, rescaled(e, [e.total(a)], record, dense=True), limits, table, place)
+        total = e.builder.add(e.total(a), of_input)
+        store_channels(e, rescaled(e, [total], record, dense=True), limits, table, place)
 
 
 def row_sums(
