@@ -121,16 +121,21 @@ class StemBytesStep(WeightedStep):
     def record(self, e: ByteEncoder) -> Record:
         op = self.op
         (_, W_in, C), (H, W) = e.shapes[op.inputs[0]], sides_of(op.shape)
-        terms = np.concatenate([term.transpose(1, 2, 3, 0).reshape(-1, len(term)) for term in self.weights.terms])
-        segments = len(terms) // (STEM_PIXELS * C)
+        terms = np.stack(
+            [term.transpose(1, 2, 3, 0).reshape(STEM_PIXELS, -1, len(term)) for term in self.weights.terms]
+        )
+        used = np.array(terms.any((2, 3)))  # (terms, rows): most second terms are zero
+        used[0] = True
+        segments, rows = terms[used], np.nonzero(used)[1]
         pitch = round_up((W_in + STEM_PIXELS) * C + LINE, LINE)
         (top, left), link = op.before, op.link
         return Record({
             **e.frame(f"stem{C}_{tile_rows(W, e.target.rows)}", op.inputs[0], op.name, H),
-            **self.matrix(e, terms, e.target.panel, STEM_PIXELS * C),
+            **self.matrix(e, segments.reshape(-1, segments.shape[2]), e.target.panel, STEM_PIXELS * C),
             **e.requantization(op, self.requantized),
             ByteField.SOURCE_BLOCK: pitch,
-            ByteField.FILTER: segments,
+            ByteField.FILTER: len(rows),
+            ByteField.OFFSETS: e.pack(rows * pitch),
             ByteField.FILTER_ACROSS: STEM_PIXELS,
             ByteField.STRIDE: link.operator.options.stride[0],
             ByteField.TOP: top,

@@ -160,6 +160,7 @@ def test_first_convolution(seed: int, name: str) -> None:
     scratch, image = np.zeros(stem_scratch(pitch), np.uint8), np.ascontiguousarray(x)
     step = Step(
         SOURCE_BLOCK=pitch, SOURCE_HEIGHT=H, SOURCE_WIDTH=W, STRIDE=2, TOP=top, LEFT=left, FILTER=3, FILTER_ACROSS=3,
+        OFFSETS=np.arange(3) * pitch,
         WEIGHTS=pack_byte_matrix(w.reshape(9 * C, N), target.panel, 3 * C),
         PANEL_BYTES=3 * -(-3 * C // 4) * LINE * target.panel, PADDING=np.full(LINE, zero, np.uint8),
         CONSTANTS=np.full(LINE, 128 * flip, np.uint8), **requantize.columns(-zero * w.astype(np.int64).sum((0, 1, 2))),

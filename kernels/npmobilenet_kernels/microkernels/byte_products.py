@@ -8,12 +8,11 @@ from npmobilenet_kernels.drivers.byte_table import ByteField
 from npmobilenet_kernels.microkernels.byte_emitter import GROUP, INTS, LANES, VECTOR, ByteEmitter
 from npmobilenet_kernels.microkernels.byte_gemm import FETCHED, ByteTile
 from npmobilenet_kernels.microkernels.byte_requantize import rescaled, store_channels
-from npmobilenet_kernels.microkernels.emitter import ADDRESS_BYTES, I8, Value, Values
+from npmobilenet_kernels.microkernels.emitter import I8, Value, Values
 from npmobilenet_kernels.runtime.byte_packing import LINE, RECORD, Part
 
 STEM_ROWS, STEM_STRIDE = 3, 2  # of a first convolution's filter
 STEM_BAND = 8  # output rows whose input rows it copies at a time
-STEM_HEADER = 128  # bytes of scratch before the copy: distances of segments, at most 16
 STREAMS = (9, 4, 1)  # blocks of a dense layer's output computed at once; 9 for the 63 blocks of 1,000 classes
 
 
@@ -142,7 +141,7 @@ class ByteConvolution:
 
 def stem_scratch(pitch: int) -> int:
     """Bytes of scratch of a first convolution, with `pitch` bytes from row to row of the copy."""
-    return STEM_HEADER + ((STEM_BAND - 1) * STEM_STRIDE + STEM_ROWS) * pitch + LINE
+    return ((STEM_BAND - 1) * STEM_STRIDE + STEM_ROWS) * pitch + LINE
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,8 @@ class ByteStem:
 
     The rows under the filters of a few output rows are copied to scratch, with zero points on both sides; a pixel's row
     of three taps is then contiguous, and of the bytes that fill its last group the weights are 0. Weights that a signed byte cannot hold are
-    the sum of several, each with three segments of its own: FILTER segments in all, FILTER_ACROSS rows.
+    the sum of several, in segments of their own: FILTER segments in all, OFFSETS apart from the first, of FILTER_ACROSS
+    rows.
 
     Attributes:
         MR, vectors: as of a `ByteConvolution`.
@@ -170,17 +170,16 @@ class ByteStem:
         groups = -(-3 * self.channels // GROUP)
         length = e.multiply(e.read(step, ByteField.SOURCE_WIDTH), self.channels)
         pitch = e.read(step, ByteField.SOURCE_BLOCK)  # bytes from row to row of the copy
-        whole, copy = e.divide(blocks, self.vectors), e.add(scratch, STEM_HEADER)
-        self._write_distances(e, step, scratch, segments, pitch)
+        whole, distances = e.divide(blocks, self.vectors), e.read(step, ByteField.OFFSETS)
 
         def one_row(begin: Value, number: Value) -> Values:
-            A = e.add(copy, e.multiply(number, e.multiply(pitch, STEM_STRIDE)))
+            A = e.add(scratch, e.multiply(number, e.multiply(pitch, STEM_STRIDE)))
 
             def one_panel(panel: Value, _: Values, vectors: int = self.vectors) -> Values:
                 B = e.add(e.read(step, ByteField.WEIGHTS), e.multiply(panel, e.read(step, ByteField.PANEL_BYTES)))
                 row = _Row(self.MR, vectors, STEM_STRIDE * self.channels, groups, indirect=True)
                 block = e.multiply(panel, self.vectors)
-                row(e, step, arena, e.add(begin, number), block, A, scratch, segments, B)
+                row(e, step, arena, e.add(begin, number), block, A, distances, segments, B)
                 return []
 
             e.loop(whole, [], one_panel)
@@ -194,20 +193,10 @@ class ByteStem:
             count = e.smaller(e.integer(STEM_BAND), e.subtract(last, begin))
             top = e.subtract(e.multiply(begin, STEM_STRIDE), e.read(step, ByteField.TOP))
             rows = e.add(e.multiply(e.add(count, -1), STEM_STRIDE), e.read(step, ByteField.FILTER_ACROSS))
-            e.loop(rows, [], lambda u, _: self._copy_row(e, step, image, copy, e.add(top, u), u, length, pitch))
+            e.loop(rows, [], lambda u, _: self._copy_row(e, step, image, scratch, e.add(top, u), u, length, pitch))
             return e.loop(count, [], lambda index, _: one_row(begin, index))
 
         e.loop(e.divide(e.add(e.subtract(last, first), STEM_BAND - 1), STEM_BAND), [], one_band)
-
-    def _write_distances(self, e: ByteEmitter, step: Value, table: Value, segments: Value, pitch: Value) -> None:
-        """The distance of every segment from the first: those of all terms are the same rows."""
-
-        def one(u: Value, _: Values) -> Values:
-            distance = e.multiply(e.remainder(u, e.read(step, ByteField.FILTER_ACROSS)), pitch)
-            e.store_any(distance, e.add(table, e.multiply(u, ADDRESS_BYTES)))
-            return []
-
-        e.loop(segments, [], one)
 
     def _copy_row(
         self, e: ByteEmitter, step: Value, image: Value, rows: Value, r: Value, u: Value, length: Value, pitch: Value
