@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from npmobilenet_kernels.drivers.byte_table import ByteField
 from npmobilenet_kernels.microkernels.byte_catalog import DEPTHWISE_SIZES, STRIDES, TERMS, depthwise_kernel
-from npmobilenet_kernels.microkernels.byte_products import STREAMS
+from npmobilenet_kernels.microkernels.byte_products import STREAMS, stem_scratch
 from npmobilenet_kernels.runtime.byte_filters import pack_byte_depthwise, pack_byte_taps, pack_window_masks
-from npmobilenet_kernels.runtime.byte_packing import GROUP, LANES, LINE, pack_byte_matrix
+from npmobilenet_kernels.runtime.byte_packing import GROUP, LANES, LINE, pack_byte_matrix, pack_dense_constants
 from npmobilenet_kernels.runtime.cpu import tile_rows
 
 from npmobilenet.compiler.blocking import ceil_div, round_up
@@ -80,7 +80,7 @@ class DenseBytesStep(WeightedStep):
             **e.frame("dense", op.inputs[0], op.name, ceil_div(e.blocks(op.name), STREAMS[0])),
             **self.matrix(e, kernel, 1),
             **e.requantization(op, self.requantized),
-            **self.sums(e),
+            ByteField.CONSTANTS: e.pack(pack_dense_constants(self.weights.factor, len(kernel))),
         })  # fmt: skip
 
 
@@ -121,23 +121,28 @@ class StemBytesStep(WeightedStep):
     def record(self, e: ByteEncoder) -> Record:
         op = self.op
         (_, W_in, C), (H, W) = e.shapes[op.inputs[0]], sides_of(op.shape)
-        terms = np.concatenate([term.transpose(1, 2, 3, 0).reshape(-1, len(term)) for term in self.weights.terms])
-        segments = len(terms) // (STEM_PIXELS * C)
+        terms = np.stack(
+            [term.transpose(1, 2, 3, 0).reshape(STEM_PIXELS, -1, len(term)) for term in self.weights.terms]
+        )
+        used = np.array(terms.any((2, 3)))  # (terms, rows): most second terms are zero
+        used[0] = True
+        segments, rows = terms[used], np.nonzero(used)[1]
         pitch = round_up((W_in + STEM_PIXELS) * C + LINE, LINE)
         (top, left), link = op.before, op.link
         return Record({
             **e.frame(f"stem{C}_{tile_rows(W, e.target.rows)}", op.inputs[0], op.name, H),
-            **self.matrix(e, terms, e.target.panel, STEM_PIXELS * C),
+            **self.matrix(e, segments.reshape(-1, segments.shape[2]), e.target.panel, STEM_PIXELS * C),
             **e.requantization(op, self.requantized),
             ByteField.SOURCE_BLOCK: pitch,
-            ByteField.FILTER: segments,
+            ByteField.FILTER: len(rows),
+            ByteField.OFFSETS: e.pack(rows * pitch),
             ByteField.FILTER_ACROSS: STEM_PIXELS,
             ByteField.STRIDE: link.operator.options.stride[0],
             ByteField.TOP: top,
             ByteField.LEFT: left,
             ByteField.PADDING: e.row_of(stored_zero(link.source), LINE // LANES),
             ByteField.CONSTANTS: e.row_of(e.flip, LINE // LANES),
-        }, segments * pitch + LINE)  # fmt: skip
+        }, stem_scratch(pitch))  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -140,7 +140,8 @@ def _is_narrow(integers: dict[Part, Ints], reach: Reach) -> Array:
     ends = [(acc * integers[Part.Q] + integers[Part.R]) >> NARROW for acc in (reach.least, reach.most)]
     T = integers[Part.T] - NARROW
     fits = (ends[0] > -(1 << 31)) & (ends[1] < 1 << 31) & (T >= 0) & (T < BITS) & (integers[Part.LEFT] == 0)
-    return np.asarray(fits & np.isin(integers[Part.N], [0, -(1 << NARROW)]))
+    is_narrow: Array = fits & np.isin(integers[Part.N], [0, -(1 << NARROW)])
+    return is_narrow
 
 
 def _float_parts(found: FloatRescaling, correction: Ints) -> dict[Part, NDArray[np.generic]]:

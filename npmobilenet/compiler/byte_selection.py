@@ -132,7 +132,7 @@ class _Selection:
             return [DepthwiseBytesStep(op, weights, requantized)]
         if op.link.code == "FULLY_CONNECTED":
             fits = pixels_of(source) == pixels_of(op.shape) == 1 and source[-1] == weights.centered.shape[1]
-            return self._with_sums(DenseBytesStep(op, weights, requantized)) if fits else []
+            return [DenseBytesStep(op, weights, requantized)] if fits else []
         return self._convolution(op, weights, requantized, source)
 
     def _requantized(self, op: ByteOperation, weights: SignedWeights) -> Requantized | None:
@@ -148,8 +148,9 @@ class _Selection:
         if weights.centered.shape[3] != source[-1]:  # groups
             return []
         if is_plain:
-            kind = DenseBytesStep if pixels_of(source) == 1 else PointwiseBytesStep
-            return self._with_sums(kind(op, weights, requantized))
+            if pixels_of(source) == 1:
+                return [DenseBytesStep(op, weights, requantized)]
+            return self._with_sums(PointwiseBytesStep(op, weights, requantized))
         if options.stride[1] not in STRIDES:
             return []
         if op.padding == NO_PADDING:

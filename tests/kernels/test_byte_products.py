@@ -13,6 +13,7 @@ from npmobilenet_kernels.microkernels.byte_products import (
     ByteStem,
     dense,
     row_sums,
+    stem_scratch,
 )
 from npmobilenet_kernels.runtime.byte_packing import (
     LANES,
@@ -21,6 +22,7 @@ from npmobilenet_kernels.runtime.byte_packing import (
     Requantization,
     exact_parts,
     pack_byte_matrix,
+    pack_dense_constants,
     pack_limits,
     pack_records,
 )
@@ -155,9 +157,10 @@ def test_first_convolution(seed: int, name: str) -> None:
     sums = sum(view @ w[u, v].astype(np.int64) for u, v, view in windows(centered, (3, 3), options))
     (top, left), (H_out, W_out) = ((max(side % 2, 0) for side in (H, W)), (-(-side // 2) for side in (H, W)))
     pitch = -(-((W + 3) * C + LINE) // LINE) * LINE
-    scratch, image = np.zeros(3 * pitch + LINE, np.uint8), np.ascontiguousarray(x)
+    scratch, image = np.zeros(stem_scratch(pitch), np.uint8), np.ascontiguousarray(x)
     step = Step(
         SOURCE_BLOCK=pitch, SOURCE_HEIGHT=H, SOURCE_WIDTH=W, STRIDE=2, TOP=top, LEFT=left, FILTER=3, FILTER_ACROSS=3,
+        OFFSETS=np.arange(3) * pitch,
         WEIGHTS=pack_byte_matrix(w.reshape(9 * C, N), target.panel, 3 * C),
         PANEL_BYTES=3 * -(-3 * C // 4) * LINE * target.panel, PADDING=np.full(LINE, zero, np.uint8),
         CONSTANTS=np.full(LINE, 128 * flip, np.uint8), **requantize.columns(-zero * w.astype(np.int64).sum((0, 1, 2))),
@@ -198,15 +201,15 @@ def test_convolution_of_a_padded_map(seed: int, name: str) -> None:
 @given(SEEDS, TARGETS)
 def test_dense(seed: int, name: str) -> None:
     target, rng = runnable_targets()[name], np.random.default_rng(seed)
-    K, N = int(rng.integers(1, 200)), int(rng.choice([1, 16, 70, 300, 1000]))
+    K, N, factor = int(rng.integers(1, 200)), int(rng.choice([1, 16, 70, 300, 1000])), int(rng.integers(-120, 120))
     x, w, requantize = bytes_of(rng, 1, 1, K), weights_of(rng, K, N), drawn_for(target, seed, N, K, KINDS)
     step = Step(
         WEIGHTS=pack_byte_matrix(w, 1), PANEL_BYTES=-(-K // 4) * LINE, SEGMENTS=K // LANES, TAIL=-(-(K % LANES) // 4),
-        **requantize.columns(),
+        CONSTANTS=pack_dense_constants(factor, K), **requantize.columns(),
     )  # fmt: skip
     step.source(x)
     y = step.run(dense, name, (1, 1, N), units=-(-N // (LANES * STREAMS[0])))
-    np.testing.assert_array_equal(y, requantize(x.astype(np.int64) @ w.astype(np.int64)))
+    np.testing.assert_array_equal(y, requantize(x.astype(np.int64) @ w + factor * x.astype(np.int64).sum()))
 
 
 @pytest.mark.parametrize("name", runnable_targets())

@@ -11,6 +11,8 @@ from npmobilenet_kernels.microkernels.byte_requantize import rescaled, store_cha
 from npmobilenet_kernels.microkernels.emitter import I8, Value, Values
 from npmobilenet_kernels.runtime.byte_packing import LINE, RECORD, Part
 
+STEM_ROWS, STEM_STRIDE = 3, 2  # of a first convolution's filter
+STEM_BAND = 8  # output rows whose input rows it copies at a time
 STREAMS = (9, 4, 1)  # blocks of a dense layer's output computed at once; 9 for the 63 blocks of 1,000 classes
 
 
@@ -137,13 +139,19 @@ class ByteConvolution:
         e.loop(e.subtract(last, first), [], one_unit)
 
 
+def stem_scratch(pitch: int) -> int:
+    """Bytes of scratch of a first convolution, with `pitch` bytes from row to row of the copy."""
+    return ((STEM_BAND - 1) * STEM_STRIDE + STEM_ROWS) * pitch + LINE
+
+
 @dataclass(frozen=True)
 class ByteStem:
     """Emitter of the first convolution: 3 x 3 with stride 2, of an interleaved image.
 
-    The rows under the filter are copied to scratch, with zero points on both sides; a pixel's row of three taps is then
-    contiguous, and of the bytes that fill its last group the weights are 0. Weights that a signed byte cannot hold are
-    the sum of several, each with three segments of its own: FILTER segments in all, FILTER_ACROSS rows.
+    The rows under the filters of a few output rows are copied to scratch, with zero points on both sides; a pixel's row
+    of three taps is then contiguous, and of the bytes that fill its last group the weights are 0. Weights that a signed byte cannot hold are
+    the sum of several, in segments of their own: FILTER segments in all, OFFSETS apart from the first, of FILTER_ACROSS
+    rows.
 
     Attributes:
         MR, vectors: as of a `ByteConvolution`.
@@ -158,26 +166,20 @@ class ByteStem:
         self, e: ByteEmitter, step: Value, arena: Value, scratch: Value, image: Value, first: Value, last: Value
     ) -> None:
         """Emit the kernel; a unit is a row of the output."""
-        K, blocks = e.read(step, ByteField.FILTER), e.read(step, ByteField.BLOCKS)
+        segments, blocks = e.read(step, ByteField.FILTER), e.read(step, ByteField.BLOCKS)
         groups = -(-3 * self.channels // GROUP)
         length = e.multiply(e.read(step, ByteField.SOURCE_WIDTH), self.channels)
         pitch = e.read(step, ByteField.SOURCE_BLOCK)  # bytes from row to row of the copy
-        whole = e.divide(blocks, self.vectors)
+        whole, distances = e.divide(blocks, self.vectors), e.read(step, ByteField.OFFSETS)
 
-        def one_unit(number: Value, _: Values) -> Values:
-            y = e.add(first, number)
-            top = e.subtract(e.multiply(y, e.read(step, ByteField.STRIDE)), e.read(step, ByteField.TOP))
-
-            def one_segment(u: Value, _: Values) -> Values:
-                row = e.add(top, e.remainder(u, e.read(step, ByteField.FILTER_ACROSS)))
-                return self._copy_row(e, step, image, scratch, row, u, length, pitch)
-
-            e.loop(K, [], one_segment)
+        def one_row(begin: Value, number: Value) -> Values:
+            A = e.add(scratch, e.multiply(number, e.multiply(pitch, STEM_STRIDE)))
 
             def one_panel(panel: Value, _: Values, vectors: int = self.vectors) -> Values:
                 B = e.add(e.read(step, ByteField.WEIGHTS), e.multiply(panel, e.read(step, ByteField.PANEL_BYTES)))
-                row = _Row(self.MR, vectors, 2 * self.channels, groups)
-                row(e, step, arena, y, e.multiply(panel, self.vectors), scratch, pitch, K, B)
+                row = _Row(self.MR, vectors, STEM_STRIDE * self.channels, groups, indirect=True)
+                block = e.multiply(panel, self.vectors)
+                row(e, step, arena, e.add(begin, number), block, A, distances, segments, B)
                 return []
 
             e.loop(whole, [], one_panel)
@@ -186,14 +188,22 @@ class ByteStem:
                 e.loop(odd, [], lambda index, _: one_panel(e.add(whole, index), [], 1))
             return []
 
-        e.loop(e.subtract(last, first), [], one_unit)
+        def one_band(number: Value, _: Values) -> Values:
+            begin = e.add(first, e.multiply(number, STEM_BAND))
+            count = e.smaller(e.integer(STEM_BAND), e.subtract(last, begin))
+            top = e.subtract(e.multiply(begin, STEM_STRIDE), e.read(step, ByteField.TOP))
+            rows = e.add(e.multiply(e.add(count, -1), STEM_STRIDE), e.read(step, ByteField.FILTER_ACROSS))
+            e.loop(rows, [], lambda u, _: self._copy_row(e, step, image, scratch, e.add(top, u), u, length, pitch))
+            return e.loop(count, [], lambda index, _: one_row(begin, index))
+
+        e.loop(e.divide(e.add(e.subtract(last, first), STEM_BAND - 1), STEM_BAND), [], one_band)
 
     def _copy_row(
-        self, e: ByteEmitter, step: Value, image: Value, scratch: Value, r: Value, u: Value, length: Value, pitch: Value
+        self, e: ByteEmitter, step: Value, image: Value, rows: Value, r: Value, u: Value, length: Value, pitch: Value
     ) -> Values:  # fmt: skip
         """Row r of the image, or zero points if it is outside, between zero points, as row u of the copy."""
         padding = e.load_bytes(e.read(step, ByteField.PADDING))
-        copy = e.add(scratch, e.multiply(u, pitch))
+        copy = e.add(rows, e.multiply(u, pitch))
         flip = e.load_bytes(e.read(step, ByteField.CONSTANTS))
 
         def fill(index: Value, _: Values) -> Values:
@@ -209,21 +219,21 @@ class ByteStem:
             e.store_any(padding, copy)
             e.store_any(padding, e.add(target, length))
             source = e.add(image, e.multiply(r, length))
-            chunks = e.divide(length, VECTOR)
+            latest = e.add(length, -VECTOR)
 
             def chunk(index: Value, _: Values) -> Values:
-                place = e.multiply(index, VECTOR)
+                place = e.smaller(e.multiply(index, VECTOR), latest)  # the last one overlaps the one before
                 e.store_any(e.flipped(e.load_bytes(e.add(source, place)), flip), e.add(target, place))
                 return []
 
             def byte(index: Value, _: Values) -> Values:
-                place = e.add(e.multiply(chunks, VECTOR), index)
-                x = e.flipped(e.load_as(I8, e.add(source, place)), e.first_lane(flip))
-                e.store_any(x, e.add(target, place))
+                x = e.flipped(e.load_as(I8, e.add(source, index)), e.first_lane(flip))
+                e.store_any(x, e.add(target, index))
                 return []
 
-            e.loop(chunks, [], chunk)
-            e.loop(e.remainder(length, VECTOR), [], byte)
+            is_long = e.compare(">=", latest, 0)
+            e.loop(e.where(is_long, e.divide(e.add(length, VECTOR - 1), VECTOR), e.integer(0)), [], chunk)
+            e.loop(e.where(is_long, e.integer(0), length), [], byte)
             return []
 
         return e.choose(e.in_range(r, e.read(step, ByteField.SOURCE_HEIGHT)), copied, fill_all)
@@ -262,7 +272,8 @@ class _Row(ByteTile):
 def dense(e: ByteEmitter, step: Value, arena: Value, scratch: Value, image: Value, first: Value, last: Value) -> None:
     """Emit a dense layer: one row of a matrix product; a unit is STREAMS[0] blocks of the output.
 
-    Weights are in panels of one vector, so that each block is a stream of its own.
+    Weights are in panels of one vector, so that each block is a stream of its own. To all sums the sum of the input is
+    added, times a factor. CONSTANTS: see `byte_packing.pack_dense_constants`.
     """
     blocks = e.read(step, ByteField.BLOCKS)
 
@@ -288,27 +299,26 @@ def _streams(e: ByteEmitter, step: Value, arena: Value, block: Value, streams: i
     panel = e.read(step, ByteField.PANEL_BYTES)
     B = [e.add(e.read(step, ByteField.WEIGHTS), e.multiply(e.add(block, j), panel)) for j in range(streams)]
     records = [e.add(e.read(step, ByteField.RECORDS), e.multiply(e.add(block, j), RECORD)) for j in range(streams)]
-    sums = e.read(step, ByteField.SUMS)
-    A = e.add(arena, e.read(step, ByteField.SOURCE))
-    bias = [e.load_as(INTS, record, Part.BIAS) for record in records]
-
-    def with_sum() -> Values:
-        return [e.builder.add(b, e.splat_int(e.add(arena, sums))) for b in bias]
-
-    start = [e.start(x) for x in e.choose(e.compare(">=", sums, 0), with_sum, lambda: bias)]
+    A, constants = e.add(arena, e.read(step, ByteField.SOURCE)), e.read(step, ByteField.CONSTANTS)
+    start = [e.start(e.load_as(INTS, record, Part.BIAS)) for record in records]
     groups = e.add(e.multiply(e.read(step, ByteField.SEGMENTS), LANES // GROUP), e.read(step, ByteField.TAIL))
+    factor, last_ones = e.load_as(INTS, constants), e.load_bytes(constants, LINE)
 
-    def one_group(index: Value, acc: Values) -> Values:
-        x = e.splat_group(e.add(A, e.multiply(index, GROUP)))
-        place = e.multiply(index, VECTOR)
-        return [e.dot(a, x, e.load_bytes(e.add(b, place))) for a, b in zip(acc, B, strict=True)]
+    def one_group(index: Value, carried: Values) -> Values:
+        *acc, sums = carried
+        x, place = e.splat_group(e.add(A, e.multiply(index, GROUP))), e.multiply(index, VECTOR)
+        ones = e.where(e.compare("==", e.add(index, 1), groups), last_ones, e.all_bytes(1))
+        acc = [e.dot(a, x, e.load_bytes(e.add(b, place))) for a, b in zip(acc, B, strict=True)]
+        return [*acc, e.dot(sums, x, ones)]
 
-    acc = e.loop(groups, start, one_group)
+    *acc, sums = e.loop(groups, [*start, e.start(e.ints(0))], one_group)
+    of_input = e.builder.mul(e.total(sums), factor)
     limits, table = e.read(step, ByteField.LIMITS), e.read(step, ByteField.TABLE)
     C = e.add(arena, e.read(step, ByteField.TARGET))
     for j, (a, record) in enumerate(zip(acc, records, strict=True)):
         place = e.add(C, e.multiply(e.add(block, j), LANES))
-        store_channels(e, rescaled(e, [e.total(a)], record, dense=True), limits, table, place)
+        total = e.builder.add(e.total(a), of_input)
+        store_channels(e, rescaled(e, [total], record, dense=True), limits, table, place)
 
 
 def row_sums(

@@ -164,6 +164,12 @@ def pack_limits(zero_point: int, low: int, high: int) -> Bytes:
     ])  # fmt: skip
 
 
+def pack_dense_constants(factor: int, K: int) -> Bytes:
+    """The factor of the sum of K inputs, 16 times, and 1 for each of the inputs in the last group of four."""
+    ones = np.tile(np.arange(GROUP) < (K - 1) % GROUP + 1, LANES).astype(np.uint8)
+    return np.concatenate([np.full(LANES, factor, np.int32).view(np.uint8), ones])
+
+
 def exact_parts(bias: Ints, q: Ints, e: Ints, rounding: str) -> dict[Part, Ints]:
     """A multiplier q 2^-31 2^e of each channel as integers of the EXACT kind.
 
