@@ -7,7 +7,7 @@ paddings       PAD before a convolution is padding of the convolution
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -23,6 +23,7 @@ from npmobilenet.compiler.byte_operations import (
 )
 from npmobilenet.compiler.ir import Alias, Image, Operation, Operations, Output
 from npmobilenet.errors import WeightsError
+from npmobilenet.quantized.parts import unique_names
 from npmobilenet.quantized.rules import Rule
 from npmobilenet.quantized.running import OPERATORS
 from npmobilenet.quantized.tensors import Network, Operator, Tensor
@@ -68,7 +69,7 @@ class _Lowering:
 
     def __post_init__(self) -> None:
         self.tensors = list(self.network.tensors)
-        self._names = _unique_names(self.tensors)
+        self._names = unique_names(self.network)
         self._readers = Counter(number for operator in self.network.operators for number in operator.inputs)
         self._readers.update(self.network.outputs)
         number = self.network.inputs[0]
@@ -179,11 +180,3 @@ def _macs(link: Link) -> int:
     if link.code == "DEPTHWISE_CONV_2D":
         return prod(shape) * prod(w.shape[1:3])
     return prod(shape) * prod(w.shape[1:])
-
-
-def _unique_names(tensors: Sequence[Tensor]) -> list[str]:
-    counts = Counter(tensor.name for tensor in tensors)
-    return [
-        tensor.name if counts[tensor.name] == 1 and tensor.name else f"{tensor.name}#{number}"
-        for number, tensor in enumerate(tensors)
-    ]

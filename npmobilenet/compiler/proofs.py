@@ -61,8 +61,10 @@ class FloatRescaling:
 
     def repeated(self, channels: int) -> "FloatRescaling":
         """The same for several channels, of a rescaling of one."""
-        columns = (np.repeat(values, channels) for values in (self.c, self.k, self.o, self.o_negative))
-        return FloatRescaling(*columns, self.middle, np.repeat(self.proven, channels))
+        k, o, o_negative = (np.repeat(values, channels) for values in (self.k, self.o, self.o_negative))
+        return FloatRescaling(
+            np.repeat(self.c, channels), k, o, o_negative, self.middle, np.repeat(self.proven, channels)
+        )
 
     def __call__(self, acc: Ints) -> Ints:
         """Steps (..., C) of accumulators (..., C)."""
@@ -225,7 +227,7 @@ class _Edges:
 
 def _search(found: FloatRescaling, channels: NDArray[np.intp], k: Floats, edges: _Edges, split: bool) -> None:
     """Offsets for one factor per channel; what is found is written to `found`."""
-    intervals = np.array(edges.intervals(k, split))  # (intervals, 2, channels)
+    intervals: Array = np.array(edges.intervals(k, split))  # (intervals, 2, channels)
     left = np.all(intervals[:, 0] < intervals[:, 1], axis=0)
     for place in OFFSETS:
         channels, k, edges, intervals = channels[left], k[left], edges.among(left), intervals[..., left]

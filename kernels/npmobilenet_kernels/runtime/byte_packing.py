@@ -83,7 +83,7 @@ def from_byte_blocks(x: Bytes, shape: Sequence[int]) -> Bytes:
     """(blocks, pixels, 16) -> a new array of `shape`, whose last axis is C."""
     blocks, pixels, lanes = x.shape
     rows = x.transpose(1, 0, 2).reshape(pixels, blocks * lanes)[:, : shape[-1]]
-    return np.ascontiguousarray(rows).reshape(shape)
+    return np.array(rows, order="C").reshape(shape)
 
 
 def pack_byte_matrix(kernel: NDArray[Any], panel: int, segment: int | None = None) -> NDArray[np.int8]:
