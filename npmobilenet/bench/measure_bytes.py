@@ -28,8 +28,6 @@ from npmobilenet.quantized.tensors import Network
 from npmobilenet.types import Array
 
 MOST_STEPS = 64  # of 256 by which an output of another runtime may differ: it rounds otherwise in every layer
-    32  # of an output's 256 by which another runtime may differ: an eighth of the range, other weights give more
-)
 
 
 @dataclass(frozen=True)
