@@ -10,7 +10,7 @@ from npmobilenet.analysis.memory_report import to_json as plan_to_json
 from npmobilenet.cli.options import Option, UsageError
 from npmobilenet.cli.shared import NETWORK, QUANTIZED_BYTES, AsJson, Itemsize, NetworkOptions, reported, sized_graph
 from npmobilenet.files import write_atomically
-from npmobilenet.output import print_json, print_table
+from npmobilenet.output import print_json, print_line, print_table
 from npmobilenet.reference.graph import Graph
 
 
@@ -48,7 +48,7 @@ def memory(
             print_json(plan_to_json(planned, model=model) | _in_addition(accumulators))
             return
         print_table(("step", "layer", "writes", "offset", "bytes", "in use"), plan_rows(planned))
-        print(f"peak {planned.peak_bytes:,} bytes, arena {planned.arena_bytes:,} bytes")
+        print_line(f"peak {planned.peak_bytes:,} bytes, arena {planned.arena_bytes:,} bytes")
         _print_accumulators(accumulators)
 
 
@@ -78,4 +78,4 @@ def _in_addition(accumulators: int | None) -> dict[str, int]:
 
 def _print_accumulators(accumulators: int | None) -> None:
     if accumulators is not None:
-        print(f"and int32 accumulators: at most {accumulators:,} bytes, for all channels of one pixel")
+        print_line(f"and int32 accumulators: at most {accumulators:,} bytes, for all channels of one pixel")
