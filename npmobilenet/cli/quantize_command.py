@@ -157,7 +157,7 @@ def _print(document: dict[str, Any]) -> None:
         document["same_class"] = f"{same} of {document['images']} images"
     document |= {"notes": "; ".join(document["notes"]), "failed_images": ", ".join(document["failed_images"])}
     shown = {name: value for name, value in document.items() if value not in ("", None)}
-    print_line("")
+    print_line()
     print_table(("", ""), [(name.replace("_", " "), value) for name, value in shown.items() if name != "notes"])
 
 
