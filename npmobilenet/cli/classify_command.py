@@ -34,7 +34,7 @@ from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.output import json_text, print_json_list, print_note, print_table, progress_bar, waiting
 from npmobilenet.types import Array, Outputs
 
-BAR = 24  # characters of a bar for probability 1
+BAR = 24  # characters of a bar for probability 1, and for logits beyond
 
 
 def classify(
@@ -158,7 +158,12 @@ def _print_result(result: dict[str, Any]) -> None:
         print_note(f"npmobilenet: {result['error']}")
         return
     rows = [
-        (f"{found['probability']:.4f}", found["label"], found["wnid"], "█" * round(BAR * found["probability"]))
+        (
+            f"{found['probability']:.4f}",
+            found["label"],
+            found["wnid"],
+            "█" * round(BAR * min(max(0, found["probability"]), 1)),
+        )
         for found in result["predictions"]
     ]
     columns = 4 if sys.stdout.isatty() else 3  # a bar only on a terminal

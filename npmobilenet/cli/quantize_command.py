@@ -24,7 +24,7 @@ from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Reading
 from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.models.quantizing import Quantized, quantize_model
-from npmobilenet.output import print_json, print_note, print_table, progress_bar
+from npmobilenet.output import print_json, print_line, print_note, print_table, progress_bar
 from npmobilenet.quantized.calibration import Calibration
 from npmobilenet.types import Array
 
@@ -157,7 +157,7 @@ def _print(document: dict[str, Any]) -> None:
         document["same_class"] = f"{same} of {document['images']} images"
     document |= {"notes": "; ".join(document["notes"]), "failed_images": ", ".join(document["failed_images"])}
     shown = {name: value for name, value in document.items() if value not in ("", None)}
-    print()
+    print_line()
     print_table(("", ""), [(name.replace("_", " "), value) for name, value in shown.items() if name != "notes"])
 
 

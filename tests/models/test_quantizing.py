@@ -16,6 +16,8 @@ from npmobilenet_weights_convert.torch_model import read_torch_model
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v3_large
 from npmobilenet.bench.random_weights import random_model
+from npmobilenet.compiler.operator_network import operator_network
+from npmobilenet.compiler.passes import fuse
 from npmobilenet.errors import ArgumentError, ImageError, NpMobileNetError, WeightsError
 from npmobilenet.hub.load import load
 from npmobilenet.models.example_digits import example_digits, image_of_ink
@@ -25,6 +27,8 @@ from npmobilenet.models.preprocessing import RAW, SYMMETRIC, TORCH, UNIT, Scalin
 from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.models.quantizing import Quantized, quantize_model
 from npmobilenet.quantized.calibration import Calibration
+from npmobilenet.quantized.post_training import covering
+from npmobilenet.quantized.real_numbers import real_trace
 from npmobilenet.quantized.running import trace
 from npmobilenet.quantized.tensors import Network
 from npmobilenet.reference.graph import Graph
@@ -222,10 +226,6 @@ def stem(*, stride: int = 2, scaling: Scaling = SYMMETRIC) -> Model:
 @pytest.mark.parametrize("stride", [1, 2])
 def test_pixels_are_the_integers_of_the_input(scaling: Scaling, stride: int) -> None:
     """With VALID padding the first layer's sums are exactly those of the float model."""
-    from npmobilenet.compiler.operator_network import operator_network
-    from npmobilenet.compiler.passes import fuse
-    from npmobilenet.quantized.real_numbers import real_trace
-
     model = stem(stride=stride, scaling=scaling)
     pixels = random_pixels(9, 9)
     ops, found, how = with_input_steps(fuse(model.graph, model.params), model.scaling)
@@ -389,3 +389,15 @@ def test_a_softmax_that_ends_litert_s_reference_kernel_is_noted() -> None:
     notes = " ".join(quantize_model(model, [random_pixels(32, 32)]).notes)
     assert "no class of an image has a probability of 1/512 or more: LiteRT's reference kernel of SOFTMAX ends" in notes
     assert "SOFTMAX" not in " ".join(quantize_model(load("digits"), digits()).notes)
+
+
+def test_ranges_are_those_of_float64() -> None:
+    """In which machines differ far less than float32, the type of a scale, can tell."""
+    model, result = load("digits"), quantize_model(load("digits"), digits())
+    ops, scaling, _ = with_input_steps(fuse(model.graph, model.params), model.scaling)
+    pixels = np.stack([model.pixels(image) for image in digits()]).astype(np.float32)
+    for operator, y in real_trace(operator_network(ops), scaling.apply(pixels).astype(np.float64)):
+        if operator.code in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            assert y.dtype == np.float64
+            found = result.network.tensors[operator.outputs[0]].scale[0]
+            assert found == covering(float(y.min()), float(y.max())).scale[0]

@@ -1,5 +1,7 @@
 """Ranges that end where the next operator is constant."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from npmobilenet_weights_convert.tflite_writer import tflite_bytes
@@ -84,3 +86,15 @@ def test_values_beyond_the_limits_are_no_noise() -> None:
     agreement = compare(real, quantized_by_image(real), [image()], None)
     assert agreement.layers[0].operator == "CONV_2D"
     assert agreement.layers[0].decibels > 25
+
+
+def test_only_the_3_of_a_hard_sigmoid_makes_one() -> None:
+    real = network(activation("y", "hard_sigmoid"))
+    other = tuple(
+        replace(tensor, data=np.array(1, np.float32))
+        if tensor.data is not None and np.array_equal(tensor.data, 3)
+        else tensor
+        for tensor in real.tensors
+    )
+    assert len(saturation(real)) == 1
+    assert saturation(replace(real, tensors=other)) == {}

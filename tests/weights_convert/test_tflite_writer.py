@@ -73,7 +73,7 @@ OPTION_VALUES = (
 
 def operator_network(code: str, options: Options) -> Network:
     """One operator, with a tensor of every type."""
-    types = ("float32", "int8", "uint8", "int32", "int64", "float16", "bool")
+    types = ("float32", "float64", "float16", "int8", "uint8", "int32", "int64", "bool")
     tensors = [Tensor(name, (1, 2), np.dtype(name), None, np.array([[0, 1]], name)) for name in types]
     y = Tensor("y", (1, 2), FLOAT32)
     return Network("net", (y, *tensors), (Operator(code, (1, 2, -1), (0,), options),), (1,), (0,))
