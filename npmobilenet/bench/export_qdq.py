@@ -5,7 +5,6 @@ integer kernels. Activations are unsigned bytes and weights signed ones, which b
 int8 activation is q + 128 here, and a uint8 weight q - 128.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,10 @@ import numpy as np
 from npmobilenet.bench.onnx_builder import OnnxBuilder
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.quantized.numbers import CEILINGS
-from npmobilenet.quantized.tensors import Network, Operator, Tensor
+from npmobilenet.quantized.tensors import Network, Operator
 from npmobilenet.quantized.weighted_sums import limits
 from npmobilenet.reference.shapes import same_padding
-from npmobilenet.types import Array, Pair, Shape
+from npmobilenet.types import Array, Shape
 
 HALF_RANGE = 128
 MERGES = {"ADD": "Add", "SUB": "Sub", "MUL": "Mul"}
