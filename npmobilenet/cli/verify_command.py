@@ -38,7 +38,10 @@ def verify(
         print_notes(file, model)
         engine = _engine_check(model, backend)
         if check is None and against is None and engine is None:
-            raise NpMobileNetError(f"{file}: contains no self-check; convert it, or compare it --against keras")
+            raise NpMobileNetError(
+                f"{file}: contains no self-check; convert it, check the engine with --backend compiled, or compare "
+                "it --against keras"
+            )
         if not as_json and check is not None:
             _print_check(file, check)
         if not as_json and engine is not None:
