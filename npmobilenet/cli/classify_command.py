@@ -30,6 +30,7 @@ from npmobilenet.models.image_model import ImageModel
 from npmobilenet.models.interface import output_names
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Reading
+from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.output import json_text, print_json_list, print_note, print_table, progress_bar, waiting
 from npmobilenet.types import Array, Outputs
 
@@ -118,7 +119,7 @@ def _classified(
     from npmobilenet.models.streaming import predict_each
 
     def compute(x: Array) -> Outputs:
-        if backend is Backend.compiled and isinstance(network, Model):
+        if backend is Backend.compiled and isinstance(network, Model | QuantizedModel):
             compile_with_notice(network)
         return network.forward(x, backend=backend, threads=threads)
 

@@ -265,7 +265,7 @@ def sized_graph(model: str, options: NetworkOptions) -> tuple[Graph, int]:
     return network_graph(network.network)[0], QUANTIZED_BYTES
 
 
-def compile_with_notice(network: Model) -> None:
+def compile_with_notice(network: Loaded) -> None:
     """Compile a model's kernels unless they are ready, with a line on standard error."""
     if not network.is_compiled():
         with waiting(COMPILING):
