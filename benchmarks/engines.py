@@ -50,8 +50,10 @@ def main() -> None:
     runtimes = select_runtimes(options.engines)
     names = ["npmobilenet", *(runtime.name for runtime in runtimes)]
     first = "network" if options.batch == 1 else f"network, {options.batch} images"
-    print(f"| {first} | threads | {' | '.join(names)} | npmobilenet / best other | npmobilenet, % of FMA peak |")
-    print(f"|---|{'---:|' * (len(names) + 3)}")
+    heads = [first, "threads", *names, "npmobilenet / best other"]
+    heads += [] if options.int8 else ["npmobilenet, % of FMA peak"]
+    print(f"| {' | '.join(heads)} |")
+    print(f"|---|{'---:|' * (len(heads) - 1)}")
     for network in options.networks.split(","):
         title, graph = NETWORKS[network]
         model = random_model(graph())
@@ -64,7 +66,7 @@ def main() -> None:
             how = {"threads": options.threads, "batch": options.batch, "rounds": options.rounds}
             compared = compare_engines(model, runtimes, **how)
         timings = (_cell(timing, options.batch) for timing in compared.timings)
-        cells = [title, str(options.threads), *timings, *_shares(compared)]
+        cells = [title, str(options.threads), *timings, *_shares(compared)][: len(heads)]
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
