@@ -22,6 +22,7 @@ from npmobilenet.models.preprocessing import ImagesLike, Scaling, check_input_ra
 from npmobilenet.models.quantized_input import PixelQuantization, implied_scaling
 from npmobilenet.models.resizing import check_resize
 from npmobilenet.models.self_check import changed_tensors, synthetic_image, tensor_digests
+from npmobilenet.quantized.consistency import check_image_input
 from npmobilenet.quantized.parts import embedding, final_operator, network_to, unique_names, without_post_processing
 from npmobilenet.quantized.rules import Rule, find_rule
 from npmobilenet.quantized.running import run, trace
@@ -280,10 +281,7 @@ def _check_network(network: Network) -> None:
     """Raise WeightsError if a network is not quantized, or does not take one image."""
     if not network.is_quantized:
         raise WeightsError(f"{network.name}: expected a quantized network, got one that computes with real numbers")
-    shape = network.input.shape
-    if len(network.inputs) != 1 or len(shape) != 4 or shape[0] != 1:
-        shapes = ", ".join(str(network.tensors[number].shape) for number in network.inputs)
-        raise WeightsError(f"{network.name}: expected one input of shape (1, H, W, C), got {shapes}")
+    check_image_input(network)
 
 
 def _output_shapes(network: Network) -> list[Shape]:

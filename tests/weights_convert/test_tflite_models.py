@@ -247,6 +247,36 @@ def test_a_shape_that_is_computed() -> None:
     np.testing.assert_allclose(graph.output(params, x), x.reshape(2, 48) @ weights.T.astype(np.float64))
 
 
+def test_a_network_that_does_not_take_one_image_is_refused(tmp_path: Path) -> None:
+    network = float_network(np.ones((5, 1, 1, 3), np.float32))
+    path = tmp_path / "sound.tflite"
+    sound = replace(network.tensors[0], shape=(1, 44032))
+    for other in (
+        replace(network, tensors=(sound, *network.tensors[1:])),
+        replace(network, inputs=(0, 5), tensors=(*network.tensors, sound)),
+    ):
+        path.write_bytes(tflite_bytes(other))
+        with pytest.raises(WeightsError, match=r"expected one input of shape \(1, H, W, C\), got .*\(1, 44032\)"):
+            read_model(path)
+
+
+JOINS = [Operator("CONCATENATION", (5 + n, 5 + n), (6 + n,)) for n in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("operators", "message"),
+    [([Operator("ADD", (4, 5), (6,))], "operator ADD of constants"), (JOINS, "make of each constant more than 8")],
+)
+def test_constants_are_not_multiplied(operators: list[Operator], message: str) -> None:
+    """Sums of a row and a column, and joins of joins, would make of a small file what no memory holds."""
+    network = float_network(np.ones((5, 1, 1, 3), np.float32))
+    column = Tensor("column", (1000, 1), np.dtype(np.float32), None, np.ones((1000, 1), np.float32))
+    made = (replace(column, name=f"join {number}", data=None) for number in range(30))
+    tensors, outputs = (*network.tensors, column, *made), operators[-1].outputs
+    with pytest.raises(WeightsError, match=message):
+        network_graph(replace(network, tensors=tensors, operators=(*operators, *network.operators), outputs=outputs))
+
+
 @pytest.mark.parametrize(
     ("operator", "message"),
     [
