@@ -208,7 +208,7 @@ class QuantizedModel(ImageModel):
         x = self._as_input(x)
         images = [trace(self.computed, x[i : i + 1], self.rounding) for i in range(len(x))]
         for name, *made in zip(self.layer_names, *images, strict=True):
-            yield name, np.concatenate([y for _, y in made])
+            yield name, np.concatenate([np.atleast_1d(y) for _, y in made])
 
     def scale(self, pixels: Array) -> Array:
         """Pixels (N, H, W, C) in 0..255 as the network's input: integers of its type, or scaled float32."""

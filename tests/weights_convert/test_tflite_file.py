@@ -265,13 +265,13 @@ def test_not_a_tensorflow_lite_file() -> None:
         read_tflite(b"PK\x03\x04something else")
 
 
-def test_constants_behind_the_flatbuffer() -> None:
+def test_constants_after_the_flatbuffer() -> None:
     """Files of more than 2 GB keep constants outside of the FlatBuffer, at an offset."""
     network = drawn_operator("CONV_2D", 1, SIGNED).network
     model = theirs(tflite_bytes(network))
-    behind = bytes(model.buffers[1].data)
-    model.buffers[1].data, model.buffers[1].offset, model.buffers[1].size = None, 10**6, len(behind)
-    data = packed(model).ljust(10**6, b"\0") + behind
+    content = bytes(model.buffers[1].data)
+    model.buffers[1].data, model.buffers[1].offset, model.buffers[1].size = None, 10**6, len(content)
+    data = packed(model).ljust(10**6, b"\0") + content
     assert_equal(read_tflite(data), network)
     with pytest.raises(WeightsError, match="it is cut off"):
         read_tflite(data[:-1])

@@ -12,7 +12,6 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter
 from npmobilenet_weights_convert import read_model
 from npmobilenet_weights_convert.tflite_file import read_tflite
 from npmobilenet_weights_convert.tflite_graph import network_graph
@@ -35,24 +34,15 @@ from tests.helpers.quantized_models import real_network, small_network
 from tests.helpers.real_files import real_file
 from tests.helpers.tflite_files import tflite_bytes
 from tests.helpers.tolerances import SMALL, rounding
+from tests.oracles.litert import litert_output
 
 PHOTOGRAPHS = ("panda.jpg", "parrot.jpg")
 LOGITS: dict[str, Any] = {"classifier_activation": None}  # a softmax would magnify the rounding of large logits
 
 
-def by_litert(data: bytes, x: Array) -> Array:
-    """LiteRT's output for x."""
-    interpreter: Any = Interpreter(model_content=data)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
-    interpreter.invoke()
-    result: Array = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    return result
-
-
 def assert_litert_agrees(model: Model, data: bytes, x: Array, tolerance: float | None = None) -> None:
     """The reference and the engine give LiteRT's output for x (1, H, W, C)."""
-    wanted = by_litert(data, x)
+    wanted = litert_output(data, x)
     relative = tolerance or rounding(len(model.graph.layers))
     for backend in ("reference", "compiled"):
         y = model.forward(x, backend=backend)

@@ -41,7 +41,7 @@ class Allowance:
         """Take out some bytes.
 
         Raises:
-            DamagedFileError: there are not so many left.
+            DamagedFileError: fewer are left.
         """
         self.left -= size
         if self.left < 0:

@@ -35,7 +35,7 @@ CODES = {
 }  # fmt: skip
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 MOST_AXES = 8
-IN_THE_FLATBUFFER = 1  # offsets up to this mean that a buffer's bytes are not behind the FlatBuffer
+IN_THE_FLATBUFFER = 1  # offsets up to this mean that a buffer's bytes do not follow the FlatBuffer
 
 
 def read_tflite(data: bytes, name: str = "network") -> Network:
@@ -65,7 +65,7 @@ def read_tflite(data: bytes, name: str = "network") -> Network:
 
 
 def _content(buffer: Table) -> bytes:
-    """A constant's bytes: in the FlatBuffer, or behind it in a file of more than 2 GB."""
+    """A constant's bytes: in the FlatBuffer, or after it in a file of more than 2 GB."""
     offset, size = buffer.number(1, "Q"), buffer.number(2, "Q")
     if offset <= IN_THE_FLATBUFFER:
         return buffer.numbers(0, "u1").tobytes()

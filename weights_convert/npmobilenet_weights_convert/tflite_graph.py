@@ -118,7 +118,7 @@ class _Layers:
             raise self.refusal(operator, "is not supported")
 
     def _folded(self, operator: Operator, inputs: Sequence[Tensor]) -> Tensor:
-        """The constant that an operator makes of constants: of as many values as they have."""
+        """The constant that an operator makes of constants: it has no more values than they have."""
         if operator.code not in FOLDED:
             raise self.refusal(operator, "of constants is not supported")
         self.foldable -= sum(tensor.data.size for tensor in inputs if tensor.data is not None)
