@@ -116,10 +116,17 @@ def test_memory_is_planned_in_bytes_and_accumulators_in_addition(tflite: Path) -
     planned = document(run("memory", tflite, "--policy", "free", "--json"))
     assert (planned["itemsize"], planned["peak_bytes"]) == (1, 64 * 64 * (8 + 16))
     assert planned["accumulator_bytes"] == 4 * 1001
-    compared = document(run("memory", tflite, "--json"))
-    assert compared["accumulator_bytes"] == 4 * 1001
-    assert "and int32 accumulators: at most 4,004 bytes, for all channels of one pixel" in run("memory", tflite).stdout
-    assert "accumulator_bytes" not in document(run("memory", "mobilenet_v1", "--alpha", "0.25", "--json"))
+    printed = run("memory", tflite, "--policy", "free").stdout
+    assert "and int32 accumulators: at most 4,004 bytes, for all channels of one pixel" in printed
+    float_plan = document(run("memory", "mobilenet_v1", "--alpha", "0.25", "--policy", "free", "--json"))
+    assert "accumulator_bytes" not in float_plan
+
+
+def test_all_memory_policies_of_a_quantized_file(saved: Path) -> None:
+    compared = document(run("memory", saved, "--json"))
+    assert compared["accumulator_bytes"] == 4 * 16
+    assert compared["policies"][1]["peak_bytes"] == 6 * 5 * (8 + 16)
+    assert run("memory", saved).stdout.endswith("at most 64 bytes, for all channels of one pixel\n")
 
 
 def test_verify_names_the_first_layer_that_changed(saved: Path) -> None:
@@ -140,11 +147,13 @@ def test_verify_against_keras_is_refused(saved: Path) -> None:
     assert "a quantized model, whose integers Keras does not compute" in result.stderr
 
 
-@pytest.mark.parametrize("command", [("bounds", "cat.bmp", "-m"), ("bench",), ("page", "--model")])
+@pytest.mark.parametrize(
+    "command", [("bounds", "cat.bmp", "-m"), ("page", "--model"), ("figures", "growth", "--json", "-m")]
+)
 def test_commands_for_float_models_say_so(saved: Path, command: tuple[str, ...]) -> None:
     result = run(*command, saved)
     assert result.exit_code != 0
-    assert "a quantized model, which this command does not take" in result.stderr
+    assert "a quantized model; this takes a float one" in result.stderr
 
 
 def test_an_export_of_teachable_machine_is_classified_with_its_names(tmp_path: Path) -> None:
