@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 ACTIVATIONS = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
 CHECKED_RULE = "tflite"  # of the self-check in a file
+LARGEST_TRIED = 1 << 22  # values of an image that shows the shapes of outputs: three times that of an SSD of 640 x 640
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,4 +312,9 @@ def _output_shapes(network: Network) -> list[Shape]:
     if all(shapes):
         return [shape[1:] for shape in shapes]
     image = network.input
+    if prod(image.shape) > LARGEST_TRIED:
+        raise WeightsError(
+            f"{network.name}: the file does not specify the shape of an output, and images of shape {image.shape[1:]} "
+            "are too large to try it"
+        )
     return [y.shape[1:] for y in run(network, np.zeros(image.shape, image.dtype))]

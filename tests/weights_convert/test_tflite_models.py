@@ -253,6 +253,35 @@ def test_a_network_that_does_not_take_one_image_is_refused(tmp_path: Path) -> No
             read_model(path)
 
 
+def test_a_small_file_does_not_fill_the_memory_when_it_is_opened(tmp_path: Path) -> None:
+    """Images of 30,000 x 30,000, and borders as wide, of a network whose output shape is found by running it."""
+    network = small_network()
+    image, *between, output = network.tensors
+    output = replace(output, shape=())
+    path = tmp_path / "large.tflite"
+    path.write_bytes(
+        tflite_bytes(replace(network, tensors=(replace(image, shape=(1, 30000, 30000, 3)), *between, output)))
+    )
+    with pytest.raises(WeightsError, match="are too large to try it"):
+        read_model(path)
+    border = Tensor(
+        "border", (4, 2), np.dtype(np.int32), None, np.array([[0, 0], [30000, 0], [0, 30000], [0, 0]], np.int32)
+    )
+    wide = replace(image, name="wide", shape=())
+    count = len(network.tensors)
+    first, *others = network.operators
+    operators = (
+        Operator("PAD", (0, count), (count + 1,)),
+        replace(first, inputs=(count + 1, *first.inputs[1:])),
+        *others,
+    )
+    path.write_bytes(
+        tflite_bytes(replace(network, tensors=(image, *between, output, border, wide), operators=operators))
+    )
+    with pytest.raises(WeightsError, match="wide: a border of .* expected at most 1024"):
+        read_model(path)
+
+
 JOINS = [Operator("CONCATENATION", (5 + n, 5 + n), (6 + n,)) for n in range(30)]
 
 
