@@ -254,35 +254,26 @@ def test_a_network_that_does_not_take_one_image_is_refused(tmp_path: Path) -> No
 
 
 def test_a_small_file_does_not_fill_the_memory_when_it_is_opened(tmp_path: Path) -> None:
-    """Images of 30,000 x 30,000, and borders as wide, of a network whose output shape is found by running it."""
-    network = small_network()
+    """Large images, or wide borders, of a network whose output shape is found by running it."""
+    network, path = small_network(), tmp_path / "large.tflite"
     image, *between, output = network.tensors
     output = replace(output, shape=())
-    path = tmp_path / "large.tflite"
-    path.write_bytes(
-        tflite_bytes(replace(network, tensors=(replace(image, shape=(1, 30000, 30000, 3)), *between, output)))
-    )
+    large = (replace(image, shape=(1, 20000, 20000, 3)), *between, output)
+    path.write_bytes(tflite_bytes(replace(network, tensors=large)))
     with pytest.raises(WeightsError, match="are too large to try it"):
         read_model(path)
-    border = Tensor(
-        "border", (4, 2), np.dtype(np.int32), None, np.array([[0, 0], [30000, 0], [0, 30000], [0, 0]], np.int32)
-    )
-    wide = replace(image, name="wide", shape=())
-    count = len(network.tensors)
+    amounts = np.array([[0, 0], [20000, 0], [0, 20000], [0, 0]], np.int32)
+    border = Tensor("border", amounts.shape, amounts.dtype, None, amounts)
+    tensors = (image, *between, output, border, replace(image, name="wide", shape=()))
     first, *others = network.operators
-    operators = (
-        Operator("PAD", (0, count), (count + 1,)),
-        replace(first, inputs=(count + 1, *first.inputs[1:])),
-        *others,
-    )
-    path.write_bytes(
-        tflite_bytes(replace(network, tensors=(image, *between, output, border, wide), operators=operators))
-    )
-    with pytest.raises(WeightsError, match="wide: a border of .* expected at most 1024"):
+    pad = Operator("PAD", (0, len(large)), (len(large) + 1,))
+    operators = (pad, replace(first, inputs=(*pad.outputs, *first.inputs[1:])), *others)
+    path.write_bytes(tflite_bytes(replace(network, tensors=tensors, operators=operators)))
+    with pytest.raises(WeightsError, match=r"wide: a border of .* expected at most 1024"):
         read_model(path)
 
 
-JOINS = [Operator("CONCATENATION", (5 + n, 5 + n), (6 + n,)) for n in range(30)]
+JOINS = [Operator("CONCATENATION", (5 + n, 5 + n), (6 + n,)) for n in range(12)]
 
 
 @pytest.mark.parametrize(
@@ -293,7 +284,7 @@ def test_constants_are_not_multiplied(operators: list[Operator], message: str) -
     """Sums of a row and a column, and joins of joins, would make of a small file what no memory holds."""
     network = float_network(np.ones((5, 1, 1, 3), np.float32))
     column = Tensor("column", (1000, 1), np.dtype(np.float32), None, np.ones((1000, 1), np.float32))
-    made = (replace(column, name=f"join {number}", data=None) for number in range(30))
+    made = (replace(column, name=f"join {number}", data=None) for number in range(12))
     tensors, outputs = (*network.tensors, column, *made), operators[-1].outputs
     with pytest.raises(WeightsError, match=message):
         network_graph(replace(network, tensors=tensors, operators=(*operators, *network.operators), outputs=outputs))

@@ -133,7 +133,8 @@ def _quantization(table: Table | None) -> Quantization | None:
 
 def _operator(operator: Table, codes: Sequence[Table], tensors: Sequence[Tensor]) -> Operator:
     inputs, outputs = (tuple(map(int, operator.numbers(slot, "i4"))) for slot in (1, 2))
-    made = _chosen(tensors, outputs[0], "tensor").name if outputs else "an operator without output"
+    names = _chosen(tensors, outputs[0], "tensor").name if outputs else "an operator without output"
+    made = names.partition(";")[0]  # of several layers that became one operator
     code = _code(_chosen(codes, operator.number(0, "I"), "operator code"), made)
     for number in inputs:
         if number != -1:
