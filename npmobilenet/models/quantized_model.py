@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import prod
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,11 +23,12 @@ from npmobilenet.models.quantized_input import PixelQuantization, implied_scalin
 from npmobilenet.models.resizing import check_resize
 from npmobilenet.models.self_check import changed_tensors, synthetic_image, tensor_digests
 from npmobilenet.quantized.consistency import check_image_input
+from npmobilenet.quantized.expected_shapes import with_shapes
 from npmobilenet.quantized.parts import embedding, final_operator, network_to, unique_names, without_post_processing
 from npmobilenet.quantized.rules import Rule, find_rule
-from npmobilenet.quantized.running import run, trace
+from npmobilenet.quantized.running import trace
 from npmobilenet.quantized.tensors import Network, Tensor
-from npmobilenet.types import Array, Outputs, Shape
+from npmobilenet.types import Array, Outputs
 
 if TYPE_CHECKING:
     from npmobilenet.compiler.byte_engine import ByteEngine
@@ -112,8 +112,8 @@ class QuantizedModel(ImageModel):
 
     @cached_property
     def computed(self) -> Network:
-        """What is computed: the network, a detector's up to its heads."""
-        return without_post_processing(self.network)
+        """What is computed: the network with all its shapes, a detector's up to its heads."""
+        return with_shapes(without_post_processing(self.network))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ class QuantizedModel(ImageModel):
         return PlainInterface(
             network.name,
             network.input.shape[1:],
-            dict(zip(names, _output_shapes(network), strict=True)),
+            {name: network.tensors[number].shape[1:] for name, number in zip(names, network.outputs, strict=True)},
             dict(zip(names, activations, strict=True)),
         )
 
@@ -304,17 +304,3 @@ def _check_network(network: Network) -> None:
     if not network.is_quantized:
         raise WeightsError(f"{network.name}: expected a quantized network, got one that computes with real numbers")
     check_image_input(network)
-
-
-def _output_shapes(network: Network) -> list[Shape]:
-    """Shapes of the outputs without the batch axis; files may leave them out, then they are computed."""
-    shapes = [network.tensors[number].shape for number in network.outputs]
-    if all(shapes):
-        return [shape[1:] for shape in shapes]
-    image = network.input
-    if prod(image.shape) > LARGEST_TRIED:
-        raise WeightsError(
-            f"{network.name}: the file does not specify the shape of an output, and images of shape {image.shape[1:]} "
-            "are too large to try it"
-        )
-    return [y.shape[1:] for y in run(network, np.zeros(image.shape, image.dtype))]
