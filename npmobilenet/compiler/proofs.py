@@ -151,7 +151,7 @@ def prove(rescale: Rescaling | RisingFunction, reach: Reach, limits: Pair) -> Fl
 def _rises(rescale: Rescaling | RisingFunction, reach: Reach) -> bool:
     """Whether the rule rises with the accumulator: it does not where a left shift leaves 32 bits."""
     most = np.maximum(np.abs(reach.least), np.abs(reach.most))
-    return bool((most * np.maximum(rescale.M, 1) < 2.0**30).all())
+    return bool((np.where(rescale.M < 1, 0, most * rescale.M) < 2.0**30).all())
 
 
 def _unproven(reach: Reach) -> FloatRescaling:
