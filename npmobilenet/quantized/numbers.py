@@ -1,12 +1,12 @@
 """Numbers of 8-bit networks: scale, zero point, multiplier and shift.
 
-An integer q stands for the real number `scale * (q - zero_point)`. A layer sums products of such integers exactly, in 32
-bits: the accumulator. What it stands for is known, `sx sw acc`, and the output's step is sy; so one real number,
+An integer q stands for the real number `scale * (q - zero_point)`. A layer sums products of such integers exactly, in
+32 bits: the accumulator. What it stands for is known, `sx sw acc`, and the output's step is sy; so one real number,
 
     M = sx sw / sy,
 
-takes the accumulator to the output's steps. A processor without floating point multiplies by an integer q of 31 bits and
-shifts instead, `M = q 2^-31 2^e`, and this is where implementations differ: they round the product once, or twice.
+takes the accumulator to the output's steps. A processor without floating point multiplies by an integer q of 31 bits
+and shifts instead, `M = q 2^-31 2^e`, and this is where implementations differ: they round the product once, or twice.
 
 Source: Jacob et al. 2018 (arXiv:1712.05877), section 2.2 and appendix B; TensorFlow Lite's `quantization_util.cc` and
 `internal/common.cc`; gemmlowp's `fixedpoint.h`.
@@ -61,7 +61,8 @@ def rounding_shift(x: Ints, s: Ints | int) -> Ints:
 
 def high_product(a: Ints, q: Ints | int) -> Ints:
     """a q / 2^31 to the nearest integer, halves up, for any sign: gemmlowp's SaturatingRoundingDoublingHighMul."""
-    return np.minimum((a * q + 2**30) >> 31, GREATEST)
+    y: Ints = np.minimum((a * q + 2**30) >> 31, GREATEST)
+    return y
 
 
 def rounded_twice(acc: Ints, m: Multiplier) -> Ints:
@@ -70,13 +71,14 @@ def rounded_twice(acc: Ints, m: Multiplier) -> Ints:
         high_product, then rounding_shift by s = -e; as one formula
         (acc q + 2^30 + 2^(30+s) - 2^31 [acc < 0]) >> (31 + s),  s >= 1
 
-    The first rounding moves each step of the result by 2^-(s+1); otherwise this is one shift. A left shift, e > 0, comes
-    before the multiplication, in 32 bits.
+    The first rounding moves each step of the result by 2^-(s+1); otherwise this is one shift. A left shift, e > 0,
+    comes before the multiplication, in 32 bits.
     """
     s = np.maximum(-m.e, 0)
     acc = as_int32(acc << np.maximum(m.e, 0))
     twice = 2**30 + np.left_shift(1, 30 + s) - (np.asarray(acc < 0, np.int64) << 31)
-    return (acc * m.q + np.where(s > 0, twice, 2**30)) >> (31 + s)
+    y: Ints = (acc * m.q + np.where(s > 0, twice, 2**30)) >> (31 + s)
+    return y
 
 
 def rounded_once(acc: Ints, m: Multiplier) -> Ints:

@@ -1,8 +1,8 @@
 """FlatBuffers: tables of fields, strings and vectors in one block of bytes, read where they stand.
 
-A table is at an offset; in front of it, a signed distance leads to its vtable, which has the place of every field, 0 for
-one that is left out. Strings, vectors and other tables are unsigned distances from the field that refers to them, so that
-references only lead forward.
+A table is at an offset; in front of it, a signed distance leads to its vtable, which has the place of every field, 0
+for one that is left out. Strings, vectors and other tables are unsigned distances from the field that refers to them,
+so that references only lead forward.
 
 Source: the FlatBuffers binary format (flatbuffers.dev, "Internals").
 """
@@ -18,7 +18,7 @@ from npmobilenet.errors import WeightsError
 from npmobilenet.types import Array
 
 
-class DamagedFile(WeightsError):
+class DamagedFileError(WeightsError):
     """An offset or a length that leads out of the file."""
 
 
@@ -74,7 +74,7 @@ class Table:
 
     def _bytes(self, start: int, size: int) -> bytes:
         if start + size > len(self.data):
-            raise DamagedFile(f"{size} bytes at {start} of a file of {len(self.data)}: it is damaged or cut off")
+            raise DamagedFileError(f"{size} bytes at {start} of a file of {len(self.data)}: it is damaged or cut off")
         return self.data[start : start + size]
 
 
@@ -87,9 +87,9 @@ def read(data: bytes, code: str, place: int) -> Any:
     """One number.
 
     Raises:
-        DamagedFile: it is outside the file.
+        DamagedFileError: it is outside the file.
     """
     size = struct.calcsize(code)
     if not 0 <= place <= len(data) - size:
-        raise DamagedFile(f"an offset leads to byte {place} of a file of {len(data)}: it is damaged or cut off")
+        raise DamagedFileError(f"an offset leads to byte {place} of a file of {len(data)}: it is damaged or cut off")
     return struct.unpack_from("<" + code, data, place)[0]

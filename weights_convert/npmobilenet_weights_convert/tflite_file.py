@@ -25,8 +25,8 @@ PADDINGS = ("same", "valid")
 ACTIVATIONS = {0: "linear", 1: "relu", 2: "relu_n1_to_1", 3: "relu6"}
 CODES = {
     0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 6: "DEQUANTIZE",
-    9: "FULLY_CONNECTED", 14: "LOGISTIC", 18: "MUL", 19: "RELU", 21: "RELU6", 22: "RESHAPE", 25: "SOFTMAX",
-    32: "CUSTOM", 34: "PAD", 39: "TRANSPOSE", 40: "MEAN", 41: "SUB", 43: "SQUEEZE", 45: "STRIDED_SLICE",
+    9: "FULLY_CONNECTED", 14: "LOGISTIC", 17: "MAX_POOL_2D", 18: "MUL", 19: "RELU", 21: "RELU6", 22: "RESHAPE",
+    25: "SOFTMAX", 32: "CUSTOM", 34: "PAD", 39: "TRANSPOSE", 40: "MEAN", 41: "SUB", 43: "SQUEEZE", 45: "STRIDED_SLICE",
     70: "EXPAND_DIMS", 77: "SHAPE", 83: "PACK", 114: "QUANTIZE", 117: "HARD_SWISH",
 }  # fmt: skip
 
@@ -137,6 +137,7 @@ OPTIONS: dict[str, Callable[[Table], Options]] = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
     "AVERAGE_POOL_2D": _pool,
+    "MAX_POOL_2D": _pool,
     "FULLY_CONNECTED": lambda table: Options(activation=_activation(table, 0), keep_dims=bool(table.number(2, "b"))),
     "SOFTMAX": lambda table: Options(beta=table.number(0, "f")),
     "CONCATENATION": lambda table: Options(axis=table.number(0, "i"), activation=_activation(table, 1)),
