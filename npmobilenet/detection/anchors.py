@@ -3,8 +3,8 @@
 Both worlds use six maps, the scales 0.2, 0.35, 0.5, 0.65, 0.8, 0.95 of the image's side, and 1.0 after the last. They
 differ in the first map, in the order within a pixel, and in the number that stands for a third.
 
-Sources: TensorFlow's Object Detection API, `multiple_grid_anchor_generator.py` (`create_ssd_anchors`) with the published
-configurations; torchvision, `detection/anchor_utils.py` (`DefaultBoxGenerator`).
+Sources: TensorFlow's Object Detection API, `multiple_grid_anchor_generator.py` (`create_ssd_anchors`), with the
+published configurations; torchvision, `detection/anchor_utils.py` (`DefaultBoxGenerator`).
 """
 
 from collections.abc import Sequence

@@ -4,17 +4,16 @@ Source: Lin et al. 2014 (arXiv:1405.0312); `instances_val2017.json`. The ten num
 the data set before it was published.
 """
 
-COCO_NAMES = tuple(
-    name.strip()
-    for name in """\
-person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light,
-fire hydrant, , stop sign, parking meter, bench, bird, cat, dog, horse, sheep,
-cow, elephant, bear, zebra, giraffe, , backpack, umbrella, , ,
-handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove,
-skateboard, surfboard, tennis racket, bottle, , wine glass, cup, fork, knife, spoon,
-bowl, banana, apple, sandwich, orange, broccoli, carrot, hot dog, pizza, donut,
-cake, chair, couch, potted plant, bed, , dining table, , , toilet,
-, tv, laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster,
-sink, refrigerator, , book, clock, vase, scissors, teddy bear, hair drier, toothbrush""".split(",")
-)
+COCO_NAMES = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep",
+    "cow", "elephant", "bear", "zebra", "giraffe", "", "backpack", "umbrella", "", "",
+    "handbag", "tie", "suitcase", "frisbee", "skis",
+    "snowboard", "sports ball", "kite", "baseball bat", "baseball glove",
+    "skateboard", "surfboard", "tennis racket", "bottle", "", "wine glass", "cup", "fork", "knife", "spoon",
+    "bowl", "banana", "apple", "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut",
+    "cake", "chair", "couch", "potted plant", "bed", "", "dining table", "", "", "toilet",
+    "", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster",
+    "sink", "refrigerator", "", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)  # fmt: skip
 """(90,) names; that of category n is at n - 1, and empty if n is not in use."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from npmobilenet.errors import AssumptionWarning, LabelFileError, ModelNotFoundError, ShapeError
 from npmobilenet.models.backends import check_backend
 from npmobilenet.models.class_names import LabelsLike, with_labels
+from npmobilenet.models.detector import Detector
 from npmobilenet.models.label_file import find_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.model_file import is_foreign
@@ -65,14 +66,24 @@ def load_with_names(model: str | PathLike[str], labels: LabelsLike | None = None
 def with_names(loaded: Model, model: str | PathLike[str], labels: LabelsLike | None) -> tuple[Model, str]:
     """A model that was loaded from `model` with its class names; see `load_with_names`."""
     if labels is not None:
-        return with_labels(loaded, labels), ""
+        return _relabeled(loaded, labels), ""
     name = fspath(model)
-    if loaded.labels or name == DIGITS or not names_a_file(name) or (found := find_labels(name)) is None:
+    if (
+        loaded.labels
+        or (isinstance(loaded, Detector) and loaded.names)
+        or name == DIGITS
+        or not names_a_file(name)
+        or (found := find_labels(name)) is None
+    ):
         return loaded, ""
     try:
-        return with_labels(loaded, found), f"class names from {found}"
+        return _relabeled(loaded, found), f"class names from {found}"
     except (LabelFileError, ShapeError) as error:  # without a classifier, it names something else
         return loaded, f"{error}; ignored" if isinstance(error, LabelFileError) else ""
+
+
+def _relabeled(loaded: Model, labels: LabelsLike) -> Model:
+    return loaded.with_labels(labels) if isinstance(loaded, Detector) else with_labels(loaded, labels)
 
 
 def load_unnamed(model: str | PathLike[str]) -> Model:
