@@ -60,15 +60,19 @@ class CocoImages:
             print_note(f"npmobilenet: objects left out, the annotations do not have their categories: {names}")
 
 
-def read_annotations(path: Path) -> CocoImages:
+def read_annotations(path: Path, images: Sequence[str]) -> CocoImages:
     """The ids of an annotation file.
 
+    Args:
+        path: the file.
+        images: files that are to have an id in it.
+
     Raises:
-        ArgumentError: it cannot be read, or is no such file.
+        ArgumentError: it cannot be read, is no such file, or does not have one of the images.
     """
     try:
         document = json.loads(path.read_bytes())
-        images = {str(image["file_name"]): int(image["id"]) for image in document["images"]}
+        ids = {str(image["file_name"]): int(image["id"]) for image in document["images"]}
         categories = {str(category["name"]): int(category["id"]) for category in document["categories"]}
     except OSError as error:
         raise ArgumentError(f"{path}: {error.strerror or error}") from error
@@ -77,4 +81,7 @@ def read_annotations(path: Path) -> CocoImages:
             f"{path}: expected annotations of COCO, an object with images (id, file_name) and categories (id, name): "
             f"{type(error).__name__}: {error}"
         ) from error
-    return CocoImages(images, categories)
+    known = CocoImages(ids, categories)
+    for image in images:
+        known.image_id(image)
+    return known

@@ -95,9 +95,7 @@ def detect(
     asked = Asked(threshold, top, resize, backend, threads, color)
     with reported(as_json):
         sources = list(image_files(images, recursive))
-        known = None if coco is None else read_annotations(coco)
-        for name in sources if known is not None else ():
-            known.image_id(name)
+        known = None if coco is None else read_annotations(coco, sources)
         detector = _detector(model, labels, pixels, resize)
         if draw is not None:
             draw.mkdir(parents=True, exist_ok=True)

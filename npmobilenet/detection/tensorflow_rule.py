@@ -9,11 +9,9 @@ Source: TensorFlow Lite, `kernels/detection_postprocess.cc`; the configurations 
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from npmobilenet.detection.anchors import tensorflow_anchors
 from npmobilenet.detection.box_coder import SCALES, clip_boxes, decode_tensorflow
 from npmobilenet.detection.found import Found
 from npmobilenet.detection.suppression import best_first, suppress, suppress_per_class
@@ -91,31 +89,31 @@ def logistic(x: Array) -> Array:
     return np.divide(1, y, out=y)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TensorFlowRule:
     """How the outputs of a network trained by the Object Detection API become boxes.
 
     Attributes:
-        maps: (H, W) of the six feature maps.
+        anchors: (A, 4) float32: center y, center x, height, width in parts of the image, as `tensorflow_anchors`.
         options: of the post-processing; the configurations suppress per class.
+        background: the first slot of the scores is the background.
+        logits: scores are taken before the sigmoid.
     """
 
-    maps: tuple[tuple[int, int], ...]
+    anchors: Array
     options: PostProcessing = PostProcessing(use_regular_nms=True)
+    background: bool = True
+    logits: bool = True
 
-    @cached_property
-    def anchors(self) -> Array:
-        """(A, 4) float32."""
-        return tensorflow_anchors(self.maps)
-
-    def found(self, codes: Array, logits: Array) -> Found:
+    def found(self, codes: Array, scores: Array) -> Found:
         """Boxes in one image.
 
         Args:
             codes: (A, 4) float32: y, x, height, width.
-            logits: (A, slots) float32, background first.
+            scores: (A, slots) float32.
         """
-        return detection_postprocess(codes, logistic(logits[:, 1:]), self.anchors, self.options)
+        scores = scores[:, 1:] if self.background else scores
+        return detection_postprocess(codes, logistic(scores) if self.logits else scores, self.anchors, self.options)
 
     def in_pixels(self, boxes: Array, height: int, width: int) -> Array:
         """Boxes as (n, 4) left, top, right, bottom in pixels of the photograph, cut off at its sides."""

@@ -9,11 +9,10 @@ Source: torchvision, `detection/ssd.py` (`SSD.postprocess_detections`) with the 
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
-from npmobilenet.detection.anchors import torchvision_anchors
 from npmobilenet.detection.box_coder import clip_boxes, decode_torchvision
 from npmobilenet.detection.found import Found
 from npmobilenet.detection.suppression import best_first, suppress_per_class
@@ -21,12 +20,12 @@ from npmobilenet.reference.activations import softmax
 from npmobilenet.types import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TorchvisionRule:
     """How the outputs of a network trained by torchvision become boxes.
 
     Attributes:
-        maps: (H, W) of the six feature maps.
+        anchors: (A, 4) float32: left, top, right, bottom in pixels of the network's input, as `torchvision_anchors`.
         size: (H, W) of the network's input.
         score_threshold: boxes with this score or a lower one are dropped.
         iou_threshold: overlap above which the worse of two boxes of a class is dropped.
@@ -34,31 +33,30 @@ class TorchvisionRule:
         candidates: boxes per class that suppression sees, the best ones.
     """
 
-    maps: tuple[tuple[int, int], ...]
+    background: ClassVar[bool] = True
+
+    anchors: Array
     size: tuple[int, int] = (320, 320)
     score_threshold: float = 0.001
     iou_threshold: float = 0.55
     max_detections: int = 300
     candidates: int = 300
 
-    @cached_property
-    def anchors(self) -> Array:
-        """(A, 4) float32."""
-        return torchvision_anchors(self.maps, *self.size)
-
-    def found(self, codes: Array, logits: Array) -> Found:
+    def found(self, codes: Array, scores: Array) -> Found:
         """Boxes in one image: left, top, right, bottom in pixels of the network's input.
 
         Args:
             codes: (A, 4) float32: x, y, width, height.
-            logits: (A, slots) float32, background first.
+            scores: (A, slots) float32 before the softmax, background first.
         """
         boxes = clip_boxes(decode_torchvision(codes, self.anchors), *self.size)
-        scores = np.ascontiguousarray(softmax(logits).T[1:])  # (classes, A)
+        probabilities = np.ascontiguousarray(softmax(scores).T[1:])  # (classes, A)
         overlap = np.array([self.iou_threshold])  # float64: as the kernel compares
-        judged = _best_of_each(scores, self.score_threshold, self.candidates)
-        anchors, classes = suppress_per_class(boxes, scores, judged, overlap, self.max_detections, self.candidates)
-        return Found(boxes[anchors], classes + 1, scores[classes, anchors])
+        judged = _best_of_each(probabilities, self.score_threshold, self.candidates)
+        anchors, classes = suppress_per_class(
+            boxes, probabilities, judged, overlap, self.max_detections, self.candidates
+        )
+        return Found(boxes[anchors], classes + 1, probabilities[classes, anchors])
 
     def in_pixels(self, boxes: Array, height: int, width: int) -> Array:
         """Boxes as (n, 4) left, top, right, bottom in pixels of the photograph."""

@@ -5,7 +5,6 @@ photograph (any size)  --stretched-->  network  -->  boxes and scores  --rule-->
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
@@ -20,7 +19,6 @@ from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Array
 
 STRETCHED = ("keras", "keras-dataset")
-BATCH = 4  # images that the network computes at once, at most
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def check_stretch(resize: str) -> None:
 def detect_each(
     sources: Iterable[ImageLike],
     read: Callable[[ImageLike], Photograph],
-    compute: Callable[[Array], Sequence[Found]],
+    compute: Callable[[Array], Found],
     named: Callable[[Found, tuple[int, int]], list[Detection]],
     threads: int | None,
 ) -> Iterator[tuple[ImageLike, list[Detection] | NpMobileNetError]]:
@@ -87,7 +85,7 @@ def detect_each(
     Args:
         sources: images; read a few ahead, in the caller's thread.
         read: from a source to what the network takes; called in other threads.
-        compute: from pixels (N, H, W, C) to what was found in each image.
+        compute: from pixels (1, H, W, C) to what was found; images one by one, so that no result depends on others.
         named: from what was found, and the size of the photograph, to detections.
         threads: maximum number of threads that decode; None for the default.
 
@@ -101,12 +99,8 @@ def detect_each(
         except NpMobileNetError as error:
             return error
 
-    pairs = in_order(prepare, sources, threads_for(threads))
-    while batch := list(islice(pairs, BATCH)):
-        good = [found for _, found in batch if isinstance(found, Photograph)]
-        results = iter(compute(np.stack([image.pixels for image in good], dtype=np.float32)) if good else ())
-        for source, found in batch:
-            yield source, named(next(results), found.size) if isinstance(found, Photograph) else found
+    for source, image in in_order(prepare, sources, threads_for(threads)):
+        yield source, named(compute(image.pixels[None]), image.size) if isinstance(image, Photograph) else image
 
 
 def name_detections(

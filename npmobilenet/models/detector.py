@@ -1,28 +1,17 @@
 """A detector: a network with box codes and scores as outputs, and the rule that makes boxes of them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from os import PathLike
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from npmobilenet.detection.coco_names import COCO_NAMES
 from npmobilenet.detection.found import Found
-from npmobilenet.detection.rules import Rule, rule_from_json, rule_to_json
-from npmobilenet.errors import LabelFileError, NpMobileNetError, ShapeError
-from npmobilenet.models.class_names import LabelsLike
-from npmobilenet.models.detections import (
-    Detection,
-    check_stretch,
-    detect_each,
-    name_detections,
-    photograph,
-)
-from npmobilenet.models.image_file import WHITE
-from npmobilenet.models.label_file import read_labels
+from npmobilenet.detection.worlds import Rule, rule_from_json, rule_to_json
+from npmobilenet.errors import ShapeError
+from npmobilenet.models.detects import Detects
 from npmobilenet.models.model import Model
-from npmobilenet.models.preprocessing import ImageLike, ImagesLike, Reading
 from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Array
 
@@ -30,13 +19,13 @@ WHOLE = "keras-dataset"  # stretched, bilinear, without antialiasing: as TensorF
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Detector(Model):
+class Detector(Model, Detects):
     """A model whose two outputs, box codes (A, 4) and scores (A, slots), become boxes on photographs.
 
     Args:
         rule: anchors, box coder, and what of it is kept. Its number of anchors is that of the outputs.
-        names: of the categories, from number 1, as many as there are slots without the background; "" for a number
-            that is not in use. Empty: COCO's for 91 slots, otherwise categories are called by their numbers.
+        names: of the categories, from number 1: one per slot without the background; "" for a number that is not in
+            use. Empty: COCO's for 91 slots, otherwise categories are called by their numbers.
 
     Raises:
         ShapeError: the outputs are no box codes and scores, or the anchors or names are of another number.
@@ -53,16 +42,24 @@ class Detector(Model):
             object.__setattr__(self, "resize", WHOLE)
         super().__post_init__()
         codes, scores = detector_outputs(self.graph)
-        anchors, slots = self.graph.output_shapes[scores]
+        anchors, _ = self.graph.output_shapes[scores]
         if len(self.rule.anchors) != anchors:
             raise ShapeError(
                 f"{self.graph.name}: the rule has {len(self.rule.anchors)} anchors, the outputs {codes} and {scores} "
                 f"have {anchors}"
             )
-        if not self.names and slots - 1 == len(COCO_NAMES):
-            object.__setattr__(self, "names", COCO_NAMES)
-        if self.names and len(self.names) != slots - 1:
-            raise ShapeError(f"{self.graph.name}: expected {slots - 1} names, got {len(self.names)}")
+        object.__setattr__(self, "names", checked_names(self.graph.name, self.names, self.categories))
+
+    @property
+    def interface(self) -> Graph:
+        """The network seen from outside."""
+        return self.graph
+
+    @property
+    def categories(self) -> int:
+        """Number of categories: slots of the scores without the background."""
+        _, scores = detector_outputs(self.graph)
+        return self.graph.output_shapes[scores][1] - self.rule.background
 
     @staticmethod
     def of(model: Model, rule: Rule, names: Sequence[str] = ()) -> "Detector":
@@ -87,99 +84,25 @@ class Detector(Model):
         plain = {field.name: getattr(self, field.name) for field in fields(Model) if field.init}
         return Model(**plain).with_output(name)
 
-    def with_labels(self, labels: LabelsLike) -> "Detector":
-        """The detector with other names of categories.
-
-        Args:
-            labels: one per slot, or one per slot without the background; or a label file.
-
-        Raises:
-            LabelFileError: the file cannot be read, or the number of names is another one.
-        """
-        named = read_labels(labels) if isinstance(labels, str | PathLike) else labels
-        plain = tuple(name if isinstance(name, str) else name[1] for name in named)
-        slots = self.graph.output_shapes[detector_outputs(self.graph)[1]][1]
-        if len(plain) not in (slots, slots - 1):
-            where = labels if isinstance(labels, str | PathLike) else self.graph.name
-            raise LabelFileError(f"{where}: expected {slots - 1} names of categories, got {len(plain)}")
-        return replace(self, names=plain[len(plain) - slots + 1 :])
-
-    def detect(
-        self,
-        images: ImagesLike,
-        *,
-        threshold: float = 0.0,
-        top: int | None = None,
-        resize: str | None = None,
-        backend: str | None = None,
-        threads: int | None = None,
-    ) -> list[list[Detection]]:
-        """Objects on images.
-
-        Args:
-            images: as for `predict`; the whole image is stretched to the network's size.
-            threshold: lowest score; the rule has one of its own.
-            top: largest number per image; None for all that the rule keeps.
-            resize: one that stretches; None for the model's own.
-            backend, threads: as `predict`.
-
-        Returns:
-            For each image its detections, the best first.
-
-        Raises:
-            ImageError: an image cannot be read, or the resize cuts it.
-            As `predict`.
-        """
-        from npmobilenet.models.streaming import each_image
-
-        found = []
-        for _, result in self.detect_each(
-            each_image(images), threshold=threshold, top=top, resize=resize, backend=backend, threads=threads
-        ):
-            if isinstance(result, NpMobileNetError):
-                raise result
-            found.append(result)
-        return found
-
-    def detect_each(
-        self,
-        sources: Iterable[ImageLike],
-        *,
-        threshold: float = 0.0,
-        top: int | None = None,
-        resize: str | None = None,
-        backend: str | None = None,
-        threads: int | None = None,
-        transparent_as: str | None = WHITE,
-    ) -> Iterator[tuple[ImageLike, list[Detection] | NpMobileNetError]]:
-        """Objects on any number of images in constant memory; other arguments and errors as `detect`.
-
-        Args:
-            sources: as for `predict_each`.
-            transparent_as: as for `predict_each`.
-
-        Yields:
-            (source, detections), or the error of an image that cannot be read, in order.
-        """
-        how = Reading(self.resize_rule(resize), transparent_as=transparent_as)
-        how.check()
-        check_stretch(how.resize)
-
-        def compute(pixels: Array) -> list[Found]:
-            return self.found(self.scale(pixels), backend=backend, threads=threads)
-
-        def named(found: Found, size: tuple[int, int]) -> list[Detection]:
-            boxes = self.rule.in_pixels(found.boxes, *size)
-            return name_detections(found, boxes, self.names, threshold=threshold, top=top)
-
-        return detect_each(sources, lambda image: photograph(image, self.graph, how), compute, named, threads)
-
     def found(self, x: Array, *, backend: str | None = None, threads: int | None = None) -> list[Found]:
         """What the rule finds in scaled images (N, H, W, C), one by one; arguments and errors as `forward`."""
         outputs = self.forward(x, backend=backend, threads=threads)
         codes, scores = detector_outputs(self.graph)
         pairs = zip(outputs[codes].astype(np.float32), outputs[scores].astype(np.float32), strict=True)
         return [self.rule.found(*pair) for pair in pairs]
+
+
+def checked_names(network: str, names: Sequence[str], categories: int) -> tuple[str, ...]:
+    """Names of the categories: those given, or COCO's for 90, or none.
+
+    Raises:
+        ShapeError: another number of names.
+    """
+    if not names:
+        return COCO_NAMES if categories == len(COCO_NAMES) else ()
+    if len(names) != categories:
+        raise ShapeError(f"{network}: expected {categories} names of categories, got {len(names)}")
+    return tuple(names)
 
 
 def detector_outputs(graph: Graph) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 The header's metadata holds a JSON document under the key `npmobilenet`:
 
-    format       1; 2 if the scaling has one value per channel; 3 if the network has several outputs; 4: a detector
+    format       1; 2 if the scaling has one value per channel; 3 if the network has several outputs; 5: a detector
     version      of this package that wrote the file
     graph        Graph.to_json()
     scaling      {"scale", "offset"} from pixels in 0..255 to the network's input: numbers, or lists of one per channel
@@ -38,7 +38,7 @@ MAX_HEADER = 100_000_000  # bytes, the limit of the safetensors library
 FORMAT = 1
 FORMAT_PER_CHANNEL = 2  # the scaling has one value per channel, which earlier versions cannot read
 FORMAT_OUTPUTS = 3  # several outputs, of which earlier versions would give only the last
-FORMAT_DETECTOR = 4  # boxes on photographs, which earlier versions cannot draw
+FORMAT_DETECTOR = 5  # boxes on photographs, which earlier versions cannot draw
 FORMATS = (FORMAT, FORMAT_PER_CHANNEL, FORMAT_OUTPUTS, FORMAT_DETECTOR)
 
 

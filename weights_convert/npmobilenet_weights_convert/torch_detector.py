@@ -16,6 +16,7 @@ import numpy as np
 
 from npmobilenet.architectures.mobilenet_v3 import V3_LARGE
 from npmobilenet.architectures.ssd import EXTRA_MAPS, map_sides, ssd
+from npmobilenet.detection.anchors import torchvision_anchors
 from npmobilenet.detection.torchvision_rule import TorchvisionRule
 from npmobilenet.errors import WeightsError
 from npmobilenet.models.detector import Detector
@@ -69,7 +70,8 @@ def torch_detector(arrays: Mapping[str, Array], source: Mapping[str, str]) -> De
     if left:
         names = "\n  ".join(left[:10])
         raise WeightsError(f"{len(left)} arrays have no place in ssdlite320_mobilenet_v3_large:\n  {names}")
-    rule = TorchvisionRule(map_sides(graph), (RESOLUTION, RESOLUTION))
+    size = RESOLUTION, RESOLUTION
+    rule = TorchvisionRule(torchvision_anchors(map_sides(graph), *size), size)
     return Detector(graph, params, Scaling.normalizing(MEAN, STD), source=source, rule=rule)
 
 

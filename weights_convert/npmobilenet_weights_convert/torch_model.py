@@ -141,7 +141,7 @@ def _detector(
         "sha256": sha256(data).hexdigest(),
         "keras_version": "",
         "matched_by": "torchvision's names",
-        "notes": "torchvision's detector: symmetric padding, softmax, suppression per class",
+        "notes": "torchvision's detector: symmetric padding, softmax, suppression per class; images are stretched",
     }
     found = torch_detector(arrays, source)
     if scaling is not None:
