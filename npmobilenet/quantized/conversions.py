@@ -39,7 +39,7 @@ def quantize(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) 
 
 
 def _with_halves_up(steps: Ints, q: Ints, M: NDArray[np.float64]) -> Ints:
-    """Steps as LiteRT's optimized kernel has them between int8 and uint8: sixteen at a time, and those with halves up."""
+    """Steps as LiteRT's optimized kernel has them between int8 and uint8: sixteen at a time, those with halves up."""
     sixteens = q.size // 16 * 16
     up = change_of_scale(M, "up_twice")(q.ravel()[:sixteens])
     return np.concatenate([up, steps.ravel()[sixteens:]]).reshape(steps.shape)
