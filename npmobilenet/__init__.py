@@ -24,6 +24,8 @@ from npmobilenet.errors import (
 )
 from npmobilenet.former_modules import register as _register_former_modules
 from npmobilenet.hub.load import load
+from npmobilenet.models.detections import Detection
+from npmobilenet.models.detector import Detector
 from npmobilenet.models.labels import decode_predictions
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Scaling
@@ -32,6 +34,8 @@ from npmobilenet.reference.graph import Graph
 __all__ = [
     "ArgumentError",
     "AssumptionWarning",
+    "Detection",
+    "Detector",
     "DownloadError",
     "DumpError",
     "Graph",
