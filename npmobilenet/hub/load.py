@@ -80,7 +80,7 @@ def with_names(loaded: AnyModel, model: str | PathLike[str], labels: LabelsLike 
     name = fspath(model)
     if (
         loaded.labels
-        or (isinstance(loaded, Detects) and loaded.names)
+        or (isinstance(loaded, Detects) and loaded.category_names)
         or name == DIGITS
         or not names_a_file(name)
         or (found := find_labels(name)) is None

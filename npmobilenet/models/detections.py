@@ -12,10 +12,10 @@ import numpy as np
 from npmobilenet.detection.found import Found
 from npmobilenet.errors import ImageError, NpMobileNetError
 from npmobilenet.models.image_file import GRAY, RGB, upright
+from npmobilenet.models.interface import Interface
 from npmobilenet.models.preprocessing import ImageLike, Reading, network_pixels
 from npmobilenet.models.resizing import STRETCH, resized_image
 from npmobilenet.models.streaming import in_order, threads_for
-from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Array
 
 STRETCHED = ("keras", "keras-dataset")
@@ -55,12 +55,12 @@ Boxes: TypeAlias = Callable[[Array, int, int], Array]
 """From boxes of a rule, and the height and width of a photograph, to (n, 4) left, top, right, bottom in its pixels."""
 
 
-def photograph(image: ImageLike, graph: Graph, how: Reading) -> Photograph:
+def photograph(image: ImageLike, network: Interface, how: Reading) -> Photograph:
     """Read one image for a detector; arguments and errors as `network_pixels`."""
     if isinstance(image, np.ndarray):
-        pixels = network_pixels(image, graph, how)
+        pixels = network_pixels(image, network, how)
         return Photograph(pixels, (image.shape[0], image.shape[1]))
-    H, W, C = graph.input_shape
+    H, W, C = network.input_shape
     with upright(image, GRAY if C == 1 else RGB, how.transparent_as) as opened:
         return Photograph(resized_image(opened, H, W, how.resize), (opened.height, opened.width))
 

@@ -19,4 +19,4 @@ def small_detector(world: str = "tensorflow", slots: int = 5, seed: int = 0) -> 
     if world == "torchvision":
         rule = TorchvisionRule(torchvision_anchors(sides, 96, 96), (96, 96))
     params = {name: values.astype(np.float32) for name, values in random_params(graph, seed).items()}
-    return Detector(graph, params, rule=rule)
+    return Detector(graph, params, post_processing=rule)

@@ -91,7 +91,7 @@ def test_a_file_is_read_back_as_a_detector(detector: Detector, tmp_path: Path) -
     named.save(tmp_path / "detector.safetensors")
     again = load(tmp_path / "detector.safetensors", backend="reference")
     assert isinstance(again, Detector)
-    assert again.names == ("a", "b", "", "d")
+    assert again.category_names == ("a", "b", "", "d")
     assert again.failed_checks() == []
     image = photo(40, 60)
     assert again.detect(image) == named.detect(image, backend="reference")
@@ -115,9 +115,9 @@ def test_names_come_from_a_file_with_or_without_the_background(tmp_path: Path) -
     (tmp_path / "labels.txt").write_text("???\ncat\ndog\nowl\nape\n")
     model, note = load_with_names(tmp_path / "detector.safetensors")
     assert isinstance(model, Detector)
-    assert model.names == ("cat", "dog", "owl", "ape")
+    assert model.category_names == ("cat", "dog", "owl", "ape")
     assert "labels.txt" in note
-    assert load(tmp_path / "detector.safetensors", labels=["x", "y", "z", "w"]).names == ("x", "y", "z", "w")  # type: ignore[attr-defined]
+    assert load(tmp_path / "detector.safetensors", labels=["x", "y", "z", "w"]).category_names == ("x", "y", "z", "w")  # type: ignore[attr-defined]
     with pytest.raises(LabelFileError, match="expected 4 names of categories, got 2"):
         load(tmp_path / "detector.safetensors", labels=["x", "y"])
 
@@ -125,8 +125,8 @@ def test_names_come_from_a_file_with_or_without_the_background(tmp_path: Path) -
 def test_a_model_with_two_heads_becomes_a_detector() -> None:
     detector = small_detector(slots=91)
     model = Model(detector.graph, detector.params)
-    again = Detector.of(model, detector.rule)
-    assert again.names[0] == "person"
+    again = Detector.of(model, detector.post_processing)
+    assert again.category_names[0] == "person"
     assert repr(again).startswith("<Detector ssdlite_mobilenetv2_0.35_96, 96 x 96 x 3 -> boxes (")
     assert again.detect(photo(40, 60), backend="reference") == detector.detect(photo(40, 60), backend="reference")
     heads = again.predict(photo(40, 60), backend="reference")
@@ -141,12 +141,12 @@ def test_what_is_no_detector_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"the rule has 1917 anchors, the outputs boxes and scores have 204"):
         other(plain, rule)
     with pytest.raises(ShapeError, match="expected 4 names of categories, got 1"):
-        other(plain, detector.rule, ["cat"])
+        other(plain, detector.post_processing, ["cat"])
     with pytest.raises(ArgumentError, match="it is not clear which holds classes"):
         detector.classify(photo(40, 60))
     heads = Graph("net", detector.graph.layers, (("a", "boxes"), ("b", "scores"), ("c", "out_relu")))
     with pytest.raises(ShapeError, match=r"expected two outputs, box codes \(A, 4\) and scores"):
-        other(Model(heads, detector.params), detector.rule)
+        other(Model(heads, detector.params), detector.post_processing)
 
 
 @pytest.mark.parametrize("world", ["tensorflow", "torchvision"])

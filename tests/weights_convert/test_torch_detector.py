@@ -41,7 +41,7 @@ def vectors() -> Any:
 
 def test_it_is_torchvision_s_network(detector: Detector) -> None:
     assert (detector.graph.trainable_params, detector.graph.macs) == (3_440_060, 583_171_904)
-    assert detector.names[16] == "cat"
+    assert detector.category_names[16] == "cat"
     assert detector.resize == "keras-dataset"
     assert "stretched" in detector.source["notes"]
 
@@ -75,7 +75,7 @@ def test_the_boxes_are_torchvision_s(detector: Detector, vectors: Any, name: str
     (found,) = detector.detect(real_file("images", name))
     assert len(found) == len(labels) == 300
     left = list(found)
-    side = max(detector.rule.in_pixels(np.array([[0, 0, 320, 320]], np.float32), *size_of(name))[0])
+    side = max(detector.post_processing.in_pixels(np.array([[0, 0, 320, 320]], np.float32), *size_of(name))[0])
     for box, label, score in zip(boxes, labels, scores, strict=True):
         near = [one for one in left if one.category == label and np.abs(one.box - box).max() < DRAWN_BOXES * side]
         left.remove(min(near, key=lambda one: abs(one.score - score)))
@@ -125,7 +125,7 @@ def test_another_number_of_classes_and_the_full_tail_are_read(tmp_path: Path) ->
     model = load(write_safetensors(tmp_path / "three.safetensors", arrays))
     assert isinstance(model, Detector)
     assert model.graph.output_shapes["scores"] == (3234, 3)
-    assert model.names == ()
+    assert model.category_names == ()
     assert {one.label for one in model.detect(np.zeros((40, 60, 3), np.uint8))[0]} <= {"1", "2"}
 
 

@@ -72,7 +72,7 @@ def torch_detector(arrays: Mapping[str, Array], source: Mapping[str, str]) -> De
         raise WeightsError(f"{len(left)} arrays have no place in ssdlite320_mobilenet_v3_large:\n  {names}")
     size = RESOLUTION, RESOLUTION
     rule = TorchvisionRule(torchvision_anchors(map_sides(graph), *size), size)
-    return Detector(graph, params, Scaling.normalizing(MEAN, STD), source=source, rule=rule)
+    return Detector(graph, params, Scaling.normalizing(MEAN, STD), source=source, post_processing=rule)
 
 
 def _torch_array(layer: Layer, array: str) -> str:
