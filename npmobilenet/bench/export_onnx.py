@@ -27,6 +27,9 @@ from npmobilenet.compiler.ir import (
     outputs_of,
 )
 from npmobilenet.errors import NpMobileNetError
+from npmobilenet.reference.layers import Concatenate, Flatten, Reshape
+
+AXES = {1: 2, 2: 3, 3: 1, -1: 1, -2: 3, -3: 2}  # of maps (N, H, W, C) in ONNX's (N, C, H, W)
 
 
 def write_onnx(ops: Operations, batch: int, path: Path) -> None:
@@ -35,7 +38,7 @@ def write_onnx(ops: Operations, batch: int, path: Path) -> None:
     Raises:
         NpMobileNetError: an operation is not supported.
     """
-    writer = _OnnxWriter(batch)
+    writer = _OnnxWriter(batch, ops)
     writer.node("Identity", ["x"], ops[0].name)
     for op in ops[1:]:
         writer.operation(op)
@@ -47,9 +50,10 @@ def write_onnx(ops: Operations, batch: int, path: Path) -> None:
 class _OnnxWriter(OnnxBuilder):
     """The nodes of every operation; a value has the name of the operation that computes it."""
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, ops: Operations) -> None:
         super().__init__()
         self.batch = batch
+        self._shapes = {op.name: op.shape for op in ops}
 
     def operation(self, op: Operation) -> None:
         """Add the nodes of one operation."""
@@ -72,6 +76,13 @@ class _OnnxWriter(OnnxBuilder):
                 self.node("Add", list(op.inputs), name)
             case Multiply(inputs=(_, _)):
                 self.node("Mul", list(op.inputs), name)
+            case LayerOperation(layer=Concatenate(axis=axis)):
+                self.node("Concat", list(op.inputs), name, axis=AXES[axis] if len(op.shape) == 3 else axis)
+            case LayerOperation(layer=Reshape() | Flatten(), inputs=(x,)) if len(op.shape) < 3:
+                if len(self._shapes[x]) == 3:
+                    x = self.node("Transpose", [x], f"{name}/channels_last", perm=[0, 2, 3, 1])
+                sides = self.constant(f"{name}/shape", np.array([self.batch, *op.shape]), np.int64)
+                self.node("Reshape", [x, sides], name)
             case Softmax(inputs=(x,)):
                 self.node("Softmax", [x], name, axis=1)
             case _:

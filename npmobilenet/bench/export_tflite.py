@@ -32,6 +32,7 @@ from npmobilenet.compiler.ir import (
     outputs_of,
 )
 from npmobilenet.errors import NpMobileNetError
+from npmobilenet.reference.layers import Concatenate, Flatten, Reshape
 from npmobilenet.reference.shapes import resolve_padding
 from npmobilenet.types import Array, Shape
 
@@ -107,18 +108,27 @@ class _TfliteWriter:
             case Output():
                 return inputs[0]
             case Alias():
-                shape = self._integers(f"{op.name}/shape", (self.batch, *op.shape))
-                return self._operator("RESHAPE", [*inputs, shape], op, schema.ReshapeOptionsT())
+                return self._reshaped(op, inputs)
             case Add(inputs=(_, _)):
                 return self._operator("ADD", inputs, op, schema.AddOptionsT())
             case Multiply(inputs=(_, _)):
                 return self._operator("MUL", inputs, op, schema.MulOptionsT())
+            case LayerOperation(layer=Concatenate(axis=axis)):
+                joined = schema.ConcatenationOptionsT()
+                joined.axis = axis
+                return self._operator("CONCATENATION", inputs, op, joined)
+            case LayerOperation(layer=Reshape() | Flatten()):
+                return self._reshaped(op, inputs)
             case Softmax():
                 softmax = schema.SoftmaxOptionsT()
                 softmax.beta = 1.0
                 return self._operator("SOFTMAX", inputs, op, softmax)
         layer = op.layer.type if isinstance(op, LayerOperation) else op.label
         raise NpMobileNetError(f"{op.name}: {layer} has no TensorFlow Lite export")
+
+    def _reshaped(self, op: Operation, inputs: list[int]) -> int:
+        shape = self._integers(f"{op.name}/shape", (self.batch, *op.shape))
+        return self._operator("RESHAPE", [*inputs, shape], op, schema.ReshapeOptionsT())
 
     def _convolution(self, op: Conv | Depthwise) -> int:
         x, shape = self.values[op.inputs[0]], self._shapes[op.inputs[0]]

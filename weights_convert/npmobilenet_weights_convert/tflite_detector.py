@@ -10,8 +10,12 @@ from typing import Any
 from npmobilenet.detection.anchors import tensorflow_anchors
 from npmobilenet.detection.tensorflow_rule import PostProcessing, TensorFlowRule
 from npmobilenet.errors import ShapeError, WeightsError
+from npmobilenet.models.detector import Detector
 from npmobilenet.models.detects import detector_outputs
 from npmobilenet.models.interface import Interface
+from npmobilenet.models.model import Model
+from npmobilenet.models.quantized_detector import QuantizedDetector
+from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.quantized.parts import POST_PROCESSING
 from npmobilenet.quantized.tensors import Network
 from npmobilenet.types import Shape
@@ -27,6 +31,26 @@ class FilePostProcessing:
 
     rule: TensorFlowRule
     assumed: str = ""
+
+
+def as_detector(model: Model | QuantizedModel, network: Network) -> Model | QuantizedModel:
+    """A model as the detector that it is; any other model as it is.
+
+    Args:
+        model: the network up to its heads.
+        network: as the file has it.
+
+    Raises:
+        WeightsError: the post-processing operator's inputs or options do not fit.
+    """
+    found = post_processing_of(network, model.interface)
+    if found is None:
+        return model
+    if found.assumed:
+        model = model.changed(source={**model.source, "assumed": found.assumed})
+    if isinstance(model, QuantizedModel):
+        return QuantizedDetector.of(model, found.rule)
+    return Detector.of(model, found.rule)
 
 
 def post_processing_of(network: Network, heads: Interface) -> FilePostProcessing | None:

@@ -1,19 +1,28 @@
-"""A TensorFlow Lite file to a model: a quantized one to a `QuantizedModel`."""
+"""A TensorFlow Lite file to a model: a quantized one to a `QuantizedModel`, any other to a `Model`.
+
+A detector becomes a `QuantizedDetector` or a `Detector` (`tflite_detector`).
+"""
 
 from hashlib import sha256
 from pathlib import Path
 
 from npmobilenet.errors import ArgumentError, WeightsError
 from npmobilenet.models.class_names import LabelsLike, class_count, with_labels
+from npmobilenet.models.detector import Detector
 from npmobilenet.models.labels import imagenet_labels
-from npmobilenet.models.preprocessing import Scaling
+from npmobilenet.models.model import Model
+from npmobilenet.models.preprocessing import SYMMETRIC, Scaling, choose_scaling
+from npmobilenet.models.quantized_detector import QuantizedDetector
 from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.quantized.consistency import check_network
+from npmobilenet.quantized.tensors import Network
 from npmobilenet_weights_convert.keras_file import ZIP_MAGIC
 from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
 from npmobilenet_weights_convert.teachable_machine import TEACHABLE_MACHINE_NOTES, TEACHABLE_MACHINE_RESIZE
+from npmobilenet_weights_convert.tflite_detector import as_detector
 from npmobilenet_weights_convert.tflite_export import is_tflite_export, open_export
 from npmobilenet_weights_convert.tflite_file import IDENTIFIER, read_tflite
+from npmobilenet_weights_convert.tflite_graph import network_graph
 
 
 def is_tflite(path: Path) -> bool:
@@ -24,13 +33,14 @@ def is_tflite(path: Path) -> bool:
 
 def read_tflite_model(
     path: Path, data: bytes, *, scaling: Scaling | None, labels: LabelsLike | None, resize: str | None
-) -> QuantizedModel:
+) -> Model | QuantizedModel:
     """Read a TensorFlow Lite file, or an export of Teachable Machine with one.
 
     Args:
         path: the file, for its name.
         data: its contents.
-        scaling: from pixels in 0..255 to the real numbers of the input; by default the integers are the pixels.
+        scaling: from pixels in 0..255 to the real numbers of the input; by default the integers are the pixels;
+            in a network that is not quantized [-1, 1], which is reported as an assumption.
         labels: one per class; by default those of an export, or the ImageNet classes of a network with 1000 or, with a
             background, 1001.
         resize: how images are resized; by default the rule of its sample script for an export, "crop" with ImageNet's
@@ -48,7 +58,7 @@ def read_tflite_model(
     try:
         network = read_tflite(data, path.stem)
         check_network(network)
-        model = QuantizedModel(network, scaling, source=source)  # type: ignore[arg-type]
+        model = as_detector(_model(network, scaling, source), network)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     classes = _classes(model)
@@ -60,10 +70,25 @@ def read_tflite_model(
     if resize is not None:
         model = model.changed(resize=resize)
     labels = own_labels if labels is None else labels
-    return model if labels is None else with_labels(model, labels)
+    if labels is None:
+        return model
+    return model.with_labels(labels) if isinstance(model, Detector | QuantizedDetector) else with_labels(model, labels)
 
 
-def _classes(model: QuantizedModel) -> int:
+def _model(network: Network, scaling: Scaling | None, source: dict[str, str]) -> Model | QuantizedModel:
+    """The network up to a detector's heads."""
+    if network.is_quantized:
+        return QuantizedModel(network, scaling, source=source)  # type: ignore[arg-type]
+    graph, params = network_graph(network)
+    if scaling is None and choose_scaling(graph) == SYMMETRIC:
+        source["assumed_range"] = (
+            "the file does not specify how pixels are scaled; [-1, 1] is assumed. --range, at convert for good, or "
+            "read_model(scaling=...) confirms it"
+        )
+    return Model(graph, params, scaling, source=source)  # type: ignore[arg-type]
+
+
+def _classes(model: Model | QuantizedModel) -> int:
     """Number of classes; 0 if the network has no classifier, or it is not clear which output holds classes."""
     try:
         return class_count(model.interface) if all(map(len, model.interface.output_shapes.values())) else 0
