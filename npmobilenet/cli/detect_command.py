@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from npmobilenet.cli.shared import (
     Backend,
     RangeOption,
     ResizeOption,
+    RuleOption,
     compile_with_notice,
     finish_compilation,
     print_notes,
@@ -25,12 +26,15 @@ from npmobilenet.cli.shared import (
 )
 from npmobilenet.errors import ArgumentError, NpMobileNetError
 from npmobilenet.files import write_atomically
-from npmobilenet.hub.load import load_unnamed, with_names
+from npmobilenet.hub.load import load_unnamed, with_names, with_rule
 from npmobilenet.models.annotated import annotated
 from npmobilenet.models.detections import Detection
 from npmobilenet.models.detector import Detector
 from npmobilenet.models.image_file import WHITE
+from npmobilenet.models.quantized_detector import QuantizedDetector
 from npmobilenet.output import json_text, print_json_list, print_note, print_table, progress_bar
+
+AnyDetector: TypeAlias = Detector | QuantizedDetector
 
 THRESHOLD = 0.5  # where objects are shown to people
 COLUMNS = ("image", "left", "top", "right", "bottom", "label", "score", "category")
@@ -53,7 +57,7 @@ def detect(
         list[str], Argument(metavar="IMAGE...", help="Image files, directories, or - for standard input.")
     ],
     model: Annotated[
-        str | None, Option("--model", "-m", metavar="M", help="File of a detector (.safetensors, .pth).")
+        str | None, Option("--model", "-m", metavar="M", help="File of a detector (.tflite, .pth, .safetensors).")
     ] = None,
     threshold: Annotated[
         float | None, Option(help=f"Lowest score that is shown (default: {THRESHOLD}; with --coco the model's own).")
@@ -67,6 +71,7 @@ def detect(
         Path | None,
         Option("--coco", metavar="ANNOTATIONS", help="Print results in COCO's format, with the ids of this file."),
     ] = None,
+    rule: RuleOption = None,
     pixels: RangeOption = None,
     resize: ResizeOption = None,
     transparent_as: Annotated[
@@ -96,7 +101,7 @@ def detect(
     with reported(as_json):
         sources = list(image_files(images, recursive))
         known = None if coco is None else read_annotations(coco, sources)
-        detector = _detector(model, labels, pixels, resize)
+        detector = _detector(model, labels, pixels, resize, rule)
         if draw is not None:
             draw.mkdir(parents=True, exist_ok=True)
         found = _detected(detector, sources, asked, draw)
@@ -107,17 +112,15 @@ def detect(
         raise Exit(1)
 
 
-def _detector(model: str, labels: Path | None, pixels: Any, resize: Any) -> Detector:
-    loaded = load_unnamed(model)
-    if not isinstance(loaded, Detector):
+def _detector(model: str, labels: Path | None, pixels: Any, resize: Any, rule: str | None) -> AnyDetector:
+    loaded = with_rule(load_unnamed(model), rule)
+    if not isinstance(loaded, Detector | QuantizedDetector):
         raise ArgumentError(f"{model}: not a detector: {loaded!r}; npmobilenet classify names the classes of an image")
     print_notes(model, loaded, {"range": pixels, "resize": resize})
     named, note = with_names(loaded, model, labels)
     if note:
         print_note(f"npmobilenet: {note}")
-    ranged = with_range(named, pixels)
-    assert isinstance(ranged, Detector)
-    return ranged
+    return with_range(named, pixels)
 
 
 @dataclass(frozen=True)
@@ -129,9 +132,9 @@ class Result:
     error: str = ""
 
 
-def _detected(detector: Detector, names: list[str], asked: Asked, folder: Path | None) -> Iterator[Result]:
+def _detected(detector: AnyDetector, names: list[str], asked: Asked, folder: Path | None) -> Iterator[Result]:
     """The objects on every image, in order; an image that cannot be read does not stop the others."""
-    if asked.backend is Backend.compiled:
+    if asked.backend is Backend.compiled and isinstance(detector, Detector):
         compile_with_notice(detector)
     sources: Iterator[Any] = (sys.stdin.buffer.read() if name == "-" else name for name in names)
     taken: set[Path] = set()

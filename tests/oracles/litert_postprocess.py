@@ -1,15 +1,15 @@
-"""`TFLite_Detection_PostProcess` in LiteRT, alone in a file."""
+"""`TFLite_Detection_PostProcess` in LiteRT, alone in a file or after a network."""
 
 from typing import Any
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from flatbuffers import flexbuffers
 
 from npmobilenet.detection.tensorflow_rule import PostProcessing
-from npmobilenet.types import Array
+from npmobilenet.types import Array, Shape
 
 VERSION = 3
 
@@ -31,23 +31,57 @@ def litert_postprocess(codes: Array, scores: Array, anchors: Array, options: Pos
     return [interpreter.get_tensor(detail["index"])[0] for detail in interpreter.get_output_details()]
 
 
-def _file(codes: Array, scores: Array, anchors: Array, options: PostProcessing) -> bytes:
-    model, graph = schema.ModelT(), schema.SubGraphT()
-    constant = schema.BufferT()
+def litert_detections(data: bytes, x: Array, *, reference: bool = False) -> list[Array]:
+    """The outputs of a detector's file for one image (1, H, W, C) of its input's type.
+
+    Args:
+        reference: whether the reference kernels compute, else LiteRT's default.
+    """
+    resolver = OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO
+    interpreter: Any = Interpreter(model_content=data, num_threads=1, experimental_op_resolver_type=resolver)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    return [interpreter.get_tensor(detail["index"])[0] for detail in interpreter.get_output_details()]
+
+
+def with_post_processing(data: bytes, anchors: Array, options: PostProcessing, classes: int) -> bytes:
+    """A file with the outputs box codes and scores, with the operator after them."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    graph = model.subgraphs[0]
+    constant, code = schema.BufferT(), schema.OperatorCodeT()
     constant.data = np.frombuffer(anchors.tobytes(), np.uint8)
-    model.version, model.buffers, model.subgraphs = VERSION, [schema.BufferT(), constant], [graph]
-    shapes = [(1, *codes.shape), (1, *scores.shape), anchors.shape, (), (), (), ()]
-    graph.tensors = []
-    for number, shape in enumerate(shapes):
-        tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.type = f"t{number}", list(shape), schema.TensorType.FLOAT32
-        tensor.buffer = 1 if number == 2 else 0
-        graph.tensors.append(tensor)
-    graph.inputs, graph.outputs, graph.operators = [0, 1], [3, 4, 5, 6], [_operator(scores.shape[1], options)]
-    code = schema.OperatorCodeT()
+    model.buffers.append(constant)
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
     code.customCode = "TFLite_Detection_PostProcess"
-    model.operatorCodes = [code]
+    model.operatorCodes.append(code)
+    first = len(graph.tensors)
+    for number, shape in enumerate([anchors.shape, (), (), (), ()]):
+        graph.tensors.append(_tensor(f"post_{number}", shape, len(model.buffers) - 1 if number == 0 else 0))
+    operator = _operator(classes, options)
+    operator.opcodeIndex = len(model.operatorCodes) - 1
+    operator.inputs, operator.outputs = [*map(int, graph.outputs), first], list(range(first + 1, first + 5))
+    graph.operators.append(operator)
+    graph.outputs = operator.outputs
+    return _packed(model)
+
+
+def _file(codes: Array, scores: Array, anchors: Array, options: PostProcessing) -> bytes:
+    """A file without any other operator."""
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    model.version, model.buffers, model.subgraphs, model.operatorCodes = VERSION, [schema.BufferT()], [graph], []
+    graph.tensors = [_tensor("codes", (1, *codes.shape)), _tensor("scores", (1, *scores.shape))]
+    graph.inputs, graph.outputs, graph.operators = [0, 1], [0, 1], []
+    return with_post_processing(_packed(model), anchors, options, scores.shape[1])
+
+
+def _tensor(name: str, shape: Shape, buffer: int = 0) -> Any:
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(shape), schema.TensorType.FLOAT32, buffer
+    return tensor
+
+
+def _packed(model: Any) -> bytes:
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
@@ -55,7 +89,6 @@ def _file(codes: Array, scores: Array, anchors: Array, options: PostProcessing) 
 
 def _operator(classes: int, options: PostProcessing) -> Any:
     operator = schema.OperatorT()
-    operator.opcodeIndex, operator.inputs, operator.outputs = 0, [0, 1, 2], [3, 4, 5, 6]
     flex = flexbuffers.Builder()
     with flex.Map():
         flex.Int("max_detections", options.max_detections)
