@@ -23,7 +23,7 @@ import pytest
 
 from tests.helpers.command_line import run
 from tests.helpers.keras_files import twin
-from tests.helpers.real_files import ROOT
+from tests.helpers.real_files import ROOT, real_file
 from tests.helpers.teachable_machine import LABELS, teachable_machine
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -82,7 +82,14 @@ def write_photos(folder: Path) -> None:
         shutil.copy(path, target)
 
 
-FILES = {"features.md": write_photos, "teachable-machine.md": write_teachable_machine}
+def write_detector(folder: Path) -> None:
+    """Put a detector and photographs in place."""
+    shutil.copy(real_file("tflite", "ssd_mobilenet_v1_coco_uint8.tflite"), folder / "detect.tflite")
+    for name in ("cat.bmp", "parrot.jpg"):
+        shutil.copy(real_file("images", name), folder / name)
+
+
+FILES = {"detect.md": write_detector, "features.md": write_photos, "teachable-machine.md": write_teachable_machine}
 """What a page's reader has already, by its name."""
 
 

@@ -432,7 +432,8 @@ def test_of_the_boxes_of_one_kind_none_that_remains_overlaps_another(seed: int) 
     assert data["kept"] == len(left) == len(data["objects"])
     for one in data["boxes"]:
         others = [other for other in left if other["label"] == one["label"] and other is not one]
-        overlaps = [float(overlap(np.float32(one["box"]), np.float32(other["box"]))) for other in others]
+        corners = [np.array(found["box"], np.float32) for found in (one, *others)]
+        overlaps = [float(overlap(corners[0], other)) for other in corners[1:]]
         assert (max(overlaps, default=0) <= data["iou_threshold"]) == one["kept"]
 
 
@@ -445,10 +446,9 @@ def test_the_anchors_of_a_cell_are_those_around_its_center() -> None:
 
 
 def test_a_box_is_read_back_from_its_code() -> None:
-    anchor, box = np.float32([0.4, 0.5, 0.3, 0.2]), np.float32([0.1, 0.35, 0.62, 0.7])
-    np.testing.assert_allclose(
-        decode_tensorflow(np.float32(encode(box, anchor))[None], anchor[None])[0], box, atol=1e-6
-    )
+    anchor, box = np.array([[0.4, 0.5, 0.3, 0.2], [0.1, 0.35, 0.62, 0.7]], np.float32)
+    (again,) = decode_tensorflow(encode(box, anchor)[None].astype(np.float32), anchor[None])
+    np.testing.assert_allclose(again, box, atol=1e-6)
 
 
 def test_ssd_heads_are_table_5() -> None:

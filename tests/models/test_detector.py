@@ -117,7 +117,9 @@ def test_names_come_from_a_file_with_or_without_the_background(tmp_path: Path) -
     assert isinstance(model, Detector)
     assert model.category_names == ("cat", "dog", "owl", "ape")
     assert "labels.txt" in note
-    assert load(tmp_path / "detector.safetensors", labels=["x", "y", "z", "w"]).category_names == ("x", "y", "z", "w")  # type: ignore[attr-defined]
+    other = load(tmp_path / "detector.safetensors", labels=["x", "y", "z", "w"])
+    assert isinstance(other, Detector)
+    assert other.category_names == ("x", "y", "z", "w")
     with pytest.raises(LabelFileError, match="expected 4 names of categories, got 2"):
         load(tmp_path / "detector.safetensors", labels=["x", "y"])
 
