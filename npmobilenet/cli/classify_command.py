@@ -25,6 +25,7 @@ from npmobilenet.cli.shared import (
 from npmobilenet.errors import ArgumentError, NpMobileNetError
 from npmobilenet.hub.load import load_unnamed, with_names, with_rule
 from npmobilenet.models.class_names import AnyModel, class_output
+from npmobilenet.models.detects import Detects
 from npmobilenet.models.image_file import WHITE
 from npmobilenet.models.image_model import ImageModel
 from npmobilenet.models.interface import output_names
@@ -70,6 +71,8 @@ def classify(
     with reported(as_json):
         sources = list(image_files(images, recursive))
         network = with_rule(load_unnamed(model), rule)
+        if isinstance(network, Detects) and output is None:
+            raise ArgumentError(f"{model}: a detector; npmobilenet detect finds the objects on an image")
         print_notes(model, network, {"range": pixels, "resize": resize})
         network, note = with_names(_one_output(network, output), model, labels)
         if note:

@@ -178,6 +178,11 @@ def test_what_does_not_go_together_is_a_usage_error(folder: Path) -> None:
     assert (result.exit_code, "exclude each other" in result.stderr) == (2, True)
 
 
+def test_classify_names_the_other_command(folder: Path) -> None:
+    result = run("classify", folder / "photos", "-m", folder / "m.safetensors")
+    assert (result.exit_code, "a detector; npmobilenet detect finds" in result.stderr) == (1, True)
+
+
 def test_a_classifier_is_refused(folder: Path) -> None:
     result = run("detect", folder / "photos", "-m", "digits")
     assert result.exit_code == 1
