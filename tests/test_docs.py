@@ -89,7 +89,18 @@ def write_detector(folder: Path) -> None:
         shutil.copy(real_file("images", name), folder / name)
 
 
-FILES = {"detect.md": write_detector, "features.md": write_photos, "teachable-machine.md": write_teachable_machine}
+def copy_quantized(folder: Path) -> None:
+    """Copy a real quantized file and a photograph."""
+    shutil.copy(real_file("tflite", "mobilenet_v1_0.25_128_quant.tflite"), folder)
+    shutil.copy(real_file("images", "parrot.jpg"), folder / "photo.jpg")
+
+
+FILES = {
+    "detect.md": write_detector,
+    "features.md": write_photos,
+    "quantized.md": copy_quantized,
+    "teachable-machine.md": write_teachable_machine,
+}
 """What a page's reader has already, by its name."""
 
 

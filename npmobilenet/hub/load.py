@@ -7,8 +7,8 @@ from typing import Any
 
 from npmobilenet.errors import ArgumentError, AssumptionWarning, LabelFileError, ModelNotFoundError, ShapeError
 from npmobilenet.models.backends import check_backend
-from npmobilenet.models.class_names import AnyModel, LabelsLike, with_labels
-from npmobilenet.models.detects import Detects
+from npmobilenet.models.class_names import AnyModel, LabelsLike
+from npmobilenet.models.detects import Detects, relabeled
 from npmobilenet.models.label_file import find_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.model_file import is_foreign
@@ -76,7 +76,7 @@ def load_with_names(model: str | PathLike[str], labels: LabelsLike | None = None
 def with_names(loaded: AnyModel, model: str | PathLike[str], labels: LabelsLike | None) -> tuple[AnyModel, str]:
     """A model that was loaded from `model` with its class names; see `load_with_names`."""
     if labels is not None:
-        return _relabeled(loaded, labels), ""
+        return relabeled(loaded, labels), ""
     name = fspath(model)
     if (
         loaded.labels
@@ -87,13 +87,9 @@ def with_names(loaded: AnyModel, model: str | PathLike[str], labels: LabelsLike 
     ):
         return loaded, ""
     try:
-        return _relabeled(loaded, found), f"class names from {found}"
+        return relabeled(loaded, found), f"class names from {found}"
     except (LabelFileError, ShapeError) as error:  # without a classifier, it names something else
         return loaded, f"{error}; ignored" if isinstance(error, LabelFileError) else ""
-
-
-def _relabeled(loaded: AnyModel, labels: LabelsLike) -> AnyModel:
-    return loaded.with_labels(labels) if isinstance(loaded, Detects) else with_labels(loaded, labels)
 
 
 def with_rule(loaded: Loaded, rule: str | None) -> Loaded:

@@ -11,7 +11,7 @@ from npmobilenet.detection.coco_names import COCO_NAMES
 from npmobilenet.detection.found import Found
 from npmobilenet.detection.worlds import Rule, rule_from_json, rule_to_json
 from npmobilenet.errors import LabelFileError, NpMobileNetError, ShapeError
-from npmobilenet.models.class_names import LabelsLike
+from npmobilenet.models.class_names import AnyModel, LabelsLike, with_labels
 from npmobilenet.models.detections import (
     Detection,
     check_stretch,
@@ -183,6 +183,11 @@ class Detects:
             return name_detections(found, boxes, self.category_names, threshold=threshold, top=top)
 
         return detect_each(sources, lambda image: photograph(image, self.interface, how), compute, named, threads)
+
+
+def relabeled(model: AnyModel, labels: LabelsLike) -> AnyModel:
+    """A model with other names: of a detector's categories, or of classes."""
+    return model.with_labels(labels) if isinstance(model, Detects) else with_labels(model, labels)
 
 
 def detection_from_json(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,21 +1,24 @@
-"""A TensorFlow Lite file to a model: a quantized one to a `QuantizedModel`, any other to a `Model`.
+"""A TensorFlow Lite file to a model: a float one to a `Model`, a quantized one to a `QuantizedModel`.
 
-A detector becomes a `QuantizedDetector` or a `Detector` (`tflite_detector`).
+A detector becomes a `Detector` or a `QuantizedDetector` (`tflite_detector`).
 """
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from npmobilenet.errors import ArgumentError, WeightsError
-from npmobilenet.models.class_names import LabelsLike, class_count, with_labels
-from npmobilenet.models.detector import Detector
+from npmobilenet.errors import ArgumentError, LabelFileError, ShapeError, WeightsError
+from npmobilenet.models.class_names import LabelsLike, class_count
+from npmobilenet.models.detects import Detects, relabeled
+from npmobilenet.models.image_model import ImageModel
 from npmobilenet.models.labels import imagenet_labels
 from npmobilenet.models.model import Model
+from npmobilenet.models.opening import Loaded
 from npmobilenet.models.preprocessing import SYMMETRIC, Scaling, choose_scaling
-from npmobilenet.models.quantized_detector import QuantizedDetector
 from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.quantized.consistency import check_network
 from npmobilenet.quantized.tensors import Network
+from npmobilenet_weights_convert.assumptions import unspecified_range
 from npmobilenet_weights_convert.keras_file import ZIP_MAGIC
 from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
 from npmobilenet_weights_convert.teachable_machine import TEACHABLE_MACHINE_NOTES, TEACHABLE_MACHINE_RESIZE
@@ -23,6 +26,9 @@ from npmobilenet_weights_convert.tflite_detector import as_detector
 from npmobilenet_weights_convert.tflite_export import is_tflite_export, open_export
 from npmobilenet_weights_convert.tflite_file import IDENTIFIER, read_tflite
 from npmobilenet_weights_convert.tflite_graph import network_graph
+from npmobilenet_weights_convert.tflite_metadata import Metadata, read_metadata
+
+UNNAMED = "main"
 
 
 def is_tflite(path: Path) -> bool:
@@ -33,21 +39,23 @@ def is_tflite(path: Path) -> bool:
 
 def read_tflite_model(
     path: Path, data: bytes, *, scaling: Scaling | None, labels: LabelsLike | None, resize: str | None
-) -> Model | QuantizedModel:
+) -> Loaded:
     """Read a TensorFlow Lite file, or an export of Teachable Machine with one.
 
     Args:
         path: the file, for its name.
         data: its contents.
-        scaling: from pixels in 0..255 to the real numbers of the input; by default the integers are the pixels;
-            in a network that is not quantized [-1, 1], which is reported as an assumption.
-        labels: one per class; by default those of an export, or the ImageNet classes of a network with 1000 or, with a
-            background, 1001.
-        resize: how images are resized; by default the rule of its sample script for an export, "crop" with ImageNet's
-            classes, else None: not known.
+        scaling: from pixels in 0..255 to the real numbers of the input. By default, of a quantized network, the one for
+            which its integers are the pixels, as everything that runs such files has it; of a float network the one of
+            the file's metadata, else the network's own Rescaling, else [-1, 1], which is reported as an assumption.
+        labels: one per class; by default those of the export or of the metadata, or the ImageNet classes of a network
+            with 1000 or, with a background, 1001.
+        resize: how images are resized; by default the rule of its sample script for an export, "crop" with
+            ImageNet's number of classes, else None: not known.
 
     Raises:
         WeightsError: the file is corrupt or not supported.
+        LabelFileError, ShapeError: the labels do not fit.
     """
     source = {"file": path.name, "sha256": sha256(data).hexdigest(), "matched_by": "TensorFlow Lite operators"}
     own_labels: LabelsLike | None = None
@@ -56,39 +64,54 @@ def read_tflite_model(
         data, own_labels = open_export(path, data)
         source["resize"] = TEACHABLE_MACHINE_NOTES["resize"]
     try:
-        network = read_tflite(data, path.stem)
+        network = _named(read_tflite(data, path.stem), path.stem)
         check_network(network)
-        model = as_detector(_model(network, scaling, source), network)
+        metadata = read_metadata(path, data)
+        if network.is_quantized:
+            model: Loaded = QuantizedModel(network, scaling, source=source)  # type: ignore[arg-type]
+        else:
+            model = _float_model(network, scaling, metadata, source, is_export)
+        model = as_detector(model, network)
     except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
+        raise WeightsError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    resize = resize or (TEACHABLE_MACHINE_RESIZE if is_export else None)
+    named = _with_own_labels(model.changed(resize=resize), own_labels or metadata.labels)
+    return named if labels is None else relabeled(named, labels)
+
+
+def _named(network: Network, file: str) -> Network:
+    """A network with the name of its file, if its own is the one that TensorFlow gives to every network."""
+    return replace(network, name=file) if network.name == UNNAMED else network
+
+
+def _float_model(
+    network: Network, scaling: Scaling | None, metadata: Metadata, source: dict[str, str], is_export: bool
+) -> Model:
+    graph, params = network_graph(network)
+    scaling = scaling or metadata.scaling
+    if scaling is None:
+        scaling = choose_scaling(graph)
+        if is_export:
+            source = source | {"range": TEACHABLE_MACHINE_NOTES["range"]}
+        elif scaling == SYMMETRIC:
+            source = source | {"assumed_range": unspecified_range("[-1, 1]")}
+    return Model(graph, params, scaling, source=source)
+
+
+def _with_own_labels(model: Loaded, labels: LabelsLike | None) -> Loaded:
+    """A model with the labels of its file, or ImageNet's, if they fit, and with the resize that goes with ImageNet."""
     classes = _classes(model)
     background = classes == IMAGENET_CLASSES + 1
     if classes - background == IMAGENET_CLASSES:
-        model = model.changed(labels=imagenet_labels(), background=background, resize="crop")
-    if is_export:
-        model = model.changed(resize=TEACHABLE_MACHINE_RESIZE)
-    if resize is not None:
-        model = model.changed(resize=resize)
-    labels = own_labels if labels is None else labels
-    if labels is None:
+        model = model.changed(labels=imagenet_labels(), background=background, resize=model.resize or "crop")
+    try:
+        has_classes = classes or isinstance(model, Detects)
+        return model if labels is None or not has_classes else relabeled(model, labels)
+    except (LabelFileError, ShapeError):
         return model
-    return model.with_labels(labels) if isinstance(model, Detector | QuantizedDetector) else with_labels(model, labels)
 
 
-def _model(network: Network, scaling: Scaling | None, source: dict[str, str]) -> Model | QuantizedModel:
-    """The network up to a detector's heads."""
-    if network.is_quantized:
-        return QuantizedModel(network, scaling, source=source)  # type: ignore[arg-type]
-    graph, params = network_graph(network)
-    if scaling is None and choose_scaling(graph) == SYMMETRIC:
-        source["assumed_range"] = (
-            "the file does not specify how pixels are scaled; [-1, 1] is assumed. --range, at convert for good, or "
-            "read_model(scaling=...) confirms it"
-        )
-    return Model(graph, params, scaling, source=source)  # type: ignore[arg-type]
-
-
-def _classes(model: Model | QuantizedModel) -> int:
+def _classes(model: ImageModel) -> int:
     """Number of classes; 0 if the network has no classifier, or it is not clear which output holds classes."""
     try:
         return class_count(model.interface) if all(map(len, model.interface.output_shapes.values())) else 0
