@@ -1,5 +1,7 @@
 """Detectors: images in, boxes out; the file; what is refused."""
 
+import runpy
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Array
 from tests.detection.test_anchors import MAPS_300
 from tests.helpers.detectors import small_detector
-from tests.helpers.real_files import real_file
+from tests.helpers.real_files import ROOT, real_file
 
 
 @pytest.fixture(params=["tensorflow", "torchvision"])
@@ -178,3 +180,20 @@ def test_boxes_are_drawn_where_they_are() -> None:
         assert tuple(drawn[y, x]) == color
     np.testing.assert_array_equal(drawn[150:230, 120:280], plain[150:230, 120:280])
     np.testing.assert_array_equal(drawn[260:], plain[260:])
+
+
+def test_the_example_counts_objects(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    small_detector().with_labels(["cat", "dog", "owl", "ape"]).save(tmp_path / "m.safetensors")
+    for number in range(2):
+        Image.fromarray(photo(40 + number, 60)).save(tmp_path / f"{number}.png")
+    paths = [str(tmp_path / f"{number}.png") for number in range(2)]
+    model = str(tmp_path / "m.safetensors")
+    monkeypatch.setattr("sys.argv", ["count_objects.py", paths[0], "none.png", paths[1], "--model", model])
+    runpy.run_path(str(ROOT / "examples" / "count_objects.py"), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [paths[0], "none.png", paths[1]]
+    detector: Any = load(model)
+    (found,) = detector.detect(paths[0], threshold=0.5)
+    counted = {label: int(count) for count, label in (part.split() for part in lines[0].partition(": ")[2].split(", "))}
+    assert counted == Counter(one.label for one in found)
+    assert "none.png" in lines[1].partition(": ")[2]
