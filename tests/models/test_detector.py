@@ -1,5 +1,6 @@
 """Detectors: images in, boxes out; the file; what is refused."""
 
+import io
 import runpy
 from collections import Counter
 from pathlib import Path
@@ -170,8 +171,6 @@ def test_boxes_are_drawn_where_they_are() -> None:
         Detection((100.0, 120.0, 300.0, 250.0), "cat", 0.9, 17),
         Detection((-5.0, 0.0, 20.0, 9.0), "x", 0.5, 1),
     ]
-    import io
-
     drawn = np.array(Image.open(io.BytesIO(annotated(path, detections))))
     plain = np.array(Image.open(path).convert("RGB"))
     assert drawn.shape == plain.shape
