@@ -17,6 +17,7 @@ from npmobilenet.compiler.ir import (
     Dense,
     Depthwise,
     GlobalAverage,
+    Joined,
     LayerOperation,
     Multiply,
     Operation,
@@ -67,6 +68,9 @@ class _OnnxWriter(OnnxBuilder):
             case GlobalAverage(inputs=(x,)):
                 pooled = self.node("GlobalAveragePool", [x], f"{name}/pool")
                 self.node("Identity" if len(op.shape) == 3 else "Flatten", [pooled], name)
+            case Joined():
+                rows = [self._rows(op, x) for x in op.inputs]
+                self.node("Concat", rows, name, axis=1)
             case Output():
                 self.node("Identity", list(op.inputs), name)
             case Alias(inputs=(x,)):
@@ -88,6 +92,12 @@ class _OnnxWriter(OnnxBuilder):
             case _:
                 layer = op.layer.type if isinstance(op, LayerOperation) else op.label
                 raise NpMobileNetError(f"{name}: {layer} has no ONNX export")
+
+    def _rows(self, op: Joined, x: str) -> str:
+        """A map (N, C, H, W) as rows of the joined output's values, channels last."""
+        sides = self.constant(f"{x}/sides", np.array([self.batch, -1, op.shape[-1]]), np.int64)
+        last = self.node("Transpose", [x], f"{x}/channels_last", perm=[0, 2, 3, 1])
+        return self.node("Reshape", [last, sides], f"{x}/rows")
 
     def _convolution(self, op: Conv | Depthwise) -> None:
         name, x = op.name, op.inputs[0]

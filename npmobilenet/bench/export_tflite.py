@@ -5,6 +5,7 @@ like that of TensorFlow's converter: activations fused into convolutions if the 
 operator, padding as SAME where it equals SAME.
 """
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from npmobilenet.compiler.ir import (
     Dense,
     Depthwise,
     GlobalAverage,
+    Joined,
     LayerOperation,
     Multiply,
     Operation,
@@ -105,6 +107,8 @@ class _TfliteWriter:
                 averaging = schema.ReducerOptionsT()
                 averaging.keepDims = len(op.shape) == 3
                 return self._operator("MEAN", [*inputs, self._integers(f"{op.name}/axes", (1, 2))], op, averaging)
+            case Joined():
+                return self._joined(op, inputs)
             case Output():
                 return inputs[0]
             case Alias():
@@ -129,6 +133,17 @@ class _TfliteWriter:
     def _reshaped(self, op: Operation, inputs: list[int]) -> int:
         shape = self._integers(f"{op.name}/shape", (self.batch, *op.shape))
         return self._operator("RESHAPE", [*inputs, shape], op, schema.ReshapeOptionsT())
+
+    def _joined(self, op: Joined, inputs: list[int]) -> int:
+        """Rows of every map, one after another."""
+        values, rows = op.shape[-1], []
+        for name, x in zip(op.inputs, inputs, strict=True):
+            shape = prod(self._shapes[name]) // values, values
+            sides = self._integers(f"{name}/rows", (self.batch, *shape))
+            rows.append(self._operator("RESHAPE", [x, sides], op, schema.ReshapeOptionsT(), f"{name}/rows", shape))
+        joined = schema.ConcatenationOptionsT()
+        joined.axis = 1
+        return self._operator("CONCATENATION", rows, op, joined)
 
     def _convolution(self, op: Conv | Depthwise) -> int:
         x, shape = self.values[op.inputs[0]], self._shapes[op.inputs[0]]

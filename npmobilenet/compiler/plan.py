@@ -22,7 +22,7 @@ from npmobilenet.compiler.arena import FLOAT_BYTES, Memory, Workspace
 from npmobilenet.compiler.blocking import Blocking
 from npmobilenet.compiler.compilation import begin_to_compile, compiled_kernels, kernels_if_ready
 from npmobilenet.compiler.encoding import Table, encode
-from npmobilenet.compiler.ir import Operations, outputs_of
+from npmobilenet.compiler.ir import Operations, Output, outputs_of
 from npmobilenet.compiler.passes import fuse
 from npmobilenet.compiler.placement import place
 from npmobilenet.compiler.scheduling import schedule
@@ -175,8 +175,22 @@ class Plan:
                 self._run_native(begin, end, workspace, x, members)
         for output, y in zip(self._outputs, ys, strict=True):
             stored_image = self.memory.stored[output.name] == self.ops[0].name
-            y[...] = x.reshape(y.shape) if stored_image else self.value(output.name, workspace)
+            if stored_image:
+                y[...] = x.reshape(y.shape)
+            else:
+                self._write_output(output, y, workspace)
         self._free_workspaces.append(workspace)
+
+    def _write_output(self, output: Output, y: Array, workspace: Workspace) -> None:
+        """Copy an output, or the values that it joins, one after another, out of the workspace."""
+        rows = y.reshape(-1, y.shape[-1])  # (rows, C)
+        start = 0
+        for name in output.inputs:
+            shape = self._shapes[name]
+            count = prod(shape) // rows.shape[-1]
+            part = rows[start : start + count].reshape(-1, shape[-1])  # (pixels, C of the value)
+            packing.from_blocks(workspace.blocks(name), part.shape, part)
+            start += count
 
     def new_workspace(self) -> Workspace:
         """Memory for one image, computed by one thread."""
