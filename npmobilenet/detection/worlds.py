@@ -2,6 +2,7 @@
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from dataclasses import fields as dataclass_fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -36,7 +37,23 @@ def rule_from_json(document: Mapping[str, Any]) -> Rule:
         raise ValueError("anchors that are not finite")
     if kind is TensorFlowRule:
         options = dict(fields.pop("options"))
-        options["scales"] = tuple(map(float, options["scales"]))
-        return TensorFlowRule(anchors.astype(np.float32), PostProcessing(**options), **fields)
+        y, x, h, w = map(float, options.pop("scales"))
+        checked = PostProcessing(**_checked(options, PostProcessing), scales=(y, x, h, w))
+        return TensorFlowRule(anchors.astype(np.float32), checked, **_checked(fields, TensorFlowRule))
     H, W = fields.pop("size")
-    return TorchvisionRule(anchors.astype(np.float32), (int(H), int(W)), **fields)
+    return TorchvisionRule(anchors.astype(np.float32), (int(H), int(W)), **_checked(fields, TorchvisionRule))
+
+
+def _checked(values: Mapping[str, Any], kind: type[Any]) -> Mapping[str, Any]:
+    """Values of fields, each of the type of the field's default, and numbers of boxes and classes positive.
+
+    Raises:
+        KeyError, TypeError, ValueError: another field, type or number.
+    """
+    defaults = {field.name: field.default for field in dataclass_fields(kind)}
+    for name, value in values.items():
+        if type(value) is not type(defaults[name]):
+            raise TypeError(f"{name}: expected {type(defaults[name]).__name__}, got {value!r}")
+        if type(value) is int and value < 1:
+            raise ValueError(f"{name}: expected at least 1, got {value}")
+    return values

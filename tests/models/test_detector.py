@@ -13,6 +13,7 @@ from PIL import Image
 from npmobilenet.analysis.engine_check import check_engine
 from npmobilenet.detection.anchors import tensorflow_anchors
 from npmobilenet.detection.tensorflow_rule import TensorFlowRule
+from npmobilenet.detection.worlds import rule_to_json
 from npmobilenet.errors import ArgumentError, ImageError, LabelFileError, ShapeError, WeightsError
 from npmobilenet.hub.load import load, load_with_names
 from npmobilenet.models.annotated import COLORS, annotated
@@ -102,10 +103,18 @@ def test_a_file_is_read_back_as_a_detector(detector: Detector, tmp_path: Path) -
     assert {one.label for one in again.detect(image)[0]} <= {"a", "b", "3", "d"}
 
 
+WRONG_OPTIONS: list[tuple[str, Any]] = [
+    ("max_detections", "10"), ("max_detections", 0), ("iou_threshold", True), ("scales", [1, 2, 3]), ("unknown", 1),
+]  # fmt: skip
+
+
 def test_a_corrupt_rule_is_a_weights_error(tmp_path: Path) -> None:
     detector = small_detector()
-    fields = detector.file_fields() | {"self_check": {}}
+    fields = detector.file_fields() | {"self_check": None}
     rules: list[Any] = [{}, {"world": "elsewhere"}, {"world": "tensorflow", "anchors": "AAAA"}, {"anchors": 3}, []]
+    known = rule_to_json(detector.post_processing)
+    rules += [known | {"options": known["options"] | {name: value}} for name, value in WRONG_OPTIONS]
+    rules += [known | {"logits": 1}]
     for rule in rules:
         document = fields | {"detection": {"rule": rule, "names": []}}
         ModelFile.of(detector.graph, detector.params, document).write(tmp_path / "broken.safetensors")

@@ -1,5 +1,6 @@
 """Detectors in TensorFlow Lite files, against LiteRT."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,14 @@ def test_without_post_processing_tensorflow_s_is_assumed(float_file: Path) -> No
     heads = dict(zip(("boxes", "scores"), litert_detections(float_file.read_bytes(), x_drawn()), strict=True))
     for ours, theirs in zip(detector.forward(x_drawn()).values(), heads.values(), strict=True):
         np.testing.assert_allclose(ours[0], theirs, rtol=0, atol=SMALL * np.abs(theirs).max())
+
+
+def test_options_that_make_no_sense_are_refused(float_file: Path, tmp_path: Path) -> None:
+    anchors, path = small_detector().post_processing.anchors, tmp_path / "detect.tflite"
+    for options in (replace(OPTIONS, max_detections=0), replace(OPTIONS, scales=(10.0, 10.0, 0.0, 5.0))):
+        path.write_bytes(with_post_processing(float_file.read_bytes(), anchors, options, classes=4))
+        with pytest.raises(WeightsError, match="expected positive scales and numbers of detections"):
+            load(path)
 
 
 @pytest.mark.parametrize(

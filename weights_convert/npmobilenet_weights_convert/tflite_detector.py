@@ -92,6 +92,11 @@ def _rule_in_file(network: Network) -> TensorFlowRule:
         use_regular_nms=bool(custom.get("use_regular_nms", False)),
         scales=tuple(float(custom[name]) for name in SCALES),
     )
+    if (
+        min(*options.scales, options.max_detections, options.max_classes_per_detection, options.detections_per_class)
+        <= 0
+    ):
+        raise WeightsError(f"{POST_PROCESSING}: expected positive scales and numbers of detections, got {options}")
     return TensorFlowRule(anchors.dequantize(anchors.data), options, background=bool(background), logits=False)
 
 
