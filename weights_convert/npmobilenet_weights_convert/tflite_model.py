@@ -68,6 +68,7 @@ def read_tflite_model(
         check_network(network)
         metadata = read_metadata(path, data)
         if network.is_quantized:
+            scaling = scaling or _by_channel(metadata)
             model: Loaded = QuantizedModel(network, scaling, source=source)  # type: ignore[arg-type]
         else:
             model = _float_model(network, scaling, metadata, source, is_export)
@@ -82,6 +83,12 @@ def read_tflite_model(
 def _named(network: Network, file: str) -> Network:
     """A network with the name of its file, if its own is the one that TensorFlow gives to every network."""
     return replace(network, name=file) if network.name == UNNAMED else network
+
+
+def _by_channel(metadata: Metadata) -> Scaling | None:
+    """The normalization in the metadata if channels differ in it, so that the input's integers cannot be the pixels."""
+    scaling = metadata.scaling
+    return scaling if scaling is not None and isinstance(scaling.scale, tuple) else None
 
 
 def _float_model(
