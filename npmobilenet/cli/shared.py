@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
 from npmobilenet.errors import KernelError, NpMobileNetError, WeightsError
-from npmobilenet.hub.load import DIGITS, load_with_names, names_a_file, with_rule
+from npmobilenet.hub.load import DIGITS, as_float, load_with_names, names_a_file, with_rule
 from npmobilenet.hub.published_models import find_model
 from npmobilenet.models.class_names import AnyModel
 from npmobilenet.models.image_model import ImageModel
@@ -207,13 +207,7 @@ def load_with_notes(model: str, given: Mapping[str, object] | None = None) -> Mo
     Raises:
         WeightsError: the model is quantized.
     """
-    network = load_any_with_notes(model, given)
-    if not isinstance(network, Model):
-        raise WeightsError(
-            f"{model}: a quantized model, which this command does not take; classify, features, cost, memory, verify "
-            "and convert do"
-        )
-    return network
+    return as_float(load_any_with_notes(model, given), model)
 
 
 def print_notes(name: str, network: ImageModel, given: Mapping[str, object] | None = None) -> None:
@@ -272,7 +266,7 @@ def sized_graph(model: str, options: NetworkOptions) -> tuple[Graph, int]:
     return network_graph(network.network)[0], QUANTIZED_BYTES
 
 
-def compile_with_notice(network: Model) -> None:
+def compile_with_notice(network: Loaded) -> None:
     """Compile a model's kernels unless they are ready, with a line on standard error."""
     if not network.is_compiled():
         with waiting(COMPILING):

@@ -4,10 +4,10 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
-from npmobilenet.analysis.engine_check import EngineCheck
+from npmobilenet.analysis.engine_check import ByteEngineCheck, EngineCheck, check_byte_engine
 from npmobilenet.cli.options import Argument, Exit, Option
-from npmobilenet.cli.shared import AsJson, Backend, checked_engine, print_notes, reported
-from npmobilenet.errors import AssumptionWarning, KernelError, NpMobileNetError, WeightsError
+from npmobilenet.cli.shared import AsJson, Backend, checked_engine, compile_with_notice, print_notes, reported
+from npmobilenet.errors import AssumptionWarning, NpMobileNetError, WeightsError
 from npmobilenet.models.model import Model
 from npmobilenet.models.opening import Loaded
 from npmobilenet.output import print_json, print_line, print_table
@@ -57,13 +57,14 @@ def verify(
         raise Exit(DIFFERENT if different else NOTHING_DONE)
 
 
-def _engine_check(model: Loaded, backend: Backend) -> EngineCheck | None:
+def _engine_check(model: Loaded, backend: Backend) -> EngineCheck | ByteEngineCheck | None:
     if backend is Backend.reference:
         return None
     try:
-        if not isinstance(model, Model):
-            raise KernelError("no compiled kernels for quantized networks")
-        return checked_engine(model)
+        if isinstance(model, Model):
+            return checked_engine(model)
+        compile_with_notice(model)
+        return check_byte_engine(model)
     except NpMobileNetError:
         if backend is Backend.compiled:
             raise

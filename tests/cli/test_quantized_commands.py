@@ -147,11 +147,13 @@ def test_verify_against_keras_is_refused(saved: Path) -> None:
     assert "a quantized model, whose integers Keras does not compute" in result.stderr
 
 
-@pytest.mark.parametrize("command", [("bounds", "cat.bmp", "-m"), ("bench",), ("page", "--model")])
+@pytest.mark.parametrize(
+    "command", [("bounds", "cat.bmp", "-m"), ("page", "--model"), ("figures", "growth", "--json", "-m")]
+)
 def test_commands_for_float_models_say_so(saved: Path, command: tuple[str, ...]) -> None:
     result = run(*command, saved)
     assert result.exit_code != 0
-    assert "a quantized model, which this command does not take" in result.stderr
+    assert "a quantized model; this takes a float one" in result.stderr
 
 
 def test_an_export_of_teachable_machine_is_classified_with_its_names(tmp_path: Path) -> None:

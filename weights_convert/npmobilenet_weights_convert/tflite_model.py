@@ -18,7 +18,7 @@ from npmobilenet.models.preprocessing import SYMMETRIC, Scaling, choose_scaling
 from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.quantized.consistency import check_network
 from npmobilenet.quantized.tensors import Network
-from npmobilenet_weights_convert.assumptions import unspecified_range
+from npmobilenet_weights_convert.assumptions import LOGITS, unspecified_range
 from npmobilenet_weights_convert.keras_file import ZIP_MAGIC
 from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
 from npmobilenet_weights_convert.teachable_machine import TEACHABLE_MACHINE_NOTES, TEACHABLE_MACHINE_RESIZE
@@ -75,6 +75,8 @@ def read_tflite_model(
         model = as_detector(model, network)
     except WeightsError as error:
         raise WeightsError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    if _gives_logits(model):
+        model = model.changed(source={**model.source, "notes": LOGITS})
     resize = resize or (TEACHABLE_MACHINE_RESIZE if is_export else None)
     named = _with_own_labels(model.changed(resize=resize), own_labels or metadata.labels)
     return named if labels is None else relabeled(named, labels)
@@ -103,6 +105,12 @@ def _float_model(
         elif scaling == SYMMETRIC:
             source = source | {"assumed_range": unspecified_range("[-1, 1]")}
     return Model(graph, params, scaling, source=source)
+
+
+def _gives_logits(model: ImageModel) -> bool:
+    """Whether the only output is a vector without a softmax or sigmoid."""
+    activations = list(model.interface.output_activations.values())
+    return _classes(model) > 0 and len(activations) == 1 and activations[0] not in ("softmax", "sigmoid")
 
 
 def _with_own_labels(model: Loaded, labels: LabelsLike | None) -> Loaded:

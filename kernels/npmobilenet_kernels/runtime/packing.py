@@ -37,7 +37,7 @@ def from_blocks(x: Floats, shape: tuple[int, ...], out: Floats | None = None) ->
         out: contiguous floats of that shape to write to; by default a new array.
     """
     _, pixels, lanes = x.shape
-    y = np.empty(shape, np.float32) if out is None else out
+    y = np.empty(shape, x.dtype) if out is None else out
     rows = y.reshape(pixels, shape[-1])
     whole, rest = divmod(shape[-1], lanes)
     rows[:, : whole * lanes].reshape(pixels, whole, lanes)[...] = x[:whole].transpose(1, 0, 2)
