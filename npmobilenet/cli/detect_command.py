@@ -134,7 +134,7 @@ class Result:
 
 def _detected(detector: AnyDetector, names: list[str], asked: Asked, folder: Path | None) -> Iterator[Result]:
     """The objects on every image, in order; an image that cannot be read does not stop the others."""
-    if asked.backend is Backend.compiled and isinstance(detector, Detector):
+    if asked.backend is Backend.compiled:
         compile_with_notice(detector)
     sources: Iterator[Any] = (sys.stdin.buffer.read() if name == "-" else name for name in names)
     taken: set[Path] = set()

@@ -25,12 +25,14 @@ from tests.oracles.litert_postprocess import litert_detections, with_post_proces
 
 COCO = ("tflite", "ssd_mobilenet_v1_coco_uint8.tflite")
 PHOTOGRAPHS = ("burger.jpg", "cat.bmp", "panda.jpg", "parrot.jpg", "sunflower.bmp")
+pytestmark = pytest.mark.usefixtures("kernels_kept")
+
 OPTIONS = PostProcessing(0.25, 0.5, 20, 1, 7, True, (10.0, 10.0, 5.0, 5.0))
 
 
 @pytest.fixture(scope="module")
 def coco() -> QuantizedDetector:
-    detector = load(real_file(*COCO))
+    detector = load(real_file(*COCO), backend="compiled")
     assert isinstance(detector, QuantizedDetector)
     return detector
 
@@ -38,7 +40,7 @@ def coco() -> QuantizedDetector:
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 def test_a_photograph_has_litert_s_boxes_to_the_bit(coco: QuantizedDetector, name: str) -> None:
     x = coco.scale(coco.pixels(real_file("images", name))[None])
-    (found,) = coco.found(x)
+    (found,) = coco.found(x, backend="reference" if name == "cat.bmp" else "compiled")
     boxes, classes, scores, count = litert_detections(real_file(*COCO).read_bytes(), x, reference=True)
     assert int(count) == len(found.scores) == 10
     np.testing.assert_array_equal(found.boxes, boxes)
@@ -48,7 +50,7 @@ def test_a_photograph_has_litert_s_boxes_to_the_bit(coco: QuantizedDetector, nam
 
 def test_the_command_prints_them(coco: QuantizedDetector) -> None:
     photograph = real_file("images", "cat.bmp")
-    (result,) = document(run("detect", photograph, "-m", real_file(*COCO), "--json"))
+    (result,) = document(run("detect", photograph, "-m", real_file(*COCO), "--backend", "compiled", "--json"))
     (expected,) = coco.detect(photograph, threshold=0.5)
     assert [one.label for one in expected] == ["cat"], "of 90 classes"
     assert [(tuple(o["box"]), o["label"], o["score"]) for o in result["detections"]] == [
@@ -71,7 +73,7 @@ def test_its_options_and_anchors_are_those_of_the_file(coco: QuantizedDetector) 
 
 def test_it_is_saved_and_opened(coco: QuantizedDetector, tmp_path: Path) -> None:
     coco.with_labels([f"name {number}" for number in range(91)]).save(tmp_path / "coco.safetensors")
-    again = load(tmp_path / "coco.safetensors")
+    again = load(tmp_path / "coco.safetensors", backend="compiled")
     assert isinstance(again, QuantizedDetector)
     assert again.category_names[0] == "name 1"
     assert again.failed_checks() == []
