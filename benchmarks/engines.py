@@ -1,4 +1,4 @@
-"""The engine compared with ONNX Runtime, LiteRT and OpenVINO on five networks: the table of the README.
+"""The engine compared with ONNX Runtime, LiteRT and OpenVINO on five networks and two detectors: the README's table.
 
     python benchmarks/engines.py [--threads 1] [--batch 1] [--rounds 7] [--networks v1,v2,...] [--engines litert,...]
 
@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
+from npmobilenet.architectures.ssd import ssd
 from npmobilenet.bench.measure import EngineComparison, Timing, compare_engines
 from npmobilenet.bench.measure_bytes import compare_byte_engines
 from npmobilenet.bench.random_weights import random_model
@@ -30,6 +31,8 @@ NETWORKS: dict[str, tuple[str, Callable[[], Graph]]] = {
     "v3-large": ("V3-Large 224", mobilenet_v3_large),
     "v3-small": ("V3-Small 224", mobilenet_v3_small),
     "v1-0.25-128": ("V1 0.25/128", lambda: mobilenet_v1(alpha=0.25, resolution=128)),
+    "ssdlite-v2": ("SSDLite V2 320", lambda: ssd("mobilenet_v2")),
+    "ssdlite-v3-large": ("SSDLite V3-Large 320", lambda: ssd("mobilenet_v3_large", reduced_tail=True)),
 }
 
 

@@ -20,6 +20,7 @@ INTERRUPTED = 130  # as shells count: 128 and the number of the signal
 
 SUMMARIES = {
     "classify": "Classify images.",
+    "detect": "Find objects on images: boxes with names, by an SSD network.",
     "features": "Write the embeddings of images, or the outputs of a layer, to a file.",
     "convert": "Convert a Keras file to a self-describing .safetensors file.",
     "quantize": "Quantize a network to 8-bit integers, by the ranges that typical images bring about.",

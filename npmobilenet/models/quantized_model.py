@@ -1,7 +1,7 @@
 """An 8-bit network with its weights: images in; predictions, or every tensor's integers, out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
@@ -101,7 +101,7 @@ class QuantizedModel(ImageModel):
         shapes = self.interface.output_shapes
         named = [str(y) if len(shapes) == 1 else f"{name} {y}" for name, y in shapes.items()]
         return (
-            f"<QuantizedModel {self.network.name}, {sides} {image.dtype} -> {', '.join(named)}, "
+            f"<{type(self).__name__} {self.network.name}, {sides} {image.dtype} -> {', '.join(named)}, "
             f"{len(self.computed.operators)} operators, rule {self.rule}>"
         )
 
@@ -273,6 +273,13 @@ class QuantizedModel(ImageModel):
 
         write(self, Path(path))
 
+    def file_fields(self) -> dict[str, Any]:
+        """What the file holds, besides network and self-check."""
+        return {
+            "scaling": asdict(self.scaling), "labels": self.labels, "background": self.background,
+            "resize": self.resize, "source": dict(self.source),
+        }  # fmt: skip
+
     @staticmethod
     def open(path: str | PathLike[str], *, intact: bool = True) -> "QuantizedModel":
         """Read a model that `save` wrote; arguments and errors as `Model.open`."""
@@ -280,7 +287,12 @@ class QuantizedModel(ImageModel):
 
         file = ModelFile.read(fspath(path))
         with corruption_reported(fspath(path)):
-            return QuantizedModel(**read(file, intact=intact))
+            arguments = read(file, intact=intact)
+            if "detection" in arguments:
+                from npmobilenet.models.quantized_detector import QuantizedDetector
+
+                return QuantizedDetector.opened(arguments)
+            return QuantizedModel(**arguments)
 
     def _as_input(self, x: Array) -> Array:
         """Integers of the input's type; real numbers are quantized."""
