@@ -30,6 +30,12 @@ def windows(x: Array, size: Pair, options: Options, outside: int = 0) -> Iterato
             yield u, v, padded[:, top : top + rows * H_out : rows, left : left + columns * W_out : columns]
 
 
+def paddings(x: Array, size: Pair, options: Options) -> tuple[Pair, Pair]:
+    """Pixels outside the image at ((top, bottom), (left, right)); arguments as of `windows`."""
+    (rows, _), (columns, _) = (_axis(*axis, options.padding) for axis in _axes(x, size, options))
+    return rows, columns
+
+
 def _axes(x: Array, size: Pair, options: Options) -> Iterator[tuple[int, int, int]]:
     """Pixels, extent of the window, and stride along each axis."""
     for pixels, K, stride, dilation in zip(x.shape[1:3], size, options.stride, options.dilation, strict=True):
