@@ -15,6 +15,7 @@ from npmobilenet.cli.shared import (
     ModelName,
     RangeOption,
     ResizeOption,
+    RuleOption,
     compile_with_notice,
     print_notes,
     print_resize_note,
@@ -22,9 +23,11 @@ from npmobilenet.cli.shared import (
     with_range,
 )
 from npmobilenet.errors import ArgumentError, KernelError, NpMobileNetError
-from npmobilenet.hub.load import load_unnamed, with_names
-from npmobilenet.models.class_names import class_output
+from npmobilenet.hub.load import load_unnamed, with_names, with_rule
+from npmobilenet.models.class_names import AnyModel, class_output
 from npmobilenet.models.image_file import WHITE
+from npmobilenet.models.image_model import ImageModel
+from npmobilenet.models.interface import output_names
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Reading
 from npmobilenet.output import json_text, print_json_list, print_note, print_table, progress_bar, waiting
@@ -48,6 +51,7 @@ def classify(
     ] = None,
     pixels: RangeOption = None,
     resize: ResizeOption = None,
+    rule: RuleOption = None,
     transparent_as: Annotated[
         str,
         Option("--background", metavar="COLOR", help="Color of transparent pixels; none: the color below, as Keras."),
@@ -65,7 +69,7 @@ def classify(
     """Classify images."""
     with reported(as_json):
         sources = list(image_files(images, recursive))
-        network = load_unnamed(model)
+        network = with_rule(load_unnamed(model), rule)
         print_notes(model, network, {"range": pixels, "resize": resize})
         network, note = with_names(_one_output(network, output), model, labels)
         if note:
@@ -91,7 +95,7 @@ def classify(
         raise Exit(1)
 
 
-def _one_output(network: Model, output: str | None) -> Model:
+def _one_output(network: AnyModel, output: str | None) -> AnyModel:
     """The network with the output that holds the classes; which one of several was chosen is reported.
 
     Raises:
@@ -102,21 +106,19 @@ def _one_output(network: Model, output: str | None) -> Model:
     except ArgumentError as error:
         raise ArgumentError(f"{error}; --output NAME chooses one" if output is None else str(error)) from None
     if output is None and one is not network:
-        chosen = class_output(network.graph)
-        print_note(
-            f"npmobilenet: classes from output {chosen} of {network.graph.output_names}; --output chooses another"
-        )
+        chosen, names = class_output(network.interface), output_names(network.interface)
+        print_note(f"npmobilenet: classes from output {chosen} of {names}; --output chooses another")
     return one
 
 
 def _classified(
-    network: Model, names: list[str], top: int, reading: Reading, backend: Backend, threads: int | None
+    network: ImageModel, names: list[str], top: int, reading: Reading, backend: Backend, threads: int | None
 ) -> Iterator[dict[str, Any]]:
     """One document per image, in order; an image that cannot be read gets its error and does not stop the others."""
     from npmobilenet.models.streaming import predict_each
 
     def compute(x: Array) -> Outputs:
-        if backend is Backend.compiled:
+        if backend is Backend.compiled and isinstance(network, Model):
             compile_with_notice(network)
         return network.forward(x, backend=backend, threads=threads)
 

@@ -16,7 +16,8 @@ from npmobilenet.cli.shared import (
     ModelName,
     RangeOption,
     ResizeOption,
-    load_with_notes,
+    RuleOption,
+    load_any_with_notes,
     print_resize_note,
     reported,
     with_range,
@@ -41,6 +42,7 @@ def features(
     ] = None,
     pixels: RangeOption = None,
     resize: ResizeOption = None,
+    rule: RuleOption = None,
     backend: Annotated[Backend, Option(help="Execution backend.")] = Backend.auto,
     force: Force = False,
     as_json: AsJson = False,
@@ -58,7 +60,7 @@ def features(
         if output.suffix == ".parquet":
             _check_pyarrow()
         names = list(image_files(images, recursive=False))
-        network = with_range(load_with_notes(model, {"range": pixels, "resize": resize}), pixels)
+        network = with_range(load_any_with_notes(model, {"range": pixels, "resize": resize}, rule), pixels)
         if resize is None:
             print_resize_note(model, network)
         found = embed_each(network, names, layer=layer, resize=resize, backend=backend)

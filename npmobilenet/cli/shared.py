@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
 from npmobilenet.errors import NpMobileNetError, WeightsError
-from npmobilenet.hub.load import DIGITS, load_with_names, names_a_file
+from npmobilenet.hub.load import DIGITS, Loaded, load_with_names, names_a_file, with_rule
 from npmobilenet.hub.published_models import find_model
+from npmobilenet.models.class_names import AnyModel
+from npmobilenet.models.image_model import ImageModel
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import RAW, SYMMETRIC, TORCH, UNIT, choose_scaling
 from npmobilenet.output import print_json, print_note, waiting
@@ -75,9 +77,20 @@ class Backend(StrEnum):
     reference = "reference"
 
 
+class RuleName(StrEnum):
+    """How a quantized model rounds: the names in `quantized.rules.RULES`."""
+
+    tflite = "tflite"
+    xnnpack = "xnnpack"
+    tflm = "tflm"
+    single = "single"
+    neon = "neon"
+    xnnpack_arm_uint8 = "xnnpack-arm-uint8"
+
+
 AsJson = Annotated[bool, Option("--json", help="Print a single JSON document.")]
 ModelName = Annotated[
-    str, Option("--model", "-m", metavar="M", help="Known name, file (.safetensors, .h5, .keras) or digits.")
+    str, Option("--model", "-m", metavar="M", help="Known name, file (.safetensors, .h5, .keras, .tflite) or digits.")
 ]
 RangeOption = Annotated[
     Range | None, Option("--range", help="Input range of the network; torch: ImageNet's mean and standard deviation.")
@@ -90,6 +103,14 @@ ResizeOption = Annotated[
         "keras-dataset: as image_dataset_from_directory; torch-*: as torchvision and timm, by filter and crop_pct "
         "(232: torchvision's resize_size); stretch-*: Pillow's filters. "
         "Default: the model's own, or crop.",
+    ),
+]
+RuleOption = Annotated[
+    RuleName | None,
+    Option(
+        "--rule",
+        help="How a quantized model rounds: tflite: TensorFlow Lite's reference kernels (the default); xnnpack: LiteRT "
+        "as it runs by default; tflm: TensorFlow Lite Micro, CMSIS-NN; others: docs/quantized.md.",
     ),
 ]
 NETWORK = Argument(metavar="ARCH|M", help="Architecture, known name, file or digits.")
@@ -159,14 +180,35 @@ def reported(as_json: bool, exit_code: int = 1, *, verbose: bool = False) -> Ite
         raise Exit(exit_code) from None
 
 
-def load_with_notes(model: str, given: Mapping[str, object] | None = None) -> Model:
-    """Load a model; print what was assumed about it on standard error; `given` as for `print_notes`."""
-    network, _ = load_with_names(model)
+def load_any_with_notes(model: str, given: Mapping[str, object] | None = None, rule: RuleName | None = None) -> Loaded:
+    """Load a model, float or quantized; print what was assumed about it on standard error.
+
+    Args:
+        model: its name or file.
+        given: as for `print_notes`.
+        rule: how a quantized model rounds.
+    """
+    network = with_rule(load_with_names(model)[0], rule)
     print_notes(model, network, given)
     return network
 
 
-def print_notes(name: str, network: Model, given: Mapping[str, object] | None = None) -> None:
+def load_with_notes(model: str, given: Mapping[str, object] | None = None) -> Model:
+    """As `load_any_with_notes`, for commands that need a float model.
+
+    Raises:
+        WeightsError: the model is quantized.
+    """
+    network = load_any_with_notes(model, given)
+    if not isinstance(network, Model):
+        raise WeightsError(
+            f"{model}: a quantized model, which this command does not take; classify, features, cost, memory, verify "
+            "and convert do"
+        )
+    return network
+
+
+def print_notes(name: str, network: ImageModel, given: Mapping[str, object] | None = None) -> None:
     """Print on standard error what a model's file does not specify and was assumed, and other notes about it.
 
     Args:
@@ -181,16 +223,16 @@ def print_notes(name: str, network: Model, given: Mapping[str, object] | None = 
             print_note(f"npmobilenet: {name}: {'; '.join(texts)}")
 
 
-def with_range(network: Model, pixels: Range | None) -> Model:
+def with_range(network: AnyModel, pixels: Range | None) -> AnyModel:
     """A model for another input range, if one is given; a note if its own layers rescale pixels as well."""
     if pixels is None:
         return network
-    if pixels is not Range.raw and choose_scaling(network.graph) == RAW:
+    if pixels is not Range.raw and isinstance(network, Model) and choose_scaling(network.graph) == RAW:
         print_note(f"npmobilenet: --range {pixels}: {network.graph.name} rescales its input itself; scaled twice")
-    return replace(network, scaling=SCALINGS[pixels])
+    return network.changed(scaling=SCALINGS[pixels])
 
 
-def print_resize_note(name: str, network: Model) -> None:
+def print_resize_note(name: str, network: ImageModel) -> None:
     """Print which resize is assumed for a model file that does not specify it."""
     if network.resize is None and name != DIGITS and names_a_file(name):
         print_note(

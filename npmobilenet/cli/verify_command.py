@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from npmobilenet.analysis.engine_check import EngineCheck
 from npmobilenet.cli.options import Argument, Exit, Option
 from npmobilenet.cli.shared import AsJson, Backend, checked_engine, print_notes, reported
-from npmobilenet.errors import AssumptionWarning, NpMobileNetError
+from npmobilenet.errors import AssumptionWarning, KernelError, NpMobileNetError, WeightsError
+from npmobilenet.hub.load import Loaded
 from npmobilenet.models.model import Model
 from npmobilenet.output import print_json, print_table
 from npmobilenet.porting.verify import LayerVerdict, SelfCheck, compare_with_keras, open_and_check
@@ -42,7 +43,7 @@ def verify(
             _print_check(file, check)
         if not as_json and engine is not None:
             print(f"{file}: compiled backend: {engine}")
-        verdicts = None if against is None else compare_with_keras(model, against[1])
+        verdicts = None if against is None else _verdicts(file, model, against[1])
         if not as_json and against is not None and verdicts is not None:
             _print_verdicts(against[1], verdicts)
     compared = [verdict for verdict in verdicts or () if verdict.compared]
@@ -56,7 +57,7 @@ def verify(
         raise Exit(DIFFERENT if different else NOTHING_DONE)
 
 
-def _engine_check(model: Model, backend: Backend) -> EngineCheck | None:
+def _engine_check(model: Loaded, backend: Backend) -> EngineCheck | None:
     if backend is Backend.reference:
         return None
     try:
@@ -65,6 +66,12 @@ def _engine_check(model: Model, backend: Backend) -> EngineCheck | None:
         if backend is Backend.compiled:
             raise
         return None
+
+
+def _verdicts(file: str, model: Loaded, source: Path) -> list[LayerVerdict]:
+    if not isinstance(model, Model):
+        raise WeightsError(f"{file}: a quantized model, whose integers Keras does not compute")
+    return compare_with_keras(model, source)
 
 
 def _print_check(file: str, check: SelfCheck) -> None:

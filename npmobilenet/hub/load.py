@@ -1,32 +1,44 @@
 """A name or a file to a model."""
 
 import warnings
-from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from npmobilenet.errors import AssumptionWarning, LabelFileError, ModelNotFoundError, ShapeError
+from npmobilenet.errors import ArgumentError, AssumptionWarning, LabelFileError, ModelNotFoundError, ShapeError
 from npmobilenet.models.backends import check_backend
-from npmobilenet.models.class_names import LabelsLike, with_labels
+from npmobilenet.models.class_names import AnyModel, LabelsLike, with_labels
 from npmobilenet.models.label_file import find_labels
 from npmobilenet.models.model import Model
-from npmobilenet.models.model_file import is_foreign
+from npmobilenet.models.model_file import is_foreign, is_quantized
+
+if TYPE_CHECKING:
+    from npmobilenet.models.quantized_model import QuantizedModel
+
+Loaded: TypeAlias = "Model | QuantizedModel"
 
 DIGITS = "digits"
-MODEL_SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras", ".pth", ".pt", ".onnx")
+MODEL_SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras", ".pth", ".pt", ".onnx", ".tflite")
 
 
-def load(model: str | PathLike[str], *, backend: str = "auto", labels: LabelsLike | None = None) -> Model:
+def load(
+    model: str | PathLike[str], *, backend: str = "auto", labels: LabelsLike | None = None, rule: str | None = None
+) -> Model | Any:
     """Load a model.
 
     Args:
         model: "digits", the small network in this package; a file, `.safetensors` of this package or any other that
             `read_model` reads (`.h5`, `.weights.h5`, `.keras`, exports of Teachable Machine and TensorFlow.js,
-            PyTorch's `.safetensors`, `.pth`, `.pt`, and ONNX), converted in memory; or the name of a published model,
-            which is downloaded from Keras's server once, converted and cached.
+            PyTorch's `.safetensors`, `.pth`, `.pt`, ONNX, and TensorFlow Lite), converted in memory; or the name of a
+            published model, which is downloaded from Keras's server once, converted and cached.
         backend: default backend: "auto", "compiled" or "reference"; see `Model.predict`.
         labels: class names in place of the model's own: one per class, or a label file. A file without class names
             gets those of a labels.txt or metadata.json next to it.
+        rule: of a quantized model, how results are rounded, a name in `quantized.rules.RULES`; by default "tflite".
+
+    Returns:
+        A `Model`; of a quantized file a `QuantizedModel`. To a type checker it is a Model, or anything, so that the one
+        does not have to be told from the other where it is known.
 
     Warns:
         AssumptionWarning: the file does not specify its network completely: `source["assumed"]` and
@@ -38,16 +50,18 @@ def load(model: str | PathLike[str], *, backend: str = "auto", labels: LabelsLik
         DownloadError: the download of a published model failed.
         NpMobileNetError: the backend is unknown.
         LabelFileError, ShapeError: the labels do not fit.
+        ArgumentError: the rule is unknown, or the model is not quantized.
     """
     check_backend(backend)
     loaded, note = load_with_names(model, labels)
     for sentence in (*(loaded.source.get(key) for key in ("assumed", "assumed_range")), note):
         if sentence:
             warnings.warn(sentence if sentence is note else f"{model}: {sentence}", AssumptionWarning, stacklevel=2)
-    return loaded if loaded.backend == backend else replace(loaded, backend=backend)
+    loaded = with_rule(loaded, rule)
+    return loaded if loaded.backend == backend else loaded.changed(backend=backend)
 
 
-def load_with_names(model: str | PathLike[str], labels: LabelsLike | None = None) -> tuple[Model, str]:
+def load_with_names(model: str | PathLike[str], labels: LabelsLike | None = None) -> tuple[Loaded, str]:
     """Load a model with its class names: the given ones, or its own, or those of a label file next to it.
 
     Args:
@@ -62,7 +76,7 @@ def load_with_names(model: str | PathLike[str], labels: LabelsLike | None = None
     return with_names(load_unnamed(model), model, labels)
 
 
-def with_names(loaded: Model, model: str | PathLike[str], labels: LabelsLike | None) -> tuple[Model, str]:
+def with_names(loaded: AnyModel, model: str | PathLike[str], labels: LabelsLike | None) -> tuple[AnyModel, str]:
     """A model that was loaded from `model` with its class names; see `load_with_names`."""
     if labels is not None:
         return with_labels(loaded, labels), ""
@@ -75,7 +89,20 @@ def with_names(loaded: Model, model: str | PathLike[str], labels: LabelsLike | N
         return loaded, f"{error}; ignored" if isinstance(error, LabelFileError) else ""
 
 
-def load_unnamed(model: str | PathLike[str]) -> Model:
+def with_rule(loaded: Loaded, rule: str | None) -> Loaded:
+    """A quantized model under another rule of rounding; None for its own.
+
+    Raises:
+        ArgumentError: the rule is unknown, or the model is not quantized.
+    """
+    if rule is None:
+        return loaded
+    if isinstance(loaded, Model):
+        raise ArgumentError(f"rule {rule!r}: {loaded.graph.name} is not quantized, and follows none")
+    return loaded.changed(rule=rule)
+
+
+def load_unnamed(model: str | PathLike[str]) -> Loaded:
     """A model as its file has it; arguments and errors as `load`."""
     name = fspath(model)
     if name == DIGITS:
@@ -98,9 +125,18 @@ def names_a_file(model: str) -> bool:
     return model == DIGITS or path.exists() or path.suffix in MODEL_SUFFIXES or len(path.parts) > 1
 
 
-def _open_file(path: Path) -> Model:
+def _open_file(path: Path) -> Loaded:
     if path.suffix == ".safetensors" and path.is_file() and not is_foreign(path):
-        return Model.open(path)
+        return open_stored(path)
     from npmobilenet_weights_convert import read_model
 
     return read_model(path)
+
+
+def open_stored(path: Path, *, intact: bool = True) -> Loaded:
+    """A model that `save` wrote, float or quantized; arguments and errors as `Model.open`."""
+    if not is_quantized(path):
+        return Model.open(path, intact=intact)
+    from npmobilenet.models.quantized_model import QuantizedModel
+
+    return QuantizedModel.open(path, intact=intact)

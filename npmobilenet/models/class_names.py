@@ -1,76 +1,74 @@
 """Names of a network's classes: one per value of its output, or two for a single sigmoid."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from npmobilenet.errors import ArgumentError, LabelFileError
+from npmobilenet.errors import ArgumentError, LabelFileError, ShapeError
+from npmobilenet.models.interface import Interface, output_names
 from npmobilenet.models.label_file import read_labels
-from npmobilenet.models.labels import Label, top_classes
-from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.transforms import subgraph_to
+from npmobilenet.models.labels import Label, label_pairs, top_classes
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
-    from npmobilenet.models.model import Model
+    from npmobilenet.models.image_model import ImageModel
 
+AnyModel = TypeVar("AnyModel", bound="ImageModel")
 LabelsLike: TypeAlias = Sequence[str | Label] | str | PathLike[str]
 
 ONE_CLASS: tuple[Label, ...] = (("", "class 1"),)  # the class whose probability one sigmoid output is
 
 
-def class_output(graph: Graph) -> str:
+def class_output(network: Interface) -> str:
     """Name of the output that holds classes: of several the only softmax over a vector, or else the only vector.
 
     Raises:
         ArgumentError: there are several, or none; the message names all outputs.
     """
-    if len(graph.outputs) == 1:
-        return graph.outputs[0][0]
-    vectors = {layer: name for name, layer in reversed(graph.outputs) if len(graph.shapes[layer]) == 1}
-    softmax = [name for layer, name in vectors.items() if getattr(graph[layer], "activation", "") == "softmax"]
+    if len(network.outputs) == 1:
+        return network.outputs[0][0]
+    vectors = {layer: name for name, layer in reversed(network.outputs) if len(network.output_shapes[name]) == 1}
+    softmax = [name for name in vectors.values() if network.output_activations[name] == "softmax"]
     found = softmax or list(vectors.values())
     if len(found) == 1:
         return found[0]
-    outputs = ", ".join(f"{name} {shape}" for name, shape in graph.output_shapes.items())
+    outputs = ", ".join(f"{name} {shape}" for name, shape in network.output_shapes.items())
     raise ArgumentError(
-        f"{graph.name} has {len(graph.outputs)} outputs, it is not clear which holds classes: {outputs}"
+        f"{network.name} has {len(network.outputs)} outputs, it is not clear which holds classes: {outputs}"
     )
 
 
-def class_count(graph: Graph) -> int:
+def class_count(network: Interface) -> int:
     """Number of values of the output that holds classes; errors as `class_output`."""
-    return graph.output_shapes[class_output(graph)][-1]
+    return network.output_shapes[class_output(network)][-1]
 
 
-def is_binary(graph: Graph) -> bool:
+def is_binary(network: Interface) -> bool:
     """Whether the classes are one sigmoid: the probability p of class 1, so that 1 - p is that of class 0."""
-    output = class_output(graph)
-    sigmoid = getattr(graph[dict(graph.outputs)[output]], "activation", "") == "sigmoid"
-    return sigmoid and graph.output_shapes[output] == (1,)
+    output = class_output(network)
+    return network.output_activations[output] == "sigmoid" and network.output_shapes[output] == (1,)
 
 
-def fits(graph: Graph, labels: Sequence[str | Label], background: bool) -> bool:
+def fits(network: Interface, labels: Sequence[str | Label], background: bool) -> bool:
     """Whether the number of labels is the number of classes; errors as `class_output`."""
-    return len(labels) == class_count(graph) - background or (is_binary(graph) and len(labels) == 2)
+    return len(labels) == class_count(network) - background or (is_binary(network) and len(labels) == 2)
 
 
 def named(
-    graph: Graph, probabilities: Array, top: int, labels: Sequence[Label], background: bool
+    network: Interface, probabilities: Array, top: int, labels: Sequence[Label], background: bool
 ) -> list[list[tuple[str, str, float]]]:
     """The `top` classes of every row (N, outputs), by label or number, the most probable first."""
-    if is_binary(graph):
+    if is_binary(network):
         if len(labels) == 2:
             probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)  # (N, 2)
         labels = labels or ONE_CLASS
-    return top_classes(probabilities, top, labels or _numbers(class_count(graph) - background), background=background)
+    return top_classes(probabilities, top, labels or _numbers(class_count(network) - background), background=background)
 
 
-def with_labels(model: "Model", labels: LabelsLike) -> "Model":
+def with_labels(model: AnyModel, labels: LabelsLike) -> AnyModel:
     """A model with other class names.
 
     Args:
@@ -84,34 +82,45 @@ def with_labels(model: "Model", labels: LabelsLike) -> "Model":
         ArgumentError: as `class_output`; `model.with_output` chooses an output.
     """
     model.check_classifier()
+    network = model.interface
     names = read_labels(labels) if isinstance(labels, str | PathLike) else labels
     for background in (model.background, False):
-        if fits(model.graph, names, background):
-            return replace(model, labels=names, background=background)
+        if fits(network, names, background):
+            return model.changed(labels=names, background=background)
     if not isinstance(labels, str | PathLike):
-        return replace(model, labels=names)  # raises
-    classes = class_count(model.graph) - model.background
+        return model.changed(labels=names)  # raises
+    classes = class_count(network) - model.background
     raise LabelFileError(
-        f"{labels}: {len(names)} names, but {model.graph.name} has {classes} {'class' if classes == 1 else 'classes'}; "
+        f"{labels}: {len(names)} names, but {network.name} has {classes} {'class' if classes == 1 else 'classes'}; "
         "expected one name per class, in the order of the network's outputs"
     )
 
 
-def one_output(model: "Model", name: str | None) -> "Model":
-    """A model with a single output; arguments and errors as `Model.with_output`."""
-    layers = dict(model.graph.outputs)
-    classes = class_output(model.graph) if name is None or model.labels else None
-    name = classes if name is None else name
-    if name not in layers:
-        raise ArgumentError(f"{model.graph.name}: unknown output {name!r}; outputs: {model.graph.output_names}")
-    if len(layers) == 1:
+def checked_labels(network: Interface, labels: Sequence[str | Label], background: bool) -> tuple[Label, ...]:
+    """Labels of a network as pairs.
+
+    Raises:
+        ShapeError: there are some, but not one per class.
+        ArgumentError: as `class_output`.
+    """
+    pairs = label_pairs(labels)
+    if pairs and not fits(network, pairs, background):
+        classes = class_count(network) - background
+        raise ShapeError(f"{network.name}: expected {classes} labels, one per class, got {len(pairs)}")
+    return pairs
+
+
+def one_output(model: AnyModel, name: str | None) -> AnyModel:
+    """A model with a single output; arguments and errors as `ImageModel.with_output`."""
+    network = model.interface
+    classes = class_output(network) if name is None or model.labels else None
+    name = name or cast("str", classes)
+    if name not in network.output_shapes:
+        raise ArgumentError(f"{network.name}: unknown output {name!r}; outputs: {output_names(network)}")
+    if len(network.outputs) == 1:
         return model
-    graph = replace(subgraph_to(model.graph, layers[name]), outputs=((name, layers[name]),))
-    params = {array: model.params[array] for array in graph.param_shapes}
     owned: dict[str, Any] = {} if name == classes else {"labels": (), "background": False}
-    one = replace(model, graph=graph, params=params, **owned)
-    one.__dict__["engines"] = model.engines  # by layer, so that every call finds the same
-    return one
+    return model.cut_to(name, **owned)
 
 
 @cache

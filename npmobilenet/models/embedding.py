@@ -4,19 +4,17 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from npmobilenet.errors import ArgumentError, NpMobileNetError
 from npmobilenet.models.preprocessing import ImageLike, Reading
 from npmobilenet.models.streaming import prepared_batches
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
-    from npmobilenet.models.model import Model
+    from npmobilenet.models.image_model import ImageModel
 
 
 def embed_each(
-    model: "Model",
+    model: "ImageModel",
     sources: Iterable[ImageLike],
     *,
     layer: str | None = None,
@@ -46,20 +44,25 @@ def embed_each(
 
 
 def _embedded(
-    model: "Model", sources: Iterable[ImageLike], compute: Callable[[Array], Array], how: Reading, threads: int | None
+    model: "ImageModel",
+    sources: Iterable[ImageLike],
+    compute: Callable[[Array], Array],
+    how: Reading,
+    threads: int | None,
 ) -> Iterator[tuple[ImageLike, Array | NpMobileNetError]]:
     for batch in prepared_batches(model, sources, how, threads):
         pixels = [found for _, found in batch if not isinstance(found, NpMobileNetError)]
-        results = iter(compute(model.scale(np.stack(pixels, dtype=np.float32))) if pixels else ())
+        results = iter(compute(model.batch(pixels)) if pixels else ())
         for source, found in batch:
             yield source, found if isinstance(found, NpMobileNetError) else next(results)
 
 
-def _to_layer(model: "Model", layer: str) -> Callable[..., Array]:
+def _to_layer(model: "ImageModel", layer: str) -> Callable[..., Array]:
     """The function from scaled images to the output of one layer."""
-    if layer not in model.graph.shapes:
+    names = model.layer_names
+    if layer not in names:
         from difflib import get_close_matches
 
-        near = get_close_matches(layer, list(model.graph.shapes), n=3) or [model.graph.layers[-1].name]
-        raise ArgumentError(f"{model.graph.name}: unknown layer {layer!r}; for example: {', '.join(near)}")
+        near = get_close_matches(layer, names, n=3) or [names[-1]]
+        raise ArgumentError(f"{model.interface.name}: unknown layer {layer!r}; for example: {', '.join(near)}")
     return partial(model.layer_output, layer)

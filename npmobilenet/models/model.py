@@ -1,36 +1,28 @@
 """A network with its weights: images in; predictions, features or the output of every layer out."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from npmobilenet.errors import NpMobileNetError, ShapeError, WeightsError
-from npmobilenet.models.backends import check_backend, check_is_scaled, check_threads
-from npmobilenet.models.class_names import class_count, fits, named, one_output
+from npmobilenet.errors import ShapeError, WeightsError
+from npmobilenet.models.backends import check_backend, check_is_scaled
+from npmobilenet.models.class_names import checked_labels
 from npmobilenet.models.execution import compute, engine_of
 from npmobilenet.models.fitting_params import check_params
-from npmobilenet.models.image_file import WHITE
-from npmobilenet.models.labels import Label, label_pairs
+from npmobilenet.models.image_model import ImageModel
+from npmobilenet.models.interface import Interface
+from npmobilenet.models.labels import Label
 from npmobilenet.models.model_file import ModelFile, corruption_reported
-from npmobilenet.models.output_rows import concatenated
-from npmobilenet.models.preprocessing import (
-    ImageLike,
-    ImagesLike,
-    Reading,
-    Scaling,
-    check_input_range,
-    choose_scaling,
-    network_pixels,
-)
+from npmobilenet.models.preprocessing import Scaling, check_input_range, choose_scaling
 from npmobilenet.models.resizing import check_resize
 from npmobilenet.models.self_check import changed_layers, layer_digests, synthetic_image
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.pooling import global_average_pool
+from npmobilenet.reference.transforms import subgraph_to
 from npmobilenet.types import Array, Outputs
 
 if TYPE_CHECKING:
@@ -38,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class Model(ImageModel):
     """A graph and its parameters.
 
     Args:
@@ -78,10 +70,7 @@ class Model:
         if self.scaling is None:
             object.__setattr__(self, "scaling", choose_scaling(self.graph))
         self.scaling.check(self.graph)
-        object.__setattr__(self, "labels", label_pairs(self.labels))
-        if self.labels and not fits(self.graph, self.labels, self.background):
-            classes = class_count(self.graph) - self.background
-            raise ShapeError(f"{self.graph.name}: expected {classes} labels, one per class, got {len(self.labels)}")
+        object.__setattr__(self, "labels", checked_labels(self.graph, self.labels, self.background))
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.graph.input_shape))
@@ -89,139 +78,19 @@ class Model:
         named = [str(y) if len(shapes) == 1 else f"{name} {y}" for name, y in shapes.items()]
         return f"<Model {self.graph.name}, {shape} -> {', '.join(named)}, {self.graph.total_params:,} parameters>"
 
+    @property
+    def interface(self) -> Interface:
+        """The network seen from outside."""
+        return self.graph
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of all layers, in order."""
+        return tuple(layer.name for layer in self.graph.layers)
+
     def __getstate__(self) -> dict[str, Any]:
         """State without the engines, which hold addresses of this process; a copy creates its own."""
         return self.__dict__ | {"engines": {}}
-
-    def predict(
-        self, images: ImagesLike, *, resize: str | None = None, backend: str | None = None, threads: int | None = None
-    ) -> Outputs:
-        """Class probabilities of images.
-
-        Args:
-            images: pixels (N, H, W, 3) or (H, W, 3), RGB, uint8 or float in 0..255; or a path, the bytes of a file, a
-                Pillow image; or an iterable of any of these. Images of another size than the network's are resized.
-            resize: a name in `resizing.RESIZES`; None for the model's own, or else "crop" (short side to 1/0.875 of the
-                network's, then a center crop). An image of the network's own size is used unchanged.
-            backend: "compiled" (the engine), "reference" (NumPy), "auto" or None (the model's own). "auto" uses the
-                engine as soon as its kernels are ready or cached by an earlier process. Until then it uses the
-                reference; after its first result another process compiles the kernels. The two round differently, so
-                the last bits may differ: for bit-exact results in every run choose one of the two, here or with
-                `load(..., backend=...)`. "compiled" waits for the kernels.
-            threads: maximum number of threads, never more than the cores that this process may use; None for
-                NPMOBILENET_THREADS, or else for all of those. The result is bit-exact for any number. The reference
-                ignores it: NumPy's matrix library decides.
-
-        Returns:
-            (N, classes) the network's output, float32: probabilities if it ends in a softmax. Of a network with
-            several outputs {name: (N, ...)}, of any shape.
-
-        Raises:
-            ImageError: an image cannot be read, or float pixels have clearly been scaled already.
-            ShapeError: the pixels do not fit, or the network has no classifier.
-            NpMobileNetError: `backend`, `threads` or NPMOBILENET_THREADS is invalid.
-            KernelError: "compiled" was requested, and the kernels cannot be built.
-        """
-        self.check_classifier()
-        batches = self._input_batches(images, resize, threads)
-        return concatenated([self._output(x, backend=backend, threads=threads) for x in batches])  # (N, classes)
-
-    def predict_each(
-        self,
-        sources: Iterable[ImageLike],
-        *,
-        resize: str | None = None,
-        draft: bool = False,
-        backend: str | None = None,
-        threads: int | None = None,
-        transparent_as: str | None = WHITE,
-    ) -> Iterator[tuple[ImageLike, Outputs | NpMobileNetError]]:
-        """Class probabilities of any number of images in constant memory; a bad image does not affect the others.
-
-        While the network computes, `threads` threads decode and resize the next images. Sources are read a few dozen
-        ahead, in the caller's thread.
-
-        Args:
-            sources: iterable of paths, contents of files, Pillow images or arrays (H, W, 3), as for `predict`.
-            resize: as `predict`.
-            draft: let JPEG files that are much larger than the network's input be scaled down as they are decoded,
-                with `Image.draft`: many times as fast, but not bit-exact with "crop".
-            backend: as `predict`.
-            threads: maximum number of threads that compute, and that decode; otherwise as `predict`.
-            transparent_as: color of transparent pixels; None for the color below, as Keras's `load_img`.
-
-        Yields:
-            (source, result) in the order of the sources. The result is (classes,), the row that `predict` returns, or
-            a row of each output by its name; for an image that cannot be read or does not fit, the error that
-            `predict` raises.
-
-        Raises:
-            ImageError: the resize is unknown, or does not support drafts.
-            ShapeError: the network has no classifier.
-            NpMobileNetError: as `predict`.
-        """
-        from npmobilenet.models.streaming import predict_each
-
-        compute = partial(self._output, backend=backend, threads=threads)
-        how = Reading(self.resize_rule(resize), draft, transparent_as)
-        return predict_each(self, sources, compute, how, threads)
-
-    def features(
-        self, images: ImagesLike, *, resize: str | None = None, backend: str | None = None, threads: int | None = None
-    ) -> Array:
-        """Pooled embedding: one vector per image, from before the classifier.
-
-        Arguments and errors as `predict`.
-
-        Returns:
-            (N, C) float32.
-        """
-        return np.concatenate(
-            [self.embed(x, backend=backend, threads=threads) for x in self._input_batches(images, resize, threads)]
-        )
-
-    def classify(
-        self,
-        images: ImagesLike,
-        *,
-        top: int = 5,
-        output: str | None = None,
-        resize: str | None = None,
-        backend: str | None = None,
-        threads: int | None = None,
-    ) -> list[list[tuple[str, str, float]]]:
-        """Most probable classes of each image, by name; other arguments and errors as `predict`.
-
-        Args:
-            output: name of the output with the classes, as for `with_output`.
-
-        Returns:
-            For each image `top` triples (wnid, label, probability), the most probable first.
-
-        Raises:
-            ArgumentError: as `with_output`.
-        """
-        model = self.with_output(output)
-        return model.decode(model.predict(images, resize=resize, backend=backend, threads=threads), top)
-
-    def with_output(self, name: str | None = None) -> "Model":
-        """The model with a single output: only what that depends on is computed.
-
-        Args:
-            name: of the output; None for the only one, or of several the only softmax over a vector, or else the only
-                vector.
-
-        Raises:
-            ArgumentError: there is no such output; the message names them all.
-        """
-        return one_output(self, name)
-
-    def decode(self, probabilities: Array, top: int = 5) -> list[list[tuple[str, str, float]]]:
-        """Name the `top` classes of every row (N, classes), by this model's labels, or by number if it has none.
-
-        One sigmoid output p is the probability of class 1: with two labels, 1 - p is that of the first.
-        """
-        return named(self.graph, probabilities, top, cast("Sequence[Label]", self.labels), self.background)
 
     def forward(self, x: Array, *, backend: str | None = None, threads: int | None = None) -> Outputs:
         """Output of the network for input that is already scaled; `predict` takes pixels in 0..255.
@@ -241,7 +110,7 @@ class Model:
         """
         x = np.asarray(x)
         check_input_range(x, self.scaling)
-        return self._output(x, backend=backend, threads=threads)
+        return self.compute(x, backend=backend, threads=threads)
 
     def layer_output(self, name: str, x: Array, *, backend: str | None = None, threads: int | None = None) -> Array:
         """Output of the layer `name` (N, ...); other arguments and errors as `forward`."""
@@ -281,13 +150,9 @@ class Model:
         """Pixels (N, H, W, C) in 0..255 mapped to the network's input range, float32."""
         return self.scaling.apply(pixels.astype(np.float32, copy=False))
 
-    def pixels(self, image: ImageLike, resize: str | None = None) -> Array:
-        """One image as (H, W, C) pixels in 0..255, in the network's size; arguments and errors as `predict`."""
-        return network_pixels(image, self.graph, Reading(self.resize_rule(resize)))
-
-    def resize_rule(self, resize: str | None = None) -> str:
-        """The resize: the requested one, or the model's own, or "crop"."""
-        return resize or self.resize or Reading().resize
+    def batch(self, pixels: Sequence[Array]) -> Array:
+        """Images (H, W, C) in 0..255 as one input of the network."""
+        return self.scale(np.stack(pixels, dtype=np.float32))
 
     def self_check(self) -> dict[str, Any]:
         """Run a synthetic image in float64 and record a digest of every layer's output.
@@ -339,7 +204,7 @@ class Model:
         with corruption_reported(fspath(path)):
             model = Model(**file.arguments())
             if intact:
-                file.check_hash(model.graph)
+                file.check_hash(model.graph.param_shapes)
         return model
 
     def params_as(self, dtype: np.dtype[Any]) -> Mapping[str, Array]:
@@ -362,28 +227,15 @@ class Model:
         H, W, _ = self.graph.input_shape
         return engine_of(self, self.graph.output_layers).is_ready(H, W)
 
-    def check_classifier(self) -> None:
-        """Check that the network outputs classes, if it has a single output.
-
-        Raises:
-            ShapeError: it does not.
-        """
-        if len(self.graph.outputs) == 1 and len(self.graph.output_shape) != 1:
-            raise ShapeError(
-                f"{self.graph.name} has no classifier, its output is {self.graph.output_shape}; "
-                "use model.features, or npmobilenet features"
-            )
-
-    def _output(self, x: Array, *, backend: str | None, threads: int | None) -> Outputs:
+    def compute(self, x: Array, *, backend: str | None, threads: int | None) -> Outputs:
+        """`forward` of pixels that `scale` has just scaled, without a check of their range."""
         return compute(self, self.graph.output_layers, x, backend, threads)
 
-    def _input_batches(self, images: ImagesLike, resize: str | None, threads: int | None) -> Iterator[Array]:
-        """Scaled batches (N, H, W, C) of the images passed to `predict`."""
-        from npmobilenet.models.streaming import each_image, or_raise, prepared_batches
-
-        check_threads(threads)
-        single = each_image(images)
-        if len(single) == 0:
-            yield np.zeros((0, *self.graph.input_shape), np.float32)
-        for batch in prepared_batches(self, single, Reading(self.resize_rule(resize)), threads):
-            yield self.scale(np.stack([or_raise(pixels) for _, pixels in batch], dtype=np.float32))
+    def cut_to(self, output: str, **changes: Any) -> "Model":
+        """The model with one output, of several, and with fields changed."""
+        layer = dict(self.graph.outputs)[output]
+        graph = replace(subgraph_to(self.graph, layer), outputs=((output, layer),))
+        params = {array: self.params[array] for array in graph.param_shapes}
+        one = replace(self, graph=graph, params=params, **changes)
+        one.__dict__["engines"] = self.engines  # by layer, so that every call finds the same
+        return one

@@ -2,7 +2,8 @@
 
 The header's metadata holds a JSON document under the key `npmobilenet`:
 
-    format       1; 2 if the scaling has one value per channel; 3 if the network has several outputs
+    format       1; 2 if the scaling has one value per channel; 3 if the network has several outputs; 4 if it is
+                 quantized (`quantized_file`)
     version      of this package that wrote the file
     graph        Graph.to_json()
     scaling      {"scale", "offset"} from pixels in 0..255 to the network's input: numbers, or lists of one per channel
@@ -17,7 +18,7 @@ order of the graph, so that corruption anywhere is detected. Reading the file ru
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -36,19 +37,33 @@ MAX_HEADER = 100_000_000  # bytes, the limit of the safetensors library
 FORMAT = 1
 FORMAT_PER_CHANNEL = 2  # the scaling has one value per channel, which earlier versions cannot read
 FORMAT_OUTPUTS = 3  # several outputs, of which earlier versions would give only the last
+FORMAT_QUANTIZED = 4
 FORMATS = (FORMAT, FORMAT_PER_CHANNEL, FORMAT_OUTPUTS)
 
 
 def is_foreign(path: Path) -> bool:
     """Whether a file is an intact `.safetensors` of another program; False for any other file."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = file.read(size) if size <= MAX_HEADER else b""
     try:
-        document = json.loads(header)
+        document = json.loads(_header(path))
         return isinstance(document, dict) and "npmobilenet" not in document.get("__metadata__", {})
     except (ValueError, TypeError, RecursionError):
         return False
+
+
+def is_quantized(path: Path) -> bool:
+    """Whether a file is that of a quantized model; False for any other file."""
+    try:
+        description = json.loads(_header(path))["__metadata__"]["npmobilenet"]
+        return bool(json.loads(description)["format"] == FORMAT_QUANTIZED)
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return False
+
+
+def _header(path: Path) -> bytes:
+    """The JSON document at the beginning of a `.safetensors` file; of another file, any bytes."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        return file.read(size) if size <= MAX_HEADER else b""
 
 
 @dataclass(frozen=True)
@@ -87,16 +102,18 @@ class ModelFile:
     @staticmethod
     def of(graph: Graph, params: Params, fields: Mapping[str, Any]) -> "ModelFile":
         """The file of a graph with its parameters; `fields` are the keys of the document from `scaling` on."""
+        per_channel = any(isinstance(value, tuple) for value in fields["scaling"].values())
+        number = FORMAT_OUTPUTS if len(graph.outputs) > 1 else FORMAT_PER_CHANNEL if per_channel else FORMAT
+        tensors = {name: params[name] for name in graph.param_shapes}
+        return ModelFile.written(number, {"graph": graph.to_json()} | dict(fields), tensors)
+
+    @staticmethod
+    def written(number: int, fields: Mapping[str, Any], tensors: Params) -> "ModelFile":
+        """The file of a format by its number, with the other keys of the document, and its hash."""
         from importlib.metadata import version
 
-        per_channel = any(isinstance(value, tuple) for value in fields["scaling"].values())
-        written = {
-            "format": FORMAT_OUTPUTS if len(graph.outputs) > 1 else FORMAT_PER_CHANNEL if per_channel else FORMAT,
-            "version": version("npmobilenet"),
-            "graph": graph.to_json(),
-        }
-        description = json.dumps(written | dict(fields))
-        tensors = {name: np.ascontiguousarray(params[name]) for name in graph.param_shapes}
+        description = json.dumps({"format": number, "version": version("npmobilenet")} | dict(fields))
+        tensors = {name: np.asarray(array, order="C") for name, array in tensors.items()}
         return ModelFile(description, tensors, _sha256(description, tensors))
 
     def write(self, path: Path) -> None:
@@ -113,11 +130,7 @@ class ModelFile:
     def arguments(self) -> dict[str, Any]:
         """Arguments of `Model` for this file; read within `corruption_reported`."""
         document = json.loads(self.description)
-        if document["format"] not in FORMATS:
-            known = ", ".join(map(str, FORMATS))
-            raise WeightsError(
-                f"expected one of the formats {known}, got {document['format']}: another version wrote it"
-            )
+        self.check_format(document, FORMATS)
         return {
             "graph": Graph.from_json(document["graph"]),
             "params": self.tensors,
@@ -129,13 +142,28 @@ class ModelFile:
             "stored_check": document["self_check"],
         }
 
-    def check_hash(self, graph: Graph) -> None:
-        """Check the bytes of the description and of the tensors of `graph` against the stored hash.
+    @staticmethod
+    def check_format(document: Mapping[str, Any], formats: Collection[int]) -> None:
+        """Check that a document has one of some formats.
+
+        Raises:
+            WeightsError: it has another.
+        """
+        if document["format"] in formats:
+            return
+        if FORMAT_QUANTIZED in (document["format"], *formats):
+            kind = ("float", "quantized")[document["format"] == FORMAT_QUANTIZED]
+            raise WeightsError(f"a {kind} model; npmobilenet.load opens it")
+        known = ", ".join(map(str, formats))
+        raise WeightsError(f"expected one of the formats {known}, got {document['format']}: another version wrote it")
+
+    def check_hash(self, names: Iterable[str]) -> None:
+        """Check the bytes of the description and of the tensors, in the order of `names`, against the stored hash.
 
         Raises:
             WeightsError: they differ.
         """
-        if _sha256(self.description, {name: self.tensors[name] for name in graph.param_shapes}) != self.sha256:
+        if _sha256(self.description, {name: self.tensors[name] for name in names}) != self.sha256:
             raise WeightsError("checksum mismatch: the file is corrupt")
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from npmobilenet.errors import ImageError, ShapeError
 from npmobilenet.models.image_file import GRAY, RGB, WHITE, Source, check_color, upright
+from npmobilenet.models.interface import Interface
 from npmobilenet.models.resizing import (
     RESIZES,
     check_resize,
@@ -76,12 +77,12 @@ class Scaling:
             return Scaling(1 / (255 * std[0]), -mean[0] / std[0])
         return Scaling(tuple(1 / (255 * s) for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True)))
 
-    def check(self, graph: Graph) -> None:
+    def check(self, network: Interface) -> None:
         """Raise ShapeError if it is by channel, and the network has another number of channels."""
         lengths = {len(value) for value in (self.scale, self.offset) if isinstance(value, tuple)}
-        C = graph.input_shape[-1]
+        C = network.input_shape[-1]
         if lengths - {C}:
-            raise ShapeError(f"{graph.name}: expected a scaling of {C} channels, got {max(lengths)}")
+            raise ShapeError(f"{network.name}: expected a scaling of {C} channels, got {max(lengths)}")
 
     def apply(self, pixels: Array) -> Array:
         """Pixels (..., C) in 0..255 mapped to the network's input range, in their dtype."""
@@ -235,7 +236,7 @@ def _mode(channels: int) -> str:
 
 def network_pixels(
     image: ImageLike,
-    graph: Graph,
+    network: Interface,
     how: "Reading | None" = None,
 ) -> Array:
     """One image as pixels in 0..255, in the network's input size.
@@ -243,7 +244,7 @@ def network_pixels(
     Args:
         image: array (H, W, C) of numbers in 0..255; or see `prepare`. A network of one channel also takes (H, W), and
             the luminance of uint8 RGB.
-        graph: the network.
+        network: the network.
         how: how it is read; None for the defaults.
 
     Returns:
@@ -254,7 +255,7 @@ def network_pixels(
         ShapeError: an array does not fit.
     """
     how = how or Reading()
-    name, (H, W, C) = graph.name, graph.input_shape
+    name, (H, W, C) = network.name, network.input_shape
     if not isinstance(image, np.ndarray):
         if C not in (1, 3):
             raise ShapeError(f"{name}: an image has 3 channels, the network takes {C}; pass arrays")

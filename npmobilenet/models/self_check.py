@@ -1,15 +1,18 @@
 """The self-check: a digest of every layer's output on a synthetic image, stored in the file with the weights.
 
 It is computed by the reference in float64, so a later run on any machine must give the same digests to within rounding.
+A quantized network's integers must be the same exactly.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
 from npmobilenet.types import Array, Shape
 
+DIGITS_KEPT = 16
 TOLERANCE = 1e-9  # of the root mean square: float64 rounding (1e-16) over some hundred layers, far below a wrong weight
 
 
@@ -45,6 +48,25 @@ def layer_digests(computed: Iterable[tuple[str, Array]], outputs: Sequence[tuple
 def changed_layers(stored: Mapping[str, Any], computed: Mapping[str, Any]) -> list[str]:
     """Names of the layers whose digests differ from the stored ones by more than `TOLERANCE`, in order."""
     return [name for name, digest in computed["layers"].items() if not _same(stored["layers"].get(name), digest)]
+
+
+def tensor_digests(computed: Iterable[tuple[str, Array]]) -> dict[str, Any]:
+    """Hashes of the integers (1, ...) of all tensors, by name, in the order in which they are computed.
+
+    Returns:
+        {"tensors": {name: the first 16 hexadecimal digits of the SHA-256 of type, shape and bytes, little endian}}.
+    """
+    return {"tensors": {name: _exact_digest(y) for name, y in computed}}
+
+
+def changed_tensors(stored: Mapping[str, Any], computed: Mapping[str, Any]) -> list[str]:
+    """Names of the tensors whose digests differ from the stored ones, in order."""
+    return [name for name, digest in computed["tensors"].items() if stored["tensors"].get(name) != digest]
+
+
+def _exact_digest(y: Array) -> str:
+    values = np.ascontiguousarray(y, y.dtype.newbyteorder("<"))
+    return sha256(f"{y.dtype} {y.shape} ".encode() + values.tobytes()).hexdigest()[:DIGITS_KEPT]
 
 
 def _digest(y: Array) -> list[float]:

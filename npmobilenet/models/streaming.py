@@ -1,6 +1,6 @@
 """Streams of images at full throughput: threads decode and resize the next images while the network computes.
 
-    sources  --in_order: a few threads, a bounded number ahead-->  pixels  --batches-->  Model.forward  -->  results
+    sources  --in_order: a few threads, a bounded number ahead-->  pixels  --batches-->  forward  -->  results
 
 Memory does not grow with the number of images: a decoded one lives only until its thread has resized it, and at most a
 batch of resized ones plus AHEAD per thread are in flight.
@@ -22,7 +22,7 @@ from npmobilenet.types import Array, Outputs
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from npmobilenet.models.model import Model
+    from npmobilenet.models.image_model import ImageModel
 
     Prepared = tuple[ImageLike, Outputs | NpMobileNetError]
 
@@ -34,7 +34,7 @@ AHEAD = 4  # images per thread that are being prepared, or ready for the network
 
 
 def predict_each(
-    model: "Model",
+    model: "ImageModel",
     sources: Iterable[ImageLike],
     compute: Callable[[Array], Outputs],
     how: Reading,
@@ -46,10 +46,10 @@ def predict_each(
         compute: from scaled images (N, H, W, C) to the network's output, (N, classes) or {name: (N, ...)}; called if at
             least one image can be read.
         how: how images are read.
-        model, sources, threads: as `Model.predict_each`.
+        model, sources, threads: as `ImageModel.predict_each`.
 
     Raises:
-        as `Model.predict_each`, before a source is read.
+        as `ImageModel.predict_each`, before a source is read.
     """
     model.check_classifier()
     how.check()
@@ -58,7 +58,7 @@ def predict_each(
 
 
 def _predict_each(
-    model: "Model",
+    model: "ImageModel",
     sources: Iterable[ImageLike],
     compute: Callable[[Array], Outputs],
     how: Reading,
@@ -66,19 +66,19 @@ def _predict_each(
 ) -> "Iterator[Prepared]":
     for batch in prepared_batches(model, sources, how, threads):
         pixels = [found for _, found in batch if not isinstance(found, NpMobileNetError)]
-        results = rows(compute(model.scale(np.stack(pixels, dtype=np.float32)))) if pixels else iter(())
+        results = rows(compute(model.batch(pixels))) if pixels else iter(())
         for source, found in batch:
             yield source, found if isinstance(found, NpMobileNetError) else next(results)
 
 
 def prepared_batches(
-    model: "Model", sources: Iterable[ImageLike], how: Reading, threads: int | None
+    model: "ImageModel", sources: Iterable[ImageLike], how: Reading, threads: int | None
 ) -> "Iterator[list[Prepared]]":
     """Yield lists of (source, (H, W, C) pixels in 0..255 or error), in order, of at least `BATCH` images."""
 
     def prepare(source: ImageLike) -> Array | NpMobileNetError:
         try:
-            return network_pixels(source, model.graph, how)
+            return network_pixels(source, model.interface, how)
         except NpMobileNetError as error:
             return error
 

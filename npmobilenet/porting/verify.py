@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from npmobilenet.errors import WeightsError
-from npmobilenet.hub.load import load
+from npmobilenet.hub.load import Loaded, load, open_stored
 from npmobilenet.models.model import Model
 from npmobilenet.models.self_check import synthetic_image
 from npmobilenet.reference.graph import Graph
@@ -28,8 +28,8 @@ class SelfCheck:
     """Result of a file's self-check.
 
     Attributes:
-        checked: number of layers whose digests were computed.
-        differing: names of the layers whose digest differs from the stored one, in the order of the graph.
+        checked: number of layers, or of a quantized model's tensors, whose digests were computed.
+        differing: names of those whose digest differs from the stored one, in the order of the graph.
         intact: whether the file's checksum matches.
     """
 
@@ -74,7 +74,7 @@ class LayerVerdict:
         return asdict(self) | {"same": self.same}
 
 
-def open_and_check(model: str | PathLike[str]) -> tuple[Model, SelfCheck | None]:
+def open_and_check(model: str | PathLike[str]) -> tuple[Loaded, SelfCheck | None]:
     """Open a model and run its self-check, even if the file's checksum does not match.
 
     Args:
@@ -87,14 +87,15 @@ def open_and_check(model: str | PathLike[str]) -> tuple[Model, SelfCheck | None]
         NpMobileNetError: the model cannot be opened.
     """
     try:
-        opened, intact = load(model), True
+        opened: Loaded = load(model)
+        intact = True
     except WeightsError:
         if Path(model).suffix != ".safetensors":
             raise
-        opened, intact = Model.open(model, intact=False), False
+        opened, intact = open_stored(Path(model), intact=False), False
     if not opened.stored_check:
         return opened, None
-    return opened, SelfCheck(len(opened.graph.layers), tuple(opened.failed_checks()), intact)
+    return opened, SelfCheck(len(opened.layer_names), tuple(opened.failed_checks()), intact)
 
 
 def compare_with_keras(model: Model, source: str | PathLike[str]) -> list[LayerVerdict]:

@@ -72,6 +72,11 @@ class Graph:
         """Shape of every output by its name, without the batch axis."""
         return {name: self.shapes[layer] for name, layer in self.outputs}
 
+    @cached_property
+    def output_activations(self) -> dict[str, str]:
+        """Activation of the layer that computes each output, by the output's name; "" if it has none."""
+        return {name: getattr(self[layer], "activation", "") or "" for name, layer in self.outputs}
+
     @property
     def output_names(self) -> str:
         """Names of all outputs, separated by commas."""

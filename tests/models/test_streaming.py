@@ -140,7 +140,7 @@ def test_the_requested_number_of_threads_work() -> None:
 def test_stopping_early_leaves_no_thread_running(two_cores: None) -> None:
     results = load("digits").predict_each(DIGITS * 10)
     next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()  # type: ignore[union-attr]
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("npmobilenet-image")]
 
 

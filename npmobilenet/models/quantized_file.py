@@ -1,0 +1,60 @@
+"""The file of a quantized model: a `.safetensors` with the integers as they are.
+
+The document under the key `npmobilenet` is that of `model_file`, with format 4 and with these keys in place of `graph`
+and of the self-check's layers:
+
+    network      the description of `quantized.network_json`, whose arrays are the file's tensors
+    self_check   hashes of every tensor's integers under the rule tflite (`self_check.tensor_digests`)
+
+The hash under the key `sha256` is of that document's bytes, followed by the name and bytes of every array.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from npmobilenet.models.model_file import FORMAT_QUANTIZED, ModelFile, corruption_reported
+from npmobilenet.models.preprocessing import Scaling
+from npmobilenet.quantized.network_json import network_arrays, network_from_json, network_to_json
+
+if TYPE_CHECKING:
+    from npmobilenet.models.quantized_model import QuantizedModel
+
+
+def write(model: "QuantizedModel", path: Path) -> None:
+    """Write a model, atomically.
+
+    Raises:
+        OSError: the folder is not writable.
+    """
+    fields = {
+        "network": network_to_json(model.network),
+        "scaling": asdict(model.scaling),
+        "labels": model.labels,
+        "background": model.background,
+        "resize": model.resize,
+        "source": dict(model.source),
+        "self_check": model.self_check(),
+    }
+    ModelFile.written(FORMAT_QUANTIZED, fields, network_arrays(model.network)).write(path)
+
+
+def read(path: str, *, intact: bool = True) -> dict[str, Any]:
+    """The arguments of `QuantizedModel` for a file; arguments and errors as `Model.open`."""
+    file = ModelFile.read(path)
+    with corruption_reported(path):
+        document = json.loads(file.description)
+        file.check_format(document, (FORMAT_QUANTIZED,))
+        network = network_from_json(document["network"], file.tensors)
+        if intact:
+            file.check_hash(network_arrays(network))
+        return {
+            "network": network,
+            "scaling": Scaling(**document["scaling"]),
+            "labels": [(wnid, label) for wnid, label in document["labels"]],
+            "background": document["background"],
+            "resize": document["resize"],
+            "source": document["source"],
+            "stored_check": document["self_check"],
+        }
