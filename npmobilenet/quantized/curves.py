@@ -21,7 +21,8 @@ def hard_swish(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule
     """
     x = inputs[0]
     step = (x.scale[0] / np.float32(128)).astype(np.float32)
-    out = multiplier(np.float32(step / y.scale[0]))
+    precise = np.float64 if rule.hard_swish == "float64" else np.float32
+    out = multiplier(precise(step) / precise(y.scale[0]))
     gate = multiplier(np.float32(step / np.float32(3.0 / 32768)))
     v = (((x.integers - x.zero_point) * 128) + 2**15) % 2**16 - 2**15  # wraps in 16 bits
     p = _short_product(v, _short(out.q))
@@ -60,9 +61,12 @@ def logistic(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) 
     q = x.integers - x.zero_point
     if rule.logistic == "fixed_point" and x.dtype == np.int8:
         return np.clip(_logistic_steps(q, float(x.scale[0])) + y.zero_point, *y.range)
-    real = x.scale[0] * q.astype(np.float32)
-    exponentials = np.exp(-real.astype(np.float64)).astype(np.float32)
-    curve = np.float32(1) / (np.float32(1) + exponentials)
+    exponentials = np.exp(-(x.scale[0] * q.astype(np.float32)).astype(np.float64))
+    if rule.logistic == "float64":  # XNNPACK rounds halves to even
+        curve = (1 / (1 + exponentials)).astype(np.float32)
+        steps: Ints = np.rint(curve * np.float32(256)).astype(np.int64)
+        return np.clip(steps + y.zero_point, *y.range)
+    curve = np.float32(1) / (np.float32(1) + exponentials.astype(np.float32))
     return np.clip(round_away(curve * np.float32(256)) + y.zero_point, *y.range)
 
 

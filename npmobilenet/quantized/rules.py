@@ -22,7 +22,8 @@ class Rule:
         dense: fully connected layers.
         elementwise: products, averages over axes, RELU and RELU6 of their own, change of scale.
         add: sums of two tensors: with multipliers rounded twice or once, or XNNPACK's with a common shift.
-        logistic: a table of 256 values of float32, or fixed point with 4 integer bits.
+        logistic: a table of 256 values, computed in float32 or in float64, or fixed point with 4 integer bits.
+        hard_swish: precision of sx / sy: float32 or float64.
         relu6: with a change of scale, or a clip of the integers alone.
         softmax: fixed point with 5 integer bits, or a table of exponentials in float32.
     """
@@ -33,7 +34,8 @@ class Rule:
     dense: Rounding = "float64"
     elementwise: Literal["twice", "once", "float32"] = "twice"
     add: Literal["twice", "once", "common_shift"] = "twice"
-    logistic: Literal["table", "fixed_point"] = "table"
+    logistic: Literal["float32", "float64", "fixed_point"] = "float32"
+    hard_swish: Literal["float32", "float64"] = "float32"
     relu6: Literal["rescaled", "clipped"] = "rescaled"
     softmax: Literal["fixed_point", "table"] = "fixed_point"
 
@@ -49,6 +51,7 @@ RULES = {
             dense="float32",
             elementwise="float32",
             add="common_shift",
+            logistic="float64",
             softmax="table",
         ),
         Rule(
@@ -56,6 +59,7 @@ RULES = {
             "TensorFlow Lite Micro, and CMSIS-NN as it is built by default",
             dense="twice",
             logistic="fixed_point",
+            hard_swish="float64",
             relu6="clipped",
         ),
         Rule(
@@ -79,6 +83,7 @@ RULES = {
             dense="mantissa",
             elementwise="float32",
             add="common_shift",
+            logistic="float64",
             softmax="table",
         ),
     )
