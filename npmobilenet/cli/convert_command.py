@@ -19,7 +19,9 @@ from npmobilenet.cli.shared import (
     reported,
 )
 from npmobilenet.errors import NpMobileNetError, ShapeError
+from npmobilenet.models.interface import output_names
 from npmobilenet.models.model import Model
+from npmobilenet.models.opening import Loaded
 from npmobilenet.output import print_json, print_table
 from npmobilenet.reference.graph import Graph
 
@@ -56,7 +58,7 @@ def convert(
         Path,
         Argument(
             metavar="SOURCE",
-            help="Keras, PyTorch or ONNX file; Teachable Machine or TensorFlow.js export.",
+            help="Keras, PyTorch, ONNX or TensorFlow Lite file; Teachable Machine or TensorFlow.js export.",
         ),
     ],
     network: NetworkOptions = NetworkOptions(),  # noqa: B008  frozen
@@ -108,14 +110,16 @@ def convert(
             print_table(("", ""), [(name.replace("_", " "), value) for name, value in document.items()])
 
 
-def _document(destination: Path, model: Model) -> dict[str, Any]:
+def _document(destination: Path, model: Loaded) -> dict[str, Any]:
     """What was written, for the table and for JSON."""
+    network = model.interface
     return {
         "output": str(destination),
-        "model": model.graph.name,
-        "input_shape": model.graph.input_shape,
-        "params": model.graph.total_params,
-        **({"outputs": model.graph.output_names} if len(model.graph.outputs) > 1 else {}),
+        "model": network.name,
+        "input_shape": network.input_shape,
+        "params": model.graph.total_params if isinstance(model, Model) else model.total_params,
+        **({} if isinstance(model, Model) else {"quantized": str(model.network.input.dtype)}),
+        **({"outputs": output_names(network)} if len(network.outputs) > 1 else {}),
         **model.source,
     }
 

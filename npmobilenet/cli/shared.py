@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
 from npmobilenet.errors import NpMobileNetError, WeightsError
-from npmobilenet.hub.load import DIGITS, Loaded, load_with_names, names_a_file, with_rule
+from npmobilenet.hub.load import DIGITS, load_with_names, names_a_file, with_rule
 from npmobilenet.hub.published_models import find_model
 from npmobilenet.models.class_names import AnyModel
 from npmobilenet.models.image_model import ImageModel
 from npmobilenet.models.model import Model
+from npmobilenet.models.opening import Loaded
 from npmobilenet.models.preprocessing import RAW, SYMMETRIC, TORCH, UNIT, choose_scaling
 from npmobilenet.output import print_json, print_note, waiting
 from npmobilenet.reference.graph import Graph

@@ -8,8 +8,8 @@ from npmobilenet.analysis.engine_check import EngineCheck
 from npmobilenet.cli.options import Argument, Exit, Option
 from npmobilenet.cli.shared import AsJson, Backend, checked_engine, print_notes, reported
 from npmobilenet.errors import AssumptionWarning, KernelError, NpMobileNetError, WeightsError
-from npmobilenet.hub.load import Loaded
 from npmobilenet.models.model import Model
+from npmobilenet.models.opening import Loaded
 from npmobilenet.output import print_json, print_table
 from npmobilenet.porting.verify import LayerVerdict, SelfCheck, compare_with_keras, open_and_check
 
@@ -61,6 +61,8 @@ def _engine_check(model: Loaded, backend: Backend) -> EngineCheck | None:
     if backend is Backend.reference:
         return None
     try:
+        if not isinstance(model, Model):
+            raise KernelError("no compiled kernels for quantized networks")
         return checked_engine(model)
     except NpMobileNetError:
         if backend is Backend.compiled:

@@ -3,19 +3,15 @@
 import warnings
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 from npmobilenet.errors import ArgumentError, AssumptionWarning, LabelFileError, ModelNotFoundError, ShapeError
 from npmobilenet.models.backends import check_backend
 from npmobilenet.models.class_names import AnyModel, LabelsLike, with_labels
 from npmobilenet.models.label_file import find_labels
 from npmobilenet.models.model import Model
-from npmobilenet.models.model_file import is_foreign, is_quantized
-
-if TYPE_CHECKING:
-    from npmobilenet.models.quantized_model import QuantizedModel
-
-Loaded: TypeAlias = "Model | QuantizedModel"
+from npmobilenet.models.model_file import is_foreign
+from npmobilenet.models.opening import Loaded, open_stored
 
 DIGITS = "digits"
 MODEL_SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras", ".pth", ".pt", ".onnx", ".tflite")
@@ -98,8 +94,8 @@ def with_rule(loaded: Loaded, rule: str | None) -> Loaded:
     if rule is None:
         return loaded
     if isinstance(loaded, Model):
-        raise ArgumentError(f"rule {rule!r}: {loaded.graph.name} is not quantized, and follows none")
-    return loaded.changed(rule=rule)
+        raise ArgumentError(f"rule {str(rule)!r}: {loaded.graph.name} is not quantized, and follows none")
+    return loaded.changed(rule=str(rule))
 
 
 def load_unnamed(model: str | PathLike[str]) -> Loaded:
@@ -131,12 +127,3 @@ def _open_file(path: Path) -> Loaded:
     from npmobilenet_weights_convert import read_model
 
     return read_model(path)
-
-
-def open_stored(path: Path, *, intact: bool = True) -> Loaded:
-    """A model that `save` wrote, float or quantized; arguments and errors as `Model.open`."""
-    if not is_quantized(path):
-        return Model.open(path, intact=intact)
-    from npmobilenet.models.quantized_model import QuantizedModel
-
-    return QuantizedModel.open(path, intact=intact)

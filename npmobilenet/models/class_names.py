@@ -42,8 +42,9 @@ def class_output(network: Interface) -> str:
 
 
 def class_count(network: Interface) -> int:
-    """Number of values of the output that holds classes; errors as `class_output`."""
-    return network.output_shapes[class_output(network)][-1]
+    """Number of values of the output that holds classes, 0 if it is a single number; errors as `class_output`."""
+    shape = network.output_shapes[class_output(network)]
+    return shape[-1] if shape else 0
 
 
 def is_binary(network: Interface) -> bool:

@@ -151,8 +151,8 @@ class ModelFile:
         """
         if document["format"] in formats:
             return
-        if FORMAT_QUANTIZED in (document["format"], *formats):
-            kind = ("float", "quantized")[document["format"] == FORMAT_QUANTIZED]
+        if document["format"] in (*FORMATS, FORMAT_QUANTIZED):
+            kind = "quantized" if document["format"] == FORMAT_QUANTIZED else "float"
             raise WeightsError(f"a {kind} model; npmobilenet.load opens it")
         known = ", ".join(map(str, formats))
         raise WeightsError(f"expected one of the formats {known}, got {document['format']}: another version wrote it")

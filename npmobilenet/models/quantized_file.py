@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from npmobilenet.models.model_file import FORMAT_QUANTIZED, ModelFile, corruption_reported
+from npmobilenet.models.model_file import FORMAT_QUANTIZED, ModelFile
 from npmobilenet.models.preprocessing import Scaling
 from npmobilenet.quantized.network_json import network_arrays, network_from_json, network_to_json
 
@@ -40,21 +40,23 @@ def write(model: "QuantizedModel", path: Path) -> None:
     ModelFile.written(FORMAT_QUANTIZED, fields, network_arrays(model.network)).write(path)
 
 
-def read(path: str, *, intact: bool = True) -> dict[str, Any]:
-    """The arguments of `QuantizedModel` for a file; arguments and errors as `Model.open`."""
-    file = ModelFile.read(path)
-    with corruption_reported(path):
-        document = json.loads(file.description)
-        file.check_format(document, (FORMAT_QUANTIZED,))
-        network = network_from_json(document["network"], file.tensors)
-        if intact:
-            file.check_hash(network_arrays(network))
-        return {
-            "network": network,
-            "scaling": Scaling(**document["scaling"]),
-            "labels": [(wnid, label) for wnid, label in document["labels"]],
-            "background": document["background"],
-            "resize": document["resize"],
-            "source": document["source"],
-            "stored_check": document["self_check"],
-        }
+def read(file: ModelFile, *, intact: bool = True) -> dict[str, Any]:
+    """The arguments of `QuantizedModel` for a file; read within `corruption_reported`.
+
+    Raises:
+        WeightsError: something does not fit; or, with `intact`, the checksum does not match.
+    """
+    document = json.loads(file.description)
+    file.check_format(document, (FORMAT_QUANTIZED,))
+    network = network_from_json(document["network"], file.tensors)
+    if intact:
+        file.check_hash(network_arrays(network))
+    return {
+        "network": network,
+        "scaling": Scaling(**document["scaling"]),
+        "labels": [(wnid, label) for wnid, label in document["labels"]],
+        "background": document["background"],
+        "resize": document["resize"],
+        "source": document["source"],
+        "stored_check": document["self_check"],
+    }

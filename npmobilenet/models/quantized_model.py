@@ -16,6 +16,7 @@ from npmobilenet.models.class_names import checked_labels
 from npmobilenet.models.image_model import ImageModel
 from npmobilenet.models.interface import Interface, PlainInterface
 from npmobilenet.models.labels import Label
+from npmobilenet.models.model_file import ModelFile, corruption_reported
 from npmobilenet.models.output_rows import concatenated
 from npmobilenet.models.preprocessing import ImagesLike, Scaling, check_input_range
 from npmobilenet.models.quantized_input import PixelQuantization, implied_scaling
@@ -114,6 +115,12 @@ class QuantizedModel(ImageModel):
     def layer_names(self) -> tuple[str, ...]:
         """Names of all tensors that are computed, in order."""
         return tuple(self.names[operator.outputs[0]] for operator in self.computed.operators)
+
+    @cached_property
+    def total_params(self) -> int:
+        """Number of weights and biases."""
+        constants = (tensor for tensor in self.network.tensors if tensor.quantization is not None)
+        return sum(tensor.data.size for tensor in constants if tensor.data is not None)
 
     def tensor(self, name: str) -> Tensor:
         """A tensor's description by its name in `names`: shape, type, scale and zero point; of a constant, its values.
@@ -248,7 +255,9 @@ class QuantizedModel(ImageModel):
         """Read a model that `save` wrote; arguments and errors as `Model.open`."""
         from npmobilenet.models.quantized_file import read
 
-        return QuantizedModel(**read(fspath(path), intact=intact))
+        file = ModelFile.read(fspath(path))
+        with corruption_reported(fspath(path)):
+            return QuantizedModel(**read(file, intact=intact))
 
     def _as_input(self, x: Array) -> Array:
         """Integers of the input's type; real numbers are quantized."""

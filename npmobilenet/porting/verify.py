@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from npmobilenet.errors import WeightsError
-from npmobilenet.hub.load import Loaded, load, open_stored
+from npmobilenet.hub.load import load
 from npmobilenet.models.model import Model
+from npmobilenet.models.opening import Loaded, open_stored
 from npmobilenet.models.self_check import synthetic_image
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layer import Layer

@@ -16,6 +16,7 @@ from npmobilenet.types import Shape
 
 QUANTIZED_TYPES = ("uint8", "int8", "int32")
 LARGEST = 2**31 - 1  # values of a tensor
+LARGEST_DILATION = 64
 PADDINGS = ("same", "valid")
 
 
@@ -82,6 +83,9 @@ def _order_problems(network: Network) -> Iterator[str]:
     if known.intersection(network.inputs):
         yield "an input is a constant"
     known.update(network.inputs)
+    constants = [number for number in network.outputs if number in known]
+    if constants:
+        yield f"output {network.tensors[constants[0]].name} is not made by an operator"
     for place, operator in enumerate(network.operators):
         where = f"operator {place} {operator.code}"
         if not operator.inputs or not operator.outputs:
@@ -111,6 +115,8 @@ def _option_problems(options: Options) -> Iterator[str]:
     for name in ("stride", "dilation", "filter"):
         if len(getattr(options, name)) != 2 or min(getattr(options, name)) < 1:
             yield f"{name} {getattr(options, name)}"
+    if max(options.dilation) > LARGEST_DILATION:
+        yield f"dilation {options.dilation}"
     if options.multiplier < 0:
         yield f"depth multiplier {options.multiplier}"
     if not (np.isfinite(options.beta) and options.beta > 0):

@@ -66,7 +66,7 @@ def _gives_vector(network: Network, operator: Operator) -> bool:
 
 
 def unique_names(network: Network) -> tuple[str, ...]:
-    """A name for every tensor: its own, with its number behind it if that is empty or taken by one before."""
+    """A name for every tensor: its own, followed by its number if that is empty or taken by one before."""
     names: list[str] = []
     for number, tensor in enumerate(network.tensors):
         taken = not tensor.name or tensor.name in names

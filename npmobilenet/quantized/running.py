@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from npmobilenet.errors import ShapeError, WeightsError
+from npmobilenet.errors import NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.quantized import averages, conversions, curves, merges, rearrangements
 from npmobilenet.quantized.rules import TFLITE, Rule
 from npmobilenet.quantized.tensors import Network, Operator, Options, Tensor
@@ -54,12 +54,20 @@ def compute(operator: Operator, inputs: Sequence[Tensor], output: Tensor, rule: 
         The values, of the output's type.
 
     Raises:
-        WeightsError: the operator is not supported.
+        WeightsError: the operator is not supported, or does not fit its tensors.
     """
     function = OPERATORS.get(operator.code)
     if function is None:
         raise WeightsError(f"{output.name}: operator {operator.code} is not supported")
-    return function(inputs, output, operator.options, rule).astype(output.dtype)
+    try:
+        y = function(inputs, output, operator.options, rule).astype(output.dtype)
+    except NpMobileNetError:
+        raise
+    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+        raise WeightsError(f"{output.name}: {operator.code} does not fit its tensors: {error}") from error
+    if output.shape and y.shape != output.shape:
+        raise WeightsError(f"{output.name}: {operator.code} gives shape {y.shape}, the tensor has {output.shape}")
+    return y
 
 
 def trace(network: Network, x: Array, rule: Rule = TFLITE) -> Iterator[tuple[Operator, Array]]:
@@ -75,7 +83,7 @@ def trace(network: Network, x: Array, rule: Rule = TFLITE) -> Iterator[tuple[Ope
 
     Raises:
         ShapeError: x does not have the input's shape or type.
-        WeightsError: an operator is not supported.
+        WeightsError: an operator is not supported, or does not fit its tensors.
     """
     image = network.input
     if x.shape != image.shape or x.dtype != image.dtype:

@@ -92,7 +92,7 @@ class Tensor:
         if self.quantization is None:
             return q.astype(np.float32)
         scale, zero = self.quantization.scale, self.quantization.zero_point
-        if scale.size > 1:
+        if scale.size > 1 and q.ndim > 1:
             along = tuple(-1 if axis == self.quantization.axis else 1 for axis in range(q.ndim))
             scale, zero = scale.reshape(along), zero.reshape(along)
         return (scale.astype(np.float64) * (q.astype(np.int64) - zero)).astype(np.float32)

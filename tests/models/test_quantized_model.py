@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from npmobilenet.errors import ArgumentError, ImageError, ShapeError, WeightsError
+from npmobilenet.errors import ArgumentError, ImageError, NpMobileNetError, ShapeError, WeightsError
 from npmobilenet.models.preprocessing import SYMMETRIC, Scaling
 from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.quantized.parts import network_to
@@ -94,8 +94,9 @@ def test_predictions_are_the_real_numbers_of_the_integers() -> None:
     assert model.predict(images).dtype == np.float32
     for image, row in zip(images, integers, strict=True):
         assert np.array_equal(run(model.network, model.scale(image[None]), model.rounding)[0][0], row)
-    each = [result for _, result in model.predict_each(images)]
-    assert np.array_equal(each, model.predict(images))
+    for (_, result), row in zip(model.predict_each(images), model.predict(images), strict=True):
+        assert not isinstance(result, NpMobileNetError)
+        assert np.array_equal(result, row)
     assert model.predict(images[:0]).shape == (0, 4)
 
 
@@ -203,7 +204,7 @@ def test_what_is_no_quantized_image_network_is_refused() -> None:
         QuantizedModel(two)
 
 
-def test_an_output_behind_quantize_keeps_its_activation() -> None:
+def test_an_output_after_quantize_keeps_its_activation() -> None:
     """As TensorFlow's converter writes it where input and output are uint8."""
     network = small_network()
     tensors = (

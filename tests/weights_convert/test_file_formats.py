@@ -23,7 +23,6 @@ FILES = {
     "torch_legacy.pth": (pickle.dumps(TORCH_MAGIC, protocol=2), "corrupt or truncated PyTorch file", ""),
     "other.pkl": (pickle.dumps({"a": 1}), "Python pickle", r"model\.keras"),
     "net.onnx": (b"\x08\x07\x12\x07pytorch:\x00", "ONNX file without a network", ""),
-    "net.tflite": (b"\x1c\x00\x00\x00TFL3" + bytes(8), "TensorFlow Lite file", r"model\.keras"),
     "saved_model.pb": (b"\x08\x01\x12\x05" + bytes(8), "SavedModel", r"model\.keras"),
     "pointer.h5": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS", "git lfs pull"),
     "page.h5": (b"\n<!DOCTYPE html><html></html>", "web page", "download"),
@@ -53,7 +52,6 @@ def test_a_file_of_another_format_is_named(tmp_path: Path, name: str) -> None:
     [
         ("archive/data.pkl", "corrupt or truncated PyTorch file"),
         ("model/saved_model.pb", "SavedModel"),
-        ("model_unquant.tflite", "TensorFlow Lite export of Teachable Machine"),
     ],
 )
 def test_an_archive_of_another_format_is_named(tmp_path: Path, member: str, title: str) -> None:

@@ -147,7 +147,6 @@ def test_other_formats_are_named_by_their_contents(saved: dict[str, bytes], tmp_
         "text.h5": (b"hello, this is text", "not HDF5 and not a zip"),
         "page.h5": (b"<!DOCTYPE html><html>404</html>", "a web page"),
         "lfs.h5": (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
-        "network.tflite": (b"\x1c\0\0\0TFL3" + bytes(100), "TensorFlow Lite file"),
         "noise.keras": (np.random.default_rng(0).bytes(1000), "not HDF5 and not a zip"),
     }
     for name, (data, reason) in cases.items():

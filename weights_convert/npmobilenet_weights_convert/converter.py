@@ -1,15 +1,17 @@
-"""A file of a MobileNet to a `Model`: Keras, Teachable Machine, TensorFlow.js, PyTorch or ONNX."""
+"""A file of a MobileNet to a `Model`: Keras, Teachable Machine, TensorFlow.js, PyTorch, ONNX or TensorFlow Lite."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from npmobilenet.analysis.engine_check import EngineCheck
 from npmobilenet.errors import ArgumentError, NpMobileNetError, WeightsError
 from npmobilenet.models.class_names import LabelsLike, class_output, with_labels
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
+from npmobilenet.models.opening import open_stored
 from npmobilenet.models.preprocessing import PLAUSIBLE, SYMMETRIC, UNIT, Scaling, choose_scaling
 from npmobilenet.reference.graph import Graph
 from npmobilenet_weights_convert.assumptions import precision_notes, with_hidden_activation
@@ -24,10 +26,11 @@ from npmobilenet_weights_convert.teachable_machine import (
     TEACHABLE_MACHINE_RESIZE,
     is_teachable_machine,
 )
+from npmobilenet_weights_convert.tflite_model import is_tflite, read_tflite_model
 from npmobilenet_weights_convert.torch_file import is_torch_file
 from npmobilenet_weights_convert.torch_model import read_torch_model
 
-OTHER_FORMATS = ((is_torch_file, read_torch_model), (is_onnx, read_onnx_model))
+OTHER_FORMATS = ((is_torch_file, read_torch_model), (is_onnx, read_onnx_model), (is_tflite, read_tflite_model))
 
 
 def read_model(
@@ -38,12 +41,12 @@ def read_model(
     scaling: Scaling | None = None,
     labels: LabelsLike | None = None,
     resize: str | None = None,
-) -> Model:
+) -> Model | Any:
     """Read a Keras file: weights in the layout of Keras Applications, or a model as `.h5`, `.weights.h5` or `.keras`.
 
     Also TensorFlow.js layers models (the folder, or its model.json), the zip archives of Teachable Machine with their
-    class names, PyTorch state dicts of torchvision and timm (`torch_model`), and ONNX files (`onnx_model`). A
-    `.safetensors` of this package is opened as it is.
+    class names, PyTorch state dicts of torchvision and timm (`torch_model`), ONNX files (`onnx_model`), and TensorFlow
+    Lite files (`tflite_model`). A `.safetensors` of this package is opened as it is.
 
     Args:
         source: the file or folder; its format is determined by its first bytes, not by its name.
@@ -57,10 +60,10 @@ def read_model(
             classes, the rule of its sample script for a Teachable Machine export, and else None: not known.
 
     Returns:
-        The model. `source["matched_by"]` is how names were matched, `source["notes"]` what to know about the model,
-        `source["range"]` and `source["resize"]` what was chosen for pixels, unless the caller specified it,
-        `source["assumed"]` the assumptions about facts that the file does not specify, until they are confirmed by a
-        graph, and `source["given"]` these facts as specified by the graph.
+        The model; of a quantized file a `QuantizedModel`. `source["matched_by"]` is how names were matched,
+        `source["notes"]` what to know about the model, `source["range"]` and `source["resize"]` what was chosen for
+        pixels, unless the caller specified it, `source["assumed"]` the assumptions about facts that the file does not
+        specify, until they are confirmed by a graph, and `source["given"]` these facts as specified by the graph.
 
     Raises:
         WeightsError: the file cannot be read, or does not fit; the message lists every wrong array or layer.
@@ -79,7 +82,7 @@ def read_model(
                 raise WeightsError(f"{path}: the file specifies its own network; leave out --arch and graph")
             return read(path, read_bytes(path), scaling=scaling, labels=labels, resize=resize)
     if is_safetensors(path):
-        return Model.open(path)
+        return open_stored(path)
     return _read_keras(path, graph, hidden_activation is not None, scaling, labels, resize)
 
 
@@ -156,7 +159,7 @@ def convert_file(
     labels: LabelsLike | None = None,
     resize: str | None = None,
     engine_check: Callable[[Model], EngineCheck] | None = None,
-) -> Model:
+) -> Model | Any:
     """Convert a Keras file to a `.safetensors` file with a self-check, atomically.
 
     Args:
@@ -172,7 +175,7 @@ def convert_file(
     model = read_model(
         source, graph=graph, hidden_activation=hidden_activation, scaling=scaling, labels=labels, resize=resize
     )
-    if engine_check is not None:
+    if engine_check is not None and isinstance(model, Model):
         model = replace(model, source=_with_engine_check(model, engine_check))
     model.save(destination)
     return model

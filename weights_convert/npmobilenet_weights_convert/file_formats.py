@@ -44,13 +44,6 @@ GRAPH_MODEL = UnreadableFormat(
     f"its layers are dissolved into operations. Export the Keras model as a layers model, or {SAVE_IN_KERAS}",
 )
 PICKLE = UnreadableFormat("a Python pickle", f"a pickle can run code, so it is never opened. Instead, {SAVE_IN_KERAS}")
-TFLITE = UnreadableFormat(
-    "a TensorFlow Lite file", f"it is not read. Convert the Keras model that it was made from: {SAVE_IN_KERAS}"
-)
-TFLITE_EXPORT = UnreadableFormat(
-    "a TensorFlow Lite export of Teachable Machine",
-    "choose Export Model > Tensorflow > Keras, or Tensorflow.js > Download my model, in the same project",
-)
 LFS_POINTER = UnreadableFormat(
     "a Git LFS pointer, not the file itself",
     "download the file with `git lfs pull`, or with the site's download button",
@@ -90,8 +83,6 @@ def file_format(path: Path, data: bytes) -> UnreadableFormat | None:
     """
     if data.startswith(b"PK\x03\x04"):
         return _archive_format(data)
-    if data[4:8] == b"TFL3":
-        return TFLITE
     if data.startswith(b"version https://git-lfs"):
         return LFS_POINTER
     if data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05":
@@ -157,9 +148,7 @@ def _archive_format(data: bytes) -> UnreadableFormat | None:
 
 
 def _archive_of(names: Collection[str]) -> UnreadableFormat | None:
-    if any(name.endswith("saved_model.pb") for name in names):
-        return SAVED_MODEL
-    return TFLITE_EXPORT if any(name.endswith(".tflite") for name in names) else None
+    return SAVED_MODEL if any(name.endswith("saved_model.pb") for name in names) else None
 
 
 def _text_format(data: bytes) -> UnreadableFormat | None:
