@@ -8,7 +8,7 @@ from npmobilenet.analysis.cost import CostTable, LayerCost, cost_table
 from npmobilenet.analysis.cost import to_json as cost_to_json
 from npmobilenet.analysis.paper_tables import paper_tables
 from npmobilenet.cli.options import Option, UsageError
-from npmobilenet.cli.shared import NETWORK, AsJson, Itemsize, NetworkOptions, graph_of, reported
+from npmobilenet.cli.shared import NETWORK, AsJson, Itemsize, NetworkOptions, reported, sized_graph
 from npmobilenet.output import print_json, print_table
 
 
@@ -20,7 +20,7 @@ def cost(
     kinds: Annotated[bool, Option("--kinds", help="Shares by kind of layer, as in the V1 paper.")] = False,
     convention: Annotated[bool, Option("--convention", help="Counts under every convention in use.")] = False,
     tables: Annotated[bool, Option("--tables", help="The tables of the papers, recounted (no model).")] = False,
-    itemsize: Itemsize = 4,
+    itemsize: Itemsize = None,
     as_json: AsJson = False,
 ) -> None:
     """Count parameters, multiply-adds, FLOPs and bytes."""
@@ -34,8 +34,8 @@ def cost(
         if model is None:
             _print_paper_tables(as_json)
             return
-        graph = graph_of(model, network)
-        table = cost_table(graph, itemsize=itemsize)
+        graph, own_itemsize = sized_graph(model, network)
+        table = cost_table(graph, itemsize=itemsize or own_itemsize)
         if as_json:
             document = cost_to_json(table, model=model)
             names = ("name", "count", "unit", "counts", "users")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from npmobilenet.analysis.engine_check import EngineCheck
 
 DEFAULT_MODEL = "mobilenet_v2_1.0_224"
+FLOAT_BYTES, QUANTIZED_BYTES = 4, 1
 COMPILING = "compiling the kernels for this CPU"
 
 
@@ -115,7 +116,12 @@ RuleOption = Annotated[
     ),
 ]
 NETWORK = Argument(metavar="ARCH|M", help="Architecture, known name, file or digits.")
-Itemsize = Annotated[int, Option(min=1, help="Bytes per value: 4 for float32, 2 for float16, 1 for int8.")]
+Itemsize = Annotated[
+    int | None,
+    Option(
+        min=1, help="Bytes per value: 4 for float32 (the default), 2 for float16, 1 for 8 bits (of a quantized file)."
+    ),
+]
 ImageName = Annotated[str, Argument(metavar="IMAGE", help="Image file.")]
 LayerPatterns = Annotated[
     list[str] | None,
@@ -245,12 +251,24 @@ def print_resize_note(name: str, network: ImageModel) -> None:
 
 def graph_of(model: str, options: NetworkOptions) -> Graph:
     """The graph of an architecture, of a known model (which is not downloaded for it), or of a file."""
+    return sized_graph(model, options)[0]
+
+
+def sized_graph(model: str, options: NetworkOptions) -> tuple[Graph, int]:
+    """As `graph_of`, of a quantized file too, and the bytes per value: 4, or 1 of a quantized file."""
     if model in ARCHITECTURES:
-        return options.graph(model)
+        return options.graph(model), FLOAT_BYTES
     if options.any_given():
         names = ", ".join(f"--{name.replace('_', '-')}" for name in NetworkOptions.__dataclass_fields__)
         raise UsageError(f"{names} apply only to an architecture ({', '.join(ARCHITECTURES)}), not to {model!r}")
-    return load_with_notes(model).graph if names_a_file(model) else find_model(model).graph()
+    if not names_a_file(model):
+        return find_model(model).graph(), FLOAT_BYTES
+    network = load_any_with_notes(model)
+    if isinstance(network, Model):
+        return network.graph, FLOAT_BYTES
+    from npmobilenet_weights_convert.tflite_graph import network_graph
+
+    return network_graph(network.network)[0], QUANTIZED_BYTES
 
 
 def compile_with_notice(network: Model) -> None:

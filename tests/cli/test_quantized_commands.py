@@ -42,7 +42,7 @@ def test_a_tflite_is_classified_with_names(tflite: Path) -> None:
     files = [real_file("images", name) for name in PHOTOGRAPHS]
     found = document(run("classify", "--model", tflite, "--json", *files))
     labels = [result["predictions"][0]["label"] for result in found]
-    assert labels == ["giant_panda", "Egyptian_cat", "macaw"]
+    assert [label.partition(",")[0] for label in labels] == ["giant panda", "Egyptian cat", "macaw"]
     model = nm.load(tflite)
     for file, result in zip(files, found, strict=True):
         expected = [{"wnid": wnid, "label": label, "probability": p} for wnid, label, p in model.classify(file)[0]]
@@ -99,6 +99,27 @@ def test_a_tflite_is_converted_and_verified(tflite: Path, tmp_path: Path) -> Non
     photograph = real_file("images", "parrot.jpg")
     answers = [document(run("classify", "--model", file, "--json", photograph)) for file in (tflite, out)]
     assert answers[0] == answers[1]
+
+
+def test_costs_are_those_of_the_architecture(tflite: Path, tmp_path: Path) -> None:
+    graph = nm.mobilenet_v1(alpha=0.25, resolution=128, classes=1001)
+    counted = document(run("cost", tflite, "--json"))
+    assert (counted["macs"], counted["itemsize"]) == (graph.macs, 1)
+    assert document(run("cost", tflite, "--json", "--itemsize", "4"))["itemsize"] == 4
+    convolution = counted["layers"][1]
+    assert convolution["bytes_written"] == 64 * 64 * 8
+    assert convolution["bytes_read"] == 128 * 128 * 3 + 3 * 3 * 3 * 8 + 8
+
+
+def test_memory_is_planned_in_bytes_with_accumulators_beside_it(tflite: Path) -> None:
+    """Peak: the first pointwise convolution reads 64 x 64 x 8 and writes 64 x 64 x 16."""
+    planned = document(run("memory", tflite, "--policy", "free", "--json"))
+    assert (planned["itemsize"], planned["peak_bytes"]) == (1, 64 * 64 * (8 + 16))
+    assert planned["accumulator_bytes"] == 4 * 1001
+    compared = document(run("memory", tflite, "--json"))
+    assert compared["accumulator_bytes"] == 4 * 1001
+    assert "int32 accumulators, at most 4,004 bytes for all channels of one pixel" in run("memory", tflite).stdout
+    assert "accumulator_bytes" not in document(run("memory", "mobilenet_v1", "--alpha", "0.25", "--json"))
 
 
 def test_verify_names_the_first_layer_that_changed(saved: Path) -> None:

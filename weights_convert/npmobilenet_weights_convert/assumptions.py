@@ -132,6 +132,14 @@ def _has_hidden_relu6(graph: Graph) -> bool:
     )
 
 
+def unspecified_range(assumed: str) -> str:
+    """The sentence on pixels whose scaling a file of operators does not specify."""
+    return (
+        f"the file does not specify how pixels are scaled; {assumed} is assumed. --range, at convert for good, or "
+        "read_model(scaling=...) confirms it"
+    )
+
+
 def precision_notes(config: Any) -> list[str]:
     """A note on a config with a policy of lower precision, in which Keras computes; the arrays are float32."""
     found = set(LOW_PRECISION.findall(json.dumps(config)))

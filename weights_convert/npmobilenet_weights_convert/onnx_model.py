@@ -10,6 +10,7 @@ from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import SYMMETRIC, TORCH, Scaling, choose_scaling
 from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Shape
+from npmobilenet_weights_convert.assumptions import unspecified_range
 from npmobilenet_weights_convert.onnx_file import open_onnx
 from npmobilenet_weights_convert.onnx_network import CHANNELS_FIRST, onnx_network
 from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES
@@ -48,10 +49,7 @@ def read_onnx_model(
             what = "[-1, 1]"
             if axes == CHANNELS_FIRST and file.producer == "pytorch":
                 scaling, what = TORCH, "ImageNet's normalization, as in PyTorch,"
-            assumed = (
-                f"the file does not specify how pixels are scaled; {what} is assumed. --range, at convert for "
-                "good, or read_model(scaling=...) confirms it"
-            )
+            assumed = unspecified_range(what)
     source = {
         "file": path.name,
         "sha256": sha256(data).hexdigest(),

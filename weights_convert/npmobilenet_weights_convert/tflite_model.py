@@ -1,19 +1,32 @@
-"""A TensorFlow Lite file to a model: a quantized one to a `QuantizedModel`."""
+"""A TensorFlow Lite file to a model: a float one to a `Model`, a quantized one to a `QuantizedModel`."""
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from npmobilenet.errors import ArgumentError, WeightsError
+import numpy as np
+
+from npmobilenet.errors import ArgumentError, LabelFileError, ShapeError, WeightsError
 from npmobilenet.models.class_names import LabelsLike, class_count, with_labels
+from npmobilenet.models.image_model import ImageModel
 from npmobilenet.models.labels import imagenet_labels
-from npmobilenet.models.preprocessing import Scaling
+from npmobilenet.models.model import Model
+from npmobilenet.models.opening import Loaded
+from npmobilenet.models.preprocessing import SYMMETRIC, Scaling, choose_scaling
 from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.quantized.consistency import check_network
+from npmobilenet.quantized.tensors import Network
+from npmobilenet.quantized.weighted_sums import SUMS
+from npmobilenet_weights_convert.assumptions import unspecified_range
 from npmobilenet_weights_convert.keras_file import ZIP_MAGIC
 from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
 from npmobilenet_weights_convert.teachable_machine import TEACHABLE_MACHINE_NOTES, TEACHABLE_MACHINE_RESIZE
 from npmobilenet_weights_convert.tflite_export import is_tflite_export, open_export
 from npmobilenet_weights_convert.tflite_file import IDENTIFIER, read_tflite
+from npmobilenet_weights_convert.tflite_graph import network_graph
+from npmobilenet_weights_convert.tflite_metadata import Metadata, read_metadata
+
+UNNAMED = "main"
 
 
 def is_tflite(path: Path) -> bool:
@@ -24,20 +37,23 @@ def is_tflite(path: Path) -> bool:
 
 def read_tflite_model(
     path: Path, data: bytes, *, scaling: Scaling | None, labels: LabelsLike | None, resize: str | None
-) -> QuantizedModel:
+) -> Loaded:
     """Read a TensorFlow Lite file, or an export of Teachable Machine with one.
 
     Args:
         path: the file, for its name.
         data: its contents.
-        scaling: from pixels in 0..255 to the real numbers of the input; by default the integers are the pixels.
-        labels: one per class; by default those of an export, or the ImageNet classes of a network with 1000 or, with a
-            background, 1001.
-        resize: how images are resized; by default the rule of its sample script for an export, "crop" with ImageNet's
-            classes, else None: not known.
+        scaling: from pixels in 0..255 to the real numbers of the input. By default, of a quantized network, the one for
+            which its integers are the pixels, as everything that runs such files has it; of a float network the one of
+            the file's metadata, else the network's own Rescaling, else [-1, 1], which is reported as an assumption.
+        labels: one per class; by default those of the export or of the metadata, or the ImageNet classes of a network
+            with 1000 or, with a background, 1001.
+        resize: how images are resized; by default the rule of its sample script for an export, "crop" with as many
+            classes as ImageNet has, else None: not known.
 
     Raises:
         WeightsError: the file is corrupt or not supported.
+        LabelFileError, ShapeError: the labels do not fit.
     """
     source = {"file": path.name, "sha256": sha256(data).hexdigest(), "matched_by": "TensorFlow Lite operators"}
     own_labels: LabelsLike | None = None
@@ -46,24 +62,65 @@ def read_tflite_model(
         data, own_labels = open_export(path, data)
         source["resize"] = TEACHABLE_MACHINE_NOTES["resize"]
     try:
-        network = read_tflite(data, path.stem)
+        network = _named(read_tflite(data, path.stem), path.stem)
         check_network(network)
-        model = QuantizedModel(network, scaling, source=source)  # type: ignore[arg-type]
+        metadata = read_metadata(path, data)
+        if network.is_quantized:
+            model: Loaded = QuantizedModel(network, scaling, source=source)  # type: ignore[arg-type]
+        else:
+            model = _float_model(network, scaling, metadata, source, is_export)
     except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
+        raise WeightsError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    resize = resize or (TEACHABLE_MACHINE_RESIZE if is_export else None)
+    named = _with_own_labels(model.changed(resize=resize), own_labels or metadata.labels)
+    return named if labels is None else with_labels(named, labels)
+
+
+def _named(network: Network, file: str) -> Network:
+    """A network with the name of its file, if its own is the one that TensorFlow gives to every network."""
+    return replace(network, name=file) if network.name == UNNAMED else network
+
+
+def _float_model(
+    network: Network, scaling: Scaling | None, metadata: Metadata, source: dict[str, str], is_export: bool
+) -> Model:
+    _check_weights_are_real(network)
+    graph, params = network_graph(network)
+    scaling = scaling or metadata.scaling
+    if scaling is None:
+        scaling = choose_scaling(graph)
+        if is_export:
+            source = source | {"range": TEACHABLE_MACHINE_NOTES["range"]}
+        elif scaling == SYMMETRIC:
+            source = source | {"assumed_range": unspecified_range("[-1, 1]")}
+    return Model(graph, params, scaling, source=source)
+
+
+def _check_weights_are_real(network: Network) -> None:
+    """Raise WeightsError if integers are multiplied by real numbers, of whose scales a file says nothing."""
+    for operator in network.operators:
+        weights = network.tensors[operator.inputs[1]] if operator.code in SUMS else None
+        if weights is not None and np.issubdtype(weights.dtype, np.integer):
+            raise WeightsError(
+                f"{network.label(operator)}: {weights.dtype} weights are multiplied by float32 values (dynamic-range "
+                "quantization), which is not supported; convert the model with a representative dataset, or without "
+                "optimizations"
+            )
+
+
+def _with_own_labels(model: Loaded, labels: LabelsLike | None) -> Loaded:
+    """A model with the labels of its file, or ImageNet's, if they fit, and with the resize that goes with ImageNet."""
     classes = _classes(model)
     background = classes == IMAGENET_CLASSES + 1
     if classes - background == IMAGENET_CLASSES:
-        model = model.changed(labels=imagenet_labels(), background=background, resize="crop")
-    if is_export:
-        model = model.changed(resize=TEACHABLE_MACHINE_RESIZE)
-    if resize is not None:
-        model = model.changed(resize=resize)
-    labels = own_labels if labels is None else labels
-    return model if labels is None else with_labels(model, labels)
+        model = model.changed(labels=imagenet_labels(), background=background, resize=model.resize or "crop")
+    try:
+        return model if labels is None or not classes else with_labels(model, labels)
+    except (LabelFileError, ShapeError):
+        return model
 
 
-def _classes(model: QuantizedModel) -> int:
+def _classes(model: ImageModel) -> int:
     """Number of classes; 0 if the network has no classifier, or it is not clear which output holds classes."""
     try:
         return class_count(model.interface) if all(map(len, model.interface.output_shapes.values())) else 0
