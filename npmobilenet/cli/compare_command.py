@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from npmobilenet.cli.integer_comparison import ANY_RULE, compare_integers, quantized_source
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
 from npmobilenet.cli.shared import AsJson, ResizeOption, load_with_notes, reported
 from npmobilenet.errors import NpMobileNetError
@@ -36,6 +37,9 @@ def compare(
         Path | None, Option("--map", metavar="FILE", help="JSON or CSV that maps names to layers.")
     ] = None,
     dtype: Annotated[str, Option(help="Arithmetic of the port: float16, float32 or float64.")] = "float32",
+    rule: Annotated[
+        str, Option(help="Rule that the port of a quantized network should follow; any: the one that fits best.")
+    ] = ANY_RULE,
     per_layer: Annotated[bool, Option("--per-layer", help="One row per layer.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -50,6 +54,14 @@ def compare(
         raise UsageError(f"unknown --dtype {dtype!r}; choose float16, float32 or float64")
     other = Path(sources[-1])
     with reported(as_json, NOTHING_COMPARED):
+        quantized = quantized_source(sources, model, image, resize)
+        if quantized is not None:
+            code = compare_integers(*quantized, other, mapping, rule, per_layer=per_layer, as_json=as_json)
+            if code:
+                raise Exit(code)
+            return
+        if rule != ANY_RULE:
+            raise UsageError("--rule is for quantized networks")
         network, x, recorded = _from_pack(sources[0]) if model is None else _from_image(model, image, resize, other)
         dump = read_dump(other, network, x)
         matched = match(

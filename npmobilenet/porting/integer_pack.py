@@ -14,6 +14,7 @@ The folder is that of `golden`, with manifest.json as data/integer_pack.schema.j
 Integers have no tolerance: a port that follows the rule is equal to the bit.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -132,3 +133,12 @@ class IntegerPack:
         model = self.model()
         made = dict(model.trace(self.input()))
         return [name for name in self.layers if not np.array_equal(made[name], self.output(name))]
+
+
+def is_integer_pack(folder: str | PathLike[str]) -> bool:
+    """Whether a folder holds golden data of a quantized network; damaged or not."""
+    try:
+        manifest = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("pack_format") == INTEGER_PACK_FORMAT

@@ -23,7 +23,7 @@ from npmobilenet.types import Array
 ANY_RULE = "any"
 SHOWN = 5  # of those that do not fit
 EXPLAINED = 12
-"""Wrong operators that are explained: a port with more is explained by its first ones."""
+"""Wrong operators on which every mistake is tried; on those that follow only the mistakes found before."""
 CLEARLY = 0.5
 """A mistake that leaves more than this share of the differing values is no explanation."""
 
@@ -57,8 +57,10 @@ class IntegerFinding:
         status: "same" (every value is equal), "inherits" (the same, on inputs that are wrong), "wrong" (not equal, on
             the port's own inputs), "shape" (cannot be brought to the tensor's shape and range), "missing" (not in the
             dump).
+        number: of the operator, in order; None of the input.
         differing: number of values that differ from the operator computed on the port's inputs.
         largest: the largest of these differences.
+        at: place of the first one, without the batch axis.
         rules: rules under which every value is equal.
         covers: operators that were computed for it: itself, and those before it that the dump does not include.
         note: further remarks.
@@ -68,8 +70,10 @@ class IntegerFinding:
     layer: str
     type: str
     status: str
+    number: int | None = None
     differing: int | None = None
     largest: int | None = None
+    at: tuple[int, ...] = ()
     rules: tuple[str, ...] = ()
     covers: tuple[str, ...] = ()
     note: str = ""
@@ -89,6 +93,7 @@ class IntegerDiagnosis:
         model: name of the network.
         findings: one per operator, the input first.
         exact_under: rules under which every operator is exact.
+        first_different: by every other rule, the first operator that is not exact.
         rule: the rule that findings are judged by.
         notes: on the dump as a whole.
     """
@@ -96,6 +101,7 @@ class IntegerDiagnosis:
     model: str
     findings: tuple[IntegerFinding, ...]
     exact_under: tuple[str, ...]
+    first_different: Mapping[str, str]
     rule: str
     notes: tuple[str, ...] = ()
 
@@ -150,10 +156,15 @@ def diagnose_integers(
     walk = _Walk(network, names, x, dump)
     exact = {number: walk.exact_rules(number) for number in progress(walk.dumped, len(walk.dumped), "comparing")}
     common = [name for name in RULES if all(name in rules for rules in exact.values())]
-    counts = Counter(name for rules in exact.values() for name in rules)
-    judged = rule if rule != ANY_RULE else max(RULES, key=lambda name: counts[name])
+    walk.counts.update(name for rules in exact.values() for name in rules)
+    judged = rule if rule != ANY_RULE else max(RULES, key=lambda name: walk.counts[name])
     findings = walk.findings(judged, exact)
-    return IntegerDiagnosis(network.name, findings, tuple(common), judged, (*walk.notes, *_summary(findings)))
+    different = {
+        name: next(names[number] for number, rules in exact.items() if name not in rules)
+        for name in RULES
+        if name not in common
+    }
+    return IntegerDiagnosis(network.name, findings, tuple(common), different, judged, (*walk.notes, *_summary(findings)))
 
 
 class _Walk:
@@ -180,6 +191,7 @@ class _Walk:
             number: replace(network.tensors[number], data=array) for number, array in ({self._input: x} | given).items()
         }
         self._known: list[tuple[str, str]] = []
+        self.counts: Counter[str] = Counter()
 
     def exact_rules(self, number: int) -> tuple[str, ...]:
         """Rules under which the port's tensor is exactly what follows from the tensors before it."""
@@ -192,16 +204,16 @@ class _Walk:
             findings.append(self._input_finding())
             tainted |= {self._input} if findings[0].status != "same" else set()
         explained = 0
-        for operator in self._network.operators:
+        for place, operator in enumerate(self._network.operators):
             number = operator.outputs[0]
-            finding = IntegerFinding(self._names[number], operator.code, "missing")
+            finding = IntegerFinding(self._names[number], operator.code, "missing", place)
             if number in self._unfit:
                 finding = replace(finding, status="shape", note="; ".join(self._unfit[number].notes))
             elif number in exact:
                 finding = self._judged(finding, number, judged, exact[number], tainted)
-                if finding.status == "wrong" and explained < EXPLAINED:
-                    finding = replace(finding, explanations=self._explained(number, judged))
-                    explained += 1
+                if finding.status == "wrong":
+                    explanations = self._explained(number, judged, only_known=explained >= EXPLAINED)
+                    finding, explained = replace(finding, explanations=explanations), explained + 1
             if finding.status not in ("same", "missing"):
                 tainted.add(number)
             findings.append(finding)
@@ -229,31 +241,45 @@ class _Walk:
         part, port = self._part(number), self._values(number)
         apart = _apart(part.run(RULES[judged]), port)
         status = "wrong" if judged not in rules else "inherits" if tainted.intersection(part.starts) else "same"
-        largest = apart.max(initial=0)
+        largest, differing = apart.max(initial=0), np.argwhere(apart)
         return replace(
             finding,
             status=status,
-            differing=int(np.count_nonzero(apart)),
+            differing=len(differing),
+            at=tuple(map(int, differing[0][1:])) if len(differing) else (),
             largest=int(largest) if np.isfinite(largest) else None,
             rules=rules,
             covers=tuple(self._names[operator.outputs[0]] for operator in part.operators),
         )
 
-    def _explained(self, number: int, judged: str) -> tuple[IntegerExplanation, ...]:
+    def _explained(self, number: int, judged: str, *, only_known: bool) -> tuple[IntegerExplanation, ...]:
         """Mistakes that remove the difference, or most of it; those of earlier operators are tried first."""
         part, port = self._part(number), self._values(number)
         trial = _Trial(part, port, [self._names[operator.outputs[0]] for operator in part.operators], judged)
         known = [found for found in trial.candidates if found[:2] in self._known]
         explanations = trial.run(known)
+        if only_known:
+            return self._ranked(explanations)
         if not any(explanation.fits for explanation in explanations):
             explanations = trial.run(trial.candidates)
         if not any(explanation.fits for explanation in explanations) and self._own_input and self._input in part.starts:
             explanations += self._from_input(part, port, judged)
         if not any(explanation.fits for explanation in explanations):
             explanations += trial.run_under_other_rules()
-        ranked = _ranked(explanations)
+        ranked = self._ranked(explanations)
         self._known += [(ranked[0].cause, ranked[0].what)] if ranked and ranked[0].fits else []
         return ranked
+
+    def _ranked(self, explanations: Sequence[IntegerExplanation]) -> tuple[IntegerExplanation, ...]:
+        """Those that fit, rules by the number of operators that they fit; if none does, the closest few."""
+        fitting = [explanation for explanation in explanations if explanation.fits]
+        if fitting:
+            return tuple(sorted(fitting, key=lambda explanation: self._place(explanation.cause)))
+        return tuple(sorted(explanations, key=lambda explanation: explanation.left)[:SHOWN])
+
+    def _place(self, cause: str) -> int:
+        rule = cause.removeprefix("rule-")
+        return -self.counts[rule] if cause.startswith("rule-") and rule in RULES else 1
 
     def _from_input(self, part: IntegerPart, port: Array, judged: str) -> list[IntegerExplanation]:
         """Mistakes in the image, if the dump does not include it."""
@@ -340,14 +366,6 @@ def _other_inputs(x: Array) -> list[tuple[str, str, Array]]:
         ("image-axes", "the image is upside down", x[:, ::-1]),
         ("image-axes", "the image is mirrored", x[:, :, ::-1]),
     ]
-
-
-def _ranked(explanations: Sequence[IntegerExplanation]) -> tuple[IntegerExplanation, ...]:
-    """Those that fit, in the order of trial; if none does, the closest few."""
-    fitting = [explanation for explanation in explanations if explanation.fits]
-    if fitting:
-        return tuple(fitting)
-    return tuple(sorted(explanations, key=lambda explanation: explanation.left)[:SHOWN])
 
 
 def _summary(findings: Sequence[IntegerFinding]) -> list[str]:

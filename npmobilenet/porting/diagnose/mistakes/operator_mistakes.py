@@ -54,7 +54,7 @@ def integer_mistakes(operator: Operator, inputs: Sequence[Tensor], y: Tensor) ->
     if y.quantization is None:
         return
     for name, rule in RULES.items():
-        yield IntegerMistake(f"rule-{name}", f"rounded as {rule.followed_by}", _under(operator, rule))
+        yield IntegerMistake(f"rule-{name}", f"the rule of {rule.followed_by}", _under(operator, rule))
     if operator.code in SUM_CODES:
         yield from sum_mistakes(operator, inputs, y)
     else:
