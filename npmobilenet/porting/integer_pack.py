@@ -9,6 +9,7 @@ The folder is that of `golden`, with manifest.json as data/integer_pack.schema.j
     multipliers/TENSOR              int32, one per channel, or one per factor of the operator: M = q 2^-31 2^-s
     shifts/TENSOR                   int32, s: to the right if positive
     factors/TENSOR                  M itself, where the rule multiplies in floating point
+    tables/TENSOR                   256 results of a curve, from the least integer of its input to the largest
     weights/TENSOR                  constants as in the file: kernels OHWI, depthwise 1HWC
 
 Integers have no tolerance: a port that follows the rule is equal to the bit.
@@ -107,7 +108,7 @@ class IntegerPack:
         try:
             for entry in self.manifest["tensors"]:
                 if entry["kind"] == "weights":
-                    arrays[f"{entry['number']}/{VALUES}"] = self.read("weights", entry["name"])
+                    arrays[f"{entry['tensor']}/{VALUES}"] = self.read("weights", entry["name"])
             for number, how in self.manifest["quantization"].items():
                 arrays[f"{number}/{SCALE}"] = np.array(how["scale"], np.float32)
                 arrays[f"{number}/{ZERO_POINT}"] = np.array(how["zero_point"], np.int64)

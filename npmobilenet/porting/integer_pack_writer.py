@@ -17,6 +17,7 @@ from npmobilenet.porting.golden_folder import check_choices, check_free, entry_o
 from npmobilenet.porting.golden_formats import DTYPES, Tensor as StoredTensor
 from npmobilenet.porting.golden_manifest import INTEGER_PACK_FORMAT, matching_names
 from npmobilenet.porting.integer_pack import IntegerPack
+from npmobilenet.porting.integer_pack_index import POOLS, WINDOWS, index_text, write_headers
 from npmobilenet.porting.operator_factors import factors_of, table_of
 from npmobilenet.porting.progress import Progress, no_progress
 from npmobilenet.quantized.network_json import network_to_json
@@ -29,8 +30,6 @@ from npmobilenet.types import Array
 if TYPE_CHECKING:
     from npmobilenet.models.image_file import Source
 
-WINDOWS = ("CONV_2D", "DEPTHWISE_CONV_2D")
-POOLS = ("AVERAGE_POOL_2D", "MAX_POOL_2D")
 Described = tuple[StoredTensor, Mapping[str, Any]]
 """A tensor, and what the manifest states about it besides shape, dtype and place."""
 
@@ -87,7 +86,9 @@ def write_integer_pack(
         "tensors": [entry_of(tensor) | dict(facts) for tensor, facts in described],
     }
     with folder_written_atomically(path) as new:
-        write_tensors(new, manifest, [tensor for tensor, _ in described], _index, progress)
+        write_tensors(new, manifest, [tensor for tensor, _ in described], index_text, progress)
+        if "readmemh" in formats:
+            write_headers(new / "readmemh", manifest)
     return IntegerPack.open(path)
 
 
@@ -119,13 +120,15 @@ def _made(model: QuantizedModel, chosen: Sequence[str], x: Array, progress: Prog
     tensors[network.inputs[0]] = replace(network.input, data=x)
     makers = {names[operator.outputs[0]]: operator for operator in network.operators}
     included = {names[i] for name in chosen for i in (*makers[name].inputs, makers[name].outputs[0]) if i >= 0}
-    for operator, values in progress(trace(network, x, model.rounding), len(network.operators), "tracing"):
+    steps = progress(trace(network, x, model.rounding), len(network.operators), "tracing")
+    for place, (operator, values) in enumerate(steps):
         number = operator.outputs[0]
         y = tensors[number] = replace(network.tensors[number], data=values)
         inputs = [tensors[i] for i in operator.inputs if i >= 0]
         if names[number] not in included:
             continue
-        yield _stored("outputs", names[number], values), _facts(operator, inputs, y, names)
+        facts = {"operator": place, "tensor": number} | _facts(operator, inputs, y, names)
+        yield _stored("outputs", names[number], values), facts
         if names[number] in chosen and y.quantization is not None:
             yield from _parts(model, operator, inputs, y)
 
@@ -151,7 +154,6 @@ def _facts(operator: Operator, inputs: Sequence[Tensor], y: Tensor, names: Seque
     """What a port must know about an operator, resolved for this network."""
     options = operator.options
     facts: dict[str, Any] = {
-        "number": operator.outputs[0],
         "type": operator.code,
         "inputs": [names[i] for i in operator.inputs if i >= 0],
         "tolerance": 0,
@@ -170,7 +172,7 @@ def _constants(model: QuantizedModel) -> Iterator[Described]:
         if tensor.data is not None:
             stored = _stored("weights", model.names[number], tensor.data)
             how = {} if tensor.quantization is None else {"zero_point": tensor.zero_point, "scale": _plain(tensor.scale)}
-            yield stored, {"number": number} | how
+            yield stored, {"tensor": number} | how
 
 
 def _quantization(network: Network) -> dict[str, Any]:
@@ -193,29 +195,3 @@ def _stored(kind: str, name: str, values: Array) -> StoredTensor:
     if kind == "weights":
         axes = {4: "OHWI", 2: "OI", 1: "C"}.get(values.ndim, "X" * values.ndim)
     return StoredTensor(kind, name, axes, np.ascontiguousarray(values, DTYPES[values.dtype.name]))
-
-
-def _index(manifest: Mapping[str, Any]) -> str:
-    """The essence of the manifest as tab-separated lines, for programs without a JSON parser.
-
-    tensor  kind/name  dtype  axes  shape  zero_point  file
-    window  layer  type  stride_y  stride_x  top  left  dilation_y  dilation_x  low  high  input  weights  bias
-    """
-    lines = []
-    for entry in manifest["tensors"]:
-        shape = ",".join(map(str, entry["shape"]))
-        columns = ("tensor", f"{entry['kind']}/{entry['name']}", entry["dtype"], entry["axes"], shape,
-                   str(_zero_point(entry, manifest)), entry["stored"]["raw"]["file"])  # fmt: skip
-        lines.append("\t".join(columns))
-        if entry.get("type") in WINDOWS:
-            (top, _), (left, _) = entry["padding"]
-            numbers = (*entry["stride"], top, left, *entry["dilation"], *entry["limits"])
-            names = (*entry["inputs"], "-")[:3]
-            lines.append("\t".join(("window", entry["name"], entry["type"], *map(str, numbers), *names)))
-    return "\n".join(lines) + "\n"
-
-
-def _zero_point(entry: Mapping[str, Any], manifest: Mapping[str, Any]) -> int | str:
-    if (entry["kind"], entry["name"]) == ("image", "input"):
-        return int(manifest["quantization"].get(str(manifest["network"]["inputs"][0]), {"zero_point": [0]})["zero_point"][0])
-    return entry.get("zero_point", "-")
