@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from npmobilenet.errors import WeightsError
+from npmobilenet.errors import NpMobileNetError, WeightsError
 from npmobilenet.models.preprocessing import Scaling
 from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.porting.golden_folder import read_manifest, stored_tensor
@@ -113,10 +113,13 @@ class IntegerPack:
                 arrays[f"{number}/{SCALE}"] = np.array(how["scale"], np.float32)
                 arrays[f"{number}/{ZERO_POINT}"] = np.array(how["zero_point"], np.int64)
             network = network_from_json(self.manifest["network"], arrays)
+            described = self.manifest["model"]
+            scaling = Scaling(**described["scaling"])
+            return QuantizedModel(network, scaling, source=described["source"], rule=self.rule)
+        except NpMobileNetError:
+            raise
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise WeightsError(f"{self.folder / MANIFEST}: corrupt ({error!r})") from error
-        described = self.manifest["model"]
-        return QuantizedModel(network, Scaling(**described["scaling"]), source=described["source"], rule=self.rule)
 
     def damaged(self) -> list[str]:
         """Problems found by reading every tensor in every format, one message each."""

@@ -194,4 +194,4 @@ def _stored(kind: str, name: str, values: Array) -> StoredTensor:
     axes = {4: "NHWC", 2: "NC", 1: "C"}.get(values.ndim, "X" * values.ndim)
     if kind == "weights":
         axes = {4: "OHWI", 2: "OI", 1: "C"}.get(values.ndim, "X" * values.ndim)
-    return StoredTensor(kind, name, axes, np.ascontiguousarray(values, DTYPES[values.dtype.name]))
+    return StoredTensor(kind, name, axes, np.asarray(values, DTYPES[values.dtype.name], order="C"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from npmobilenet.errors import ArgumentError
+from npmobilenet.errors import NpMobileNetError
 from npmobilenet.porting.diagnose.integer_parts import IntegerPart
 from npmobilenet.porting.diagnose.mistakes.operator_mistakes import integer_mistakes
 from npmobilenet.porting.diagnose.port_integers import port_integers, shared_notes
@@ -342,7 +342,7 @@ class _Trial:
     def _left(self, changes: dict[int, Callable[..., Array]], rule: str) -> float:
         try:
             y = self._part.run(RULES[rule], changes)
-        except (ValueError, IndexError):  # shapes that do not fit: this mistake cannot be made here
+        except (ValueError, IndexError, NpMobileNetError):  # shapes that do not fit: this mistake cannot be made here
             return 1.0
         if y.shape != self._port.shape:
             return 1.0

@@ -57,14 +57,13 @@ def sum_mistakes(operator: Operator, inputs: Sequence[Tensor], y: Tensor) -> Ite
 def altered(
     operator: Operator,
     inputs: Callable[[Sequence[Tensor]], Sequence[Tensor]] | None = None,
-    output: Callable[[Tensor], Tensor] | None = None,
     options: Callable[[Options], Options] | None = None,
 ) -> Computed:
-    """The operator with its inputs, its output's description or its options changed."""
+    """The operator with its inputs or its options changed, which may change the shape of its output."""
 
     def run(given: Sequence[Tensor], y: Tensor, rule: Rule) -> Array:
         changed = operator if options is None else replace(operator, options=options(operator.options))
-        return compute(changed, given if inputs is None else inputs(given), y if output is None else output(y), rule)
+        return compute(changed, given if inputs is None else inputs(given), replace(y, shape=()), rule)
 
     return run
 
@@ -337,9 +336,8 @@ def _padded(operator: Operator, change: Repadding, value: int | None = None) -> 
         q = np.pad(
             x.integers, ((0, 0), *around, (0, 0)), constant_values=x.zero_point if value is None else value
         )
-        result = compute(
-            replace(operator, options=replace(options, padding="valid")), [replace(x, data=q), *inputs[1:]], y, rule
-        )
+        unpadded = replace(operator, options=replace(options, padding="valid"))
+        result = compute(unpadded, [replace(x, data=q), *inputs[1:]], replace(y, shape=()), rule)
         return result[:, : y.shape[1] or None, : y.shape[2] or None] if len(y.shape) == 4 else result
 
     return run
