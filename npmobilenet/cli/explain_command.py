@@ -17,14 +17,14 @@ TERMS = 12  # printed; --json has all
 
 
 def explain(
-    model: Annotated[str, Argument(metavar="M", help="Known name, file (.safetensors, .h5, .keras, .tflite) or digits.")],
+    model: Annotated[
+        str, Argument(metavar="M", help="Known name, file (.safetensors, .h5, .keras, .tflite) or digits.")
+    ],
     image: ImageName,
     layer: Annotated[
         str, Option("--layer", metavar="L", help="Layer; of a quantized model also its number, as compare prints it.")
     ],
-    at: Annotated[
-        tuple[str, str, str], Option("--at", metavar="Y X C", help="Place of the value; 0 0 C in a vector.")
-    ],
+    at: Annotated[tuple[str, str, str], Option("--at", metavar="Y X C", help="Place of the value; 0 0 C in a vector.")],
     rule: RuleOption = None,
     resize: ResizeOption = None,
     as_json: AsJson = False,
@@ -105,4 +105,3 @@ def _print_terms(terms: "Sequence[RealTerm]") -> None:
 
 def _number(value: float) -> str:
     return f"{value:.9g}"
-

@@ -67,9 +67,7 @@ def compare_integers(
             f"{other}: none of its {len(dump.arrays)} arrays has the name or the shape of a tensor of "
             f"{network.network.name}; --map FILE maps names"
         )
-    comparison = diagnose_integers(
-        network.computed, network.names, x, matched.arrays, rule=rule, progress=progress_bar
-    )
+    comparison = diagnose_integers(network.computed, network.names, x, matched.arrays, rule=rule, progress=progress_bar)
     notes = (*dump.notes, *_left_over(matched), *comparison.notes)
     if as_json:
         print_json(_document(comparison, matched, notes))
@@ -86,7 +84,12 @@ def _left_over(matched: "Matched") -> list[str]:
 
 
 def _print(
-    other: Path, comparison: "IntegerDiagnosis", matched: "Matched", notes: Sequence[str], per_layer: bool, own_rule: str
+    other: Path,
+    comparison: "IntegerDiagnosis",
+    matched: "Matched",
+    notes: Sequence[str],
+    per_layer: bool,
+    own_rule: str,
 ) -> None:
     print(
         f"{other}: {len(comparison.compared)} of {len(comparison.findings)} layers of {comparison.model} compared, "
@@ -99,8 +102,8 @@ def _print(
         print(f"not under {own_rule}, the rule of the pack or model, where the first that differs is {different}")
     if comparison.first is not None:
         _print_first(comparison.first)
-    rows = comparison.findings if per_layer else comparison.wrong[:ROWS]
-    rows = [finding for finding in rows if finding.status != "missing"]
+    listed = comparison.findings if per_layer else comparison.wrong[:ROWS]
+    rows = [finding for finding in listed if finding.status != "missing"]
     if rows:
         print_table(
             ("layer", "type", "", "differ", "by up to", "cause"),
@@ -169,5 +172,7 @@ def _document(comparison: "IntegerDiagnosis", matched: "Matched", notes: Sequenc
         "left_over": list(matched.left_over),
         "first_wrong": None if first is None else first.layer,
         "cause": None if first is None else _cause(first) or None,
-        "layers": [asdict(finding) | {"name_in_dump": matched.names.get(finding.layer)} for finding in comparison.findings],
+        "layers": [
+            asdict(finding) | {"name_in_dump": matched.names.get(finding.layer)} for finding in comparison.findings
+        ],
     }

@@ -1,6 +1,6 @@
-"""One value of an 8-bit network from its terms: what was summed, how the sum was rescaled, what every rule makes of it."""
+"""One value of an 8-bit network from its terms: what was summed, how it was rescaled, what every rule makes of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import prod
 from typing import Any
@@ -152,7 +152,9 @@ def index_of(shape: Shape, at: Place, name: str) -> Place:
     inside = all(0 <= i < side for i, side in zip(index, shape, strict=True))
     if any(skipped) or not inside or shape[0] != 1:
         sides = (1,) * (4 - len(shape)) + tuple(shape[1:])
-        raise ArgumentError(f"{name}: expected --at Y X C within {' x '.join(map(str, sides))}, got {' '.join(map(str, at))}")
+        raise ArgumentError(
+            f"{name}: expected --at Y X C within {' x '.join(map(str, sides))}, got {' '.join(map(str, at))}"
+        )
     return index
 
 
@@ -222,7 +224,12 @@ def _dense_terms(operator: Operator, inputs: Sequence[Tensor], y: Tensor, index:
     places = [np.unravel_index(row * w.shape[1] + k, x.integers.shape) for k in range(w.shape[1])]
     c = index[-1]
     terms = (
-        Term(_plain(place[1:]), int(values[row, k]), int(w.integers[c, k]), _product(x, w, values[row, k], w.integers[c, k]))
+        Term(
+            _plain(place[1:]),
+            int(values[row, k]),
+            int(w.integers[c, k]),
+            _product(x, w, values[row, k], w.integers[c, k]),
+        )
         for k, place in enumerate(places)
     )
     return tuple(terms), 0
@@ -325,7 +332,7 @@ def _element(x: Tensor, y: Tensor, index: Place) -> Term:
     return Term(place[1:], q, None, q - x.zero_point)
 
 
-def _plain(place: Sequence[Any]) -> Place:
+def _plain(place: Iterable[Any]) -> Place:
     return tuple(int(i) for i in place)
 
 

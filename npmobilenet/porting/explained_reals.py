@@ -89,7 +89,9 @@ def explain_real(model: Model, x: Array, name: str, at: Place) -> ExplainedReal:
     y = outputs[name]
     index = index_of(y.shape, at, name)
     if isinstance(layer, Input):
-        return ExplainedReal(graph.name, name, layer.type, index[1:], (), 0, exact=float(y[index]), value=float(y[index]))
+        return ExplainedReal(
+            graph.name, name, layer.type, index[1:], (), 0, exact=float(y[index]), value=float(y[index])
+        )
     params = {array: values.astype(np.float64) for array, values in graph.arrays_of(layer, model.params).items()}
     inputs = {source: outputs[source].astype(np.float64) for source in layer.inputs}
     exact = layer.apply(params, *inputs.values())[index]

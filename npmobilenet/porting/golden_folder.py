@@ -99,7 +99,8 @@ def read_manifest(path: Path, version: int = PACK_FORMAT) -> dict[str, Any]:
         raise WeightsError(f"{path}: cannot be read: {error}") from error
     found = manifest.get("pack_format") if isinstance(manifest, dict) else None
     if found != version:
-        other = {PACK_FORMAT: "a float network", INTEGER_PACK_FORMAT: "a quantized network"}.get(found, "")
+        kinds: dict[Any, str] = {PACK_FORMAT: "a float network", INTEGER_PACK_FORMAT: "a quantized network"}
+        other = kinds.get(found, "") if isinstance(found, int) else ""
         of = f", golden data of {other}" if other else ""
         raise WeightsError(f"{path}: unsupported pack_format, expected {version}, got {found}{of}")
     if manifest.get("sha256") != manifest_hash(manifest):

@@ -62,7 +62,9 @@ class IntegerPack:
         return pack
 
     def __repr__(self) -> str:
-        return f"<IntegerPack {self.folder}, {self.manifest['network']['name']}, {len(self.layers)} layers, {self.rule}>"
+        return (
+            f"<IntegerPack {self.folder}, {self.manifest['network']['name']}, {len(self.layers)} layers, {self.rule}>"
+        )
 
     @property
     def rule(self) -> str:

@@ -30,7 +30,7 @@ def index_text(manifest: Mapping[str, Any]) -> str:
 
 
 def write_headers(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """`windows/NUMBER.vh` for every convolution: sizes, padding, zero points and file names as Verilog's localparams."""
+    """`windows/NUMBER.vh` for every convolution: sizes, zero points and file names as Verilog's localparams."""
     entries = {(entry["kind"], entry["name"]): entry for entry in manifest["tensors"]}
     (folder / "windows").mkdir()
     for entry in manifest["tensors"]:

@@ -14,7 +14,8 @@ from npmobilenet.files import folder_written_atomically
 from npmobilenet.models.preprocessing import Reading, decode
 from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.porting.golden_folder import check_choices, check_free, entry_of, name_of, write_tensors
-from npmobilenet.porting.golden_formats import DTYPES, Tensor as StoredTensor
+from npmobilenet.porting.golden_formats import DTYPES
+from npmobilenet.porting.golden_formats import Tensor as StoredTensor
 from npmobilenet.porting.golden_manifest import INTEGER_PACK_FORMAT, matching_names
 from npmobilenet.porting.integer_pack import IntegerPack
 from npmobilenet.porting.integer_pack_index import POOLS, WINDOWS, index_text, write_headers
@@ -171,7 +172,9 @@ def _constants(model: QuantizedModel) -> Iterator[Described]:
     for number, tensor in enumerate(model.network.tensors):
         if tensor.data is not None:
             stored = _stored("weights", model.names[number], tensor.data)
-            how = {} if tensor.quantization is None else {"zero_point": tensor.zero_point, "scale": _plain(tensor.scale)}
+            how = (
+                {} if tensor.quantization is None else {"zero_point": tensor.zero_point, "scale": _plain(tensor.scale)}
+            )
             yield stored, {"tensor": number} | how
 
 

@@ -49,9 +49,7 @@ def weighted_sum(code: str, inputs: Sequence[Tensor], y: Tensor, options: Option
     return from_accumulators(code, accumulators(code, inputs, options), inputs, y, options, rule)
 
 
-def from_accumulators(
-    code: str, acc: Ints, inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule
-) -> Ints:
+def from_accumulators(code: str, acc: Ints, inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) -> Ints:
     """The operator's output from its accumulators."""
     steps = rescaling(code, inputs, y, rule)(acc)
     return clipped(steps + y.zero_point, y, options)

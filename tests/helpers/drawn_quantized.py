@@ -53,7 +53,9 @@ class _Drawing:
         one = self.dtype == np.uint8
         scales = np.exp(self.rng.uniform(-6, -4, 1 if one else shape[axis]))
         zero = int(self.rng.integers(90, 160)) if one else 0
-        w = np.clip(np.rint(self.rng.normal(zero, 35, shape)), 1 if one else -127, 255 if one else 127).astype(self.dtype)
+        w = np.clip(np.rint(self.rng.normal(zero, 35, shape)), 1 if one else -127, 255 if one else 127).astype(
+            self.dtype
+        )
         name = f"layer {len(self.operators)}"
         weights = self.constant(f"{name}/weights", w, self.how(scales, zero, axis))
         b_scale = x.scale * self.values[weights].scale

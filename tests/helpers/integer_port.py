@@ -80,7 +80,7 @@ CAUSES = {name: cause for name, (cause, _) in ROUNDINGS.items()} | {
 def port_sum(operator: Operator, inputs: Sequence[Tensor], y: Tensor, mistake: str = "") -> Array:
     """A convolution, depthwise convolution or dense layer with a mistake."""
     x, w = inputs[:2]
-    q, k = x.data.astype(np.int64), w.data.astype(np.int64)  # type: ignore[union-attr]
+    q, k = x.integers, w.integers
     zx = 0 if mistake == "input's zero point ignored" else x.zero_point
     zw = 0 if mistake == "weights' zero point ignored" else w.zero_point
     sw = {"scales reversed": w.scale[::-1], "first scale only": w.scale[:1]}.get(mistake, w.scale)
@@ -88,8 +88,7 @@ def port_sum(operator: Operator, inputs: Sequence[Tensor], y: Tensor, mistake: s
         k = k[:, ::-1, ::-1]
     b = _bias(inputs, mistake)
     acc = _sums(operator, q, k - zw, zx, mistake) + (0 if mistake == "bias after rescaling" else b)
-    if mistake == "16-bit accumulator":
-        acc = acc.astype(np.int16).astype(np.int64)
+    acc = acc.astype(np.int16 if mistake == "16-bit accumulator" else np.int32).astype(np.int64)
     steps = _rounding(operator, mistake)(acc, _factor(x, sw, y, mistake, operator.code))
     steps = steps + (b if mistake == "bias after rescaling" else 0)
     zy = 0 if mistake == "output's zero point ignored" else y.zero_point
@@ -100,12 +99,12 @@ def port_sum(operator: Operator, inputs: Sequence[Tensor], y: Tensor, mistake: s
 
 
 def _bias(inputs: Sequence[Tensor], mistake: str) -> Array:
-    x, w = inputs[:2]
+    w = inputs[1]
     if len(inputs) < 3 or mistake == "no bias":
         return np.zeros(1, np.int64)
-    b = inputs[2].data.astype(np.int64)  # type: ignore[union-attr]
+    b = inputs[2].integers
     if mistake == "bias in the first channel's scale":
-        return away(b * (w.scale.astype(np.float64) / float(w.scale[0])))
+        return np.clip(away(b * (w.scale.astype(np.float64) / float(w.scale[0]))), *inputs[2].range)
     if mistake == "bias in steps of the input":
         return away(b * w.scale.astype(np.float64))
     return np.asarray(b)
@@ -124,14 +123,9 @@ def _factor(x: Tensor, sw: Array, y: Tensor, mistake: str, code: str) -> Array:
         return np.asarray(x.scale * sw / y.scale)
     in_32 = (y.dtype == np.uint8 and code != "FULLY_CONNECTED") != (mistake == "other precision")
     if code == "FULLY_CONNECTED" and mistake == "dense in fixed point":
-        in_32 = w_is_one(sw)
+        in_32 = sw.size == 1
     product = x.scale * sw if in_32 else x.scale.astype(np.float64) * sw
     return np.asarray(product.astype(np.float64) / y.scale.astype(np.float64))
-
-
-def w_is_one(sw: Array) -> bool:
-    """Whether there is one scale for all weights."""
-    return sw.size == 1
 
 
 def _limits(operator: Operator, y: Tensor, mistake: str) -> tuple[int, int]:
@@ -158,14 +152,14 @@ def _sums(operator: Operator, q: Array, k: Array, zx: int, mistake: str) -> Arra
     value = 0 if mistake == "zero padding" else zx
     padded = np.pad(q, ((0, 0), *around, (0, 0)), constant_values=value) - zx
     spans = tuple((n - 1) * d + 1 for n, d in zip(size, o.dilation, strict=True))
-    view = sliding_window_view(padded, spans, (1, 2))  # type: ignore[call-overload]
+    view = sliding_window_view(padded, spans, (1, 2))
     view = view[:, :: o.stride[0], :: o.stride[1], :, :: o.dilation[0], :: o.dilation[1]]
     view = view[:, : outputs[0], : outputs[1]].astype(np.float64)
     if operator.code == "DEPTHWISE_CONV_2D":
         kernel = k[0].reshape(*size, q.shape[3], -1).astype(np.float64)
         sums = np.einsum("nhwcuv,uvcm->nhwcm", view, kernel, optimize=True)
-        return sums.reshape(*sums.shape[:3], -1).astype(np.int64)
-    return np.einsum("nhwcuv,ouvc->nhwo", view, k.astype(np.float64), optimize=True).astype(np.int64)
+        return np.asarray(sums.reshape(*sums.shape[:3], -1).astype(np.int64))
+    return np.asarray(np.einsum("nhwcuv,ouvc->nhwo", view, k.astype(np.float64), optimize=True).astype(np.int64))
 
 
 def _around(side: int, n: int, s: int, d: int, padding: str, mistake: str) -> tuple[int, int]:
@@ -178,87 +172,66 @@ def _around(side: int, n: int, s: int, d: int, padding: str, mistake: str) -> tu
     return (after, before) if mistake == "padding before" else (before, after)
 
 
-OTHERS: dict[str, dict[str, tuple[str, Callable[[Sequence[Tensor], Tensor, Operator], Array]]]] = {}
-"""Mistakes in other operators by code and name: the cause, and the function."""
-
-
-def port_other(code: str, name: str, cause: str) -> Callable[..., Callable[[Sequence[Tensor], Tensor, Operator], Array]]:
-    """Registers a mistake."""
-
-    def register(function: Callable[[Sequence[Tensor], Tensor, Operator], Array]) -> Callable[..., Array]:
-        OTHERS.setdefault(code, {})[name] = (cause, function)
-        return function
-
-    return register
-
-
-def _real(x: Tensor, zero: int | None = None) -> Array:
-    z = x.zero_point if zero is None else zero
-    return np.asarray(float(x.scale[0]) * (x.data.astype(np.int64) - z))  # type: ignore[union-attr]
+def _real(x: Tensor) -> Array:
+    return np.asarray(float(x.scale[0]) * (x.integers - x.zero_point))
 
 
 def _quantized(real: Array, y: Tensor, operator: Operator) -> Array:
-    return np.clip(away(real / float(y.scale[0])) + y.zero_point, *_limits(operator, y, "")).astype(y.dtype)
+    steps = away(real / float(y.scale[0])) + y.zero_point
+    return np.asarray(np.clip(steps, *_limits(operator, y, "")).astype(y.dtype))
 
 
-@port_other("ADD", "in floating point", "by-float")
-def _(inputs: Sequence[Tensor], y: Tensor, operator: Operator) -> Array:
-    return _quantized(_real(inputs[0]) + _real(inputs[1]), y, operator)
+def _by_float(inputs: Sequence[Tensor], y: Tensor, operator: Operator) -> Array:
+    a = _real(inputs[0])
+    if operator.code == "HARD_SWISH":
+        return _quantized(a * np.clip(a + 3, 0, 6) / 6, y, operator)
+    b = _real(inputs[1])
+    return _quantized(a + b if operator.code == "ADD" else a * b, y, operator)
 
 
-@port_other("ADD", "a zero point ignored", "input-zero-point")
-def _(inputs: Sequence[Tensor], y: Tensor, operator: Operator) -> Array:
-    without = replace(inputs[0], quantization=Quantization(inputs[0].scale, np.zeros(1, np.int64)))
-    return compute(operator, [without, inputs[1]], y)
+def _without_zero_point(inputs: Sequence[Tensor], y: Tensor, operator: Operator) -> Array:
+    first = replace(inputs[0], quantization=Quantization(inputs[0].scale, np.zeros(1, np.int64)))
+    return compute(operator, [first, *inputs[1:]], y)
 
 
-@port_other("ADD", "integers added", "change-of-scale")
-def _(inputs: Sequence[Tensor], y: Tensor, operator: Operator) -> Array:
-    q = sum(x.data.astype(np.int64) - x.zero_point for x in inputs)  # type: ignore[union-attr]
-    return np.clip(q + y.zero_point, *_limits(operator, y, "")).astype(y.dtype)
+def _integers_added(inputs: Sequence[Tensor], y: Tensor, operator: Operator) -> Array:
+    a, b = (x.integers - x.zero_point for x in inputs)
+    return np.asarray(np.clip(a + b + y.zero_point, *_limits(operator, y, "")).astype(y.dtype))
 
 
-@port_other("MUL", "in floating point", "by-float")
-def _(inputs: Sequence[Tensor], y: Tensor, operator: Operator) -> Array:
-    return _quantized(_real(inputs[0]) * _real(inputs[1]), y, operator)
-
-
-@port_other("MUL", "a zero point ignored", "input-zero-point")
-def _(inputs: Sequence[Tensor], y: Tensor, operator: Operator) -> Array:
-    return _quantized(_real(inputs[0], 0) * _real(inputs[1]), y, operator)
-
-
-@port_other("AVERAGE_POOL_2D", "quotient cut off", "truncation")
-def _(inputs: Sequence[Tensor], y: Tensor, operator: Operator) -> Array:
-    o, q = operator.options, inputs[0].data.astype(np.int64)  # type: ignore[union-attr]
-    view = sliding_window_view(q, o.filter, (1, 2))[:, :: o.stride[0], :: o.stride[1]]  # type: ignore[call-overload]
-    sums, n = view.sum((-1, -2)), o.filter[0] * o.filter[1]
-    if o.padding == "same" and view.shape[1:3] != y.shape[1:3]:
+def _quotient_cut_off(inputs: Sequence[Tensor], y: Tensor, operator: Operator) -> Array:
+    o = operator.options
+    view = sliding_window_view(inputs[0].integers, o.filter, (1, 2))[:, :: o.stride[0], :: o.stride[1]]
+    if view.shape[1:3] != y.shape[1:3]:
         raise ValueError("padded")
-    return np.clip(np.trunc(sums / n), *_limits(operator, y, "")).astype(y.dtype)
+    means = np.trunc(view.sum((-1, -2)) / (o.filter[0] * o.filter[1]))
+    return np.asarray(np.clip(means, *_limits(operator, y, "")).astype(y.dtype))
 
 
-@port_other("HARD_SWISH", "in floating point", "by-float")
-def _(inputs: Sequence[Tensor], y: Tensor, operator: Operator) -> Array:
-    x = _real(inputs[0])
-    return _quantized(x * np.clip(x + 3, 0, 6) / 6, y, operator)
+def _integers_copied(inputs: Sequence[Tensor], y: Tensor, operator: Operator) -> Array:
+    return np.concatenate([x.integers for x in inputs], operator.options.axis).astype(y.dtype)
 
 
-@port_other("HARD_SWISH", "input's zero point ignored", "input-zero-point")
-def _(inputs: Sequence[Tensor], y: Tensor, operator: Operator) -> Array:
-    without = replace(inputs[0], quantization=Quantization(inputs[0].scale, np.zeros(1, np.int64)))
-    return compute(operator, [without], y)
-
-
-@port_other("MEAN", "without zero point", "input-zero-point")
-def _(inputs: Sequence[Tensor], y: Tensor, operator: Operator) -> Array:
-    axes = tuple(int(a) for a in inputs[1].data.ravel())  # type: ignore[union-attr]
-    return _quantized(_real(inputs[0], 0).mean(axes, keepdims=operator.options.keep_dims), y, operator)
-
-
-@port_other("CONCATENATION", "integers copied", "change-of-scale")
-def _(inputs: Sequence[Tensor], y: Tensor, operator: Operator) -> Array:
-    return np.concatenate([x.data for x in inputs], operator.options.axis)  # type: ignore[misc]
+Computed = Callable[[Sequence[Tensor], Tensor, Operator], Array]
+OTHERS: dict[str, dict[str, tuple[str, Computed]]] = {
+    "ADD": {
+        "in floating point": ("by-float", _by_float),
+        "a zero point ignored": ("input-zero-point", _without_zero_point),
+        "integers added": ("change-of-scale", _integers_added),
+    },
+    "MUL": {
+        "in floating point": ("by-float", _by_float),
+        "a zero point ignored": ("input-zero-point", _without_zero_point),
+    },
+    "HARD_SWISH": {
+        "in floating point": ("by-float", _by_float),
+        "a zero point ignored": ("input-zero-point", _without_zero_point),
+    },
+    "MEAN": {"a zero point ignored": ("input-zero-point", _without_zero_point)},
+    "AVERAGE_POOL_2D": {"quotient cut off": ("truncation", _quotient_cut_off)},
+    "CONCATENATION": {"integers copied": ("change-of-scale", _integers_copied)},
+}
+"""Mistakes in other operators by code and name: the cause, and the function."""
 
 
 def mistakes_of(operator: Operator) -> list[tuple[str, str]]:

@@ -33,7 +33,7 @@ FILES = (
 QUICK = FILES[:2]
 PHOTOGRAPHS = ("panda.jpg", "cat.bmp", "parrot.jpg", "sunflower.bmp", "burger.jpg")
 DRAWN = ("drawn 1", "drawn 2", "drawn 3", "drawn 4")
-INJECTED = 60 if NIGHTLY else 12  # into every network
+INJECTED = 60 if NIGHTLY else 8  # into every network
 LAYERS_NAMED, CAUSES_NAMED = 0.98, 0.95
 
 
@@ -88,7 +88,7 @@ def test_no_alarm_on_tensorflow_lite_micro() -> None:
     assert "tflm" in found.exact_under
 
 
-@pytest.mark.parametrize("name", (*FILES, *DRAWN) if NIGHTLY else (*QUICK, *DRAWN[:2]))
+@pytest.mark.parametrize("name", (*FILES, *DRAWN) if NIGHTLY else (QUICK[0], *DRAWN[:2]))
 def test_injected_mistakes(name: str) -> None:
     """One operator of a port has a mistake; the layer is the first wrong one, the mistake explains every value."""
     network = network_of(name)
@@ -171,7 +171,9 @@ def test_forms_of_dumps() -> None:
     for form, dump in forms.items():
         found = diagnosed(network, dump)
         assert found.exit_code == 0, form
-        assert any(form in note for note in found.notes) == (form in ("channels first", "other 8-bit type", "real numbers"))
+        assert any(form in note for note in found.notes) == (
+            form in ("channels first", "other 8-bit type", "real numbers")
+        )
 
 
 def test_layers_that_are_not_dumped_are_computed() -> None:
@@ -233,5 +235,3 @@ def test_a_mistake_that_nobody_knows_is_found_but_not_named() -> None:
     assert found is not None
     assert (found.layer, found.differing, found.largest, found.at) == (name, 1, 1, (1, 2, 3))
     assert not found.explained
-
-

@@ -1,4 +1,4 @@
-"""The walk over an 8-bit network's operators: which are wrong on the port's own inputs, and under which rule they are not.
+"""The walk over an 8-bit network's operators: which are wrong on the port's own inputs, and which rule they follow.
 
 Integers have no tolerance: an operator is exact or wrong. What is exact depends on the rule of rounding, so every
 operator is computed under every rule, and the port is judged by one under which most of it is exact.
@@ -164,7 +164,9 @@ def diagnose_integers(
         for name in RULES
         if name not in common
     }
-    return IntegerDiagnosis(network.name, findings, tuple(common), different, judged, (*walk.notes, *_summary(findings)))
+    return IntegerDiagnosis(
+        network.name, findings, tuple(common), different, judged, (*walk.notes, *_summary(findings))
+    )
 
 
 class _Walk:
@@ -304,7 +306,7 @@ class _Trial:
 
     def __init__(self, part: IntegerPart, port: Array, labels: Sequence[str], judged: str) -> None:
         self._part, self._port, self._labels, self._judged = part, port, labels, judged
-        self._before = np.count_nonzero(_apart(part.run(RULES[judged]), port))
+        self._before = int(np.count_nonzero(_apart(part.run(RULES[judged]), port)))
         by_kind: dict[tuple[str, str], dict[int, Callable[..., Array]]] = {}
         for place, (operator, inputs, y) in enumerate(part.described()):
             for mistake in integer_mistakes(operator, inputs, y):
@@ -346,7 +348,7 @@ class _Trial:
             return 1.0
         if y.shape != self._port.shape:
             return 1.0
-        return float(np.count_nonzero(_apart(y, self._port)) / max(self._before, 1))
+        return int(np.count_nonzero(_apart(y, self._port))) / max(self._before, 1)
 
 
 def _apart(y: Array, port: Array) -> Array:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from npmobilenet.quantized.numbers import CEILINGS, round_away
+from npmobilenet.quantized.numbers import CEILINGS, as_int32, high_product, multiplier, round_away
 from npmobilenet.quantized.rescaling import Rescaling
 from npmobilenet.quantized.rules import Rule
 from npmobilenet.quantized.running import compute
-from npmobilenet.quantized.tensors import Ints, Operator, Options, Quantization, Tensor
+from npmobilenet.quantized.tensors import Ints, Operator, Options, Tensor
 from npmobilenet.quantized.weighted_sums import SUMS, accumulators, clipped, rescaling
 from npmobilenet.quantized.windows import paddings
 from npmobilenet.types import Array, Pair
@@ -79,7 +79,12 @@ def with_input(change: Callable[[Tensor], Tensor], place: int) -> Callable[[Sequ
     return lambda inputs: [change(x) if i == place else x for i, x in enumerate(inputs)]
 
 
-def _rescaled(operator: Operator, rounded: Callable[[Array, Array], Ints]) -> Computed:
+def zero_point_replaced(place: int, zero: int) -> Callable[[Sequence[Tensor]], Sequence[Tensor]]:
+    """The inputs, the one at a place with another zero point."""
+    return with_input(lambda tensor: with_zero(tensor, zero), place)
+
+
+def _rescaled(operator: Operator, rounded: Callable[[Ints, Array], Ints]) -> Computed:
     """The sums with a rounding of their own, from accumulators and M."""
 
     def run(inputs: Sequence[Tensor], y: Tensor, rule: Rule) -> Array:
@@ -90,8 +95,8 @@ def _rescaled(operator: Operator, rounded: Callable[[Array, Array], Ints]) -> Co
     return run
 
 
-def _product(acc: Array, M: Array) -> Array:
-    return np.asarray(acc.astype(np.float64) * M)
+def _by_product(rounded: Callable[[Array], Ints]) -> Callable[[Ints, Array], Ints]:
+    return lambda acc, M: rounded(acc.astype(np.float64) * M)
 
 
 def floor(x: Array) -> Ints:
@@ -110,15 +115,15 @@ ROUNDINGS = {
 
 def _roundings(operator: Operator) -> Iterator[IntegerMistake]:
     for (cause, what), rounded in ROUNDINGS.items():
-        yield IntegerMistake(cause, what, _rescaled(operator, lambda acc, M, r=rounded: r(_product(acc, M))))
-    yield IntegerMistake("truncation", "the high product rounded, the shift not", _rescaled(operator, _second_truncated))
+        yield IntegerMistake(cause, what, _rescaled(operator, _by_product(rounded)))
+    yield IntegerMistake(
+        "truncation", "the high product rounded, the shift not", _rescaled(operator, _second_truncated)
+    )
     for what, factor in {"one bit too far": 0.5, "one bit too little": 2.0}.items():
         yield IntegerMistake("shift", f"shifted {what}", _with_factor(operator, factor))
 
 
-def _second_truncated(acc: Array, M: Array) -> Ints:
-    from npmobilenet.quantized.numbers import as_int32, high_product, multiplier
-
+def _second_truncated(acc: Ints, M: Array) -> Ints:
     m = multiplier(M)
     y: Ints = high_product(as_int32(acc << np.maximum(m.e, 0)), m.q) >> np.maximum(-m.e, 0)
     return y
@@ -138,27 +143,29 @@ def _zero_points(operator: Operator, x: Tensor, w: Tensor, y: Tensor) -> Iterato
         yield IntegerMistake(
             "input-zero-point",
             "the input's zero point is not subtracted",
-            altered(operator, with_input(lambda t: with_zero(t, 0), 0)),
+            altered(operator, zero_point_replaced(0, 0)),
         )
     for shift in (HALF_RANGE, -HALF_RANGE):
         yield IntegerMistake(
             "off-by-128",
             f"the input's zero point is off by {shift}, as between int8 and uint8",
-            altered(operator, with_input(lambda t, s=shift: with_zero(t, t.zero_point + s), 0)),
+            altered(operator, zero_point_replaced(0, x.zero_point + shift)),
         )
     if w.zero_point:
         yield IntegerMistake(
             "weights-zero-point",
             "the weights' zero point is not subtracted",
-            altered(operator, with_input(lambda t: with_zero(t, 0), 1)),
+            altered(operator, zero_point_replaced(1, 0)),
         )
         yield IntegerMistake(
             "weights-zero-point",
             "128 is subtracted instead of the weights' zero point",
-            altered(operator, with_input(lambda t: with_zero(t, HALF_RANGE), 1)),
+            altered(operator, zero_point_replaced(1, HALF_RANGE)),
         )
     if y.zero_point:
-        yield IntegerMistake("output-zero-point", "the output's zero point is not added", _without_output_zero(operator))
+        yield IntegerMistake(
+            "output-zero-point", "the output's zero point is not added", _without_output_zero(operator)
+        )
 
 
 def _without_output_zero(operator: Operator) -> Computed:
@@ -204,7 +211,7 @@ def _with_bias_scaled(scale: Callable[[Array, Array], Array]) -> Callable[[Seque
     def change(inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         x, w, b = inputs
         factor = scale(x.scale.astype(np.float64), w.scale.astype(np.float64))
-        return x, w, replace(b, data=round_away(b.integers * factor))
+        return x, w, replace(b, data=np.clip(round_away(b.integers * factor), *b.range))
 
     return change
 
@@ -223,14 +230,17 @@ def _channel_scales(operator: Operator) -> Iterator[IntegerMistake]:
         yield IntegerMistake(
             "channel-scales",
             f"the scales of the channels are {what}",
-            altered(operator, with_input(lambda t, c=change: _with_scale(t, c(t.scale)), 1)),
+            altered(operator, with_input(_with_scale(change), 1)),
         )
 
 
-def _with_scale(tensor: Tensor, scale: Array) -> Tensor:
-    old = tensor.quantization
-    assert old is not None
-    return replace(tensor, quantization=Quantization(scale.astype(np.float32), old.zero_point, old.axis))
+def _with_scale(change: Callable[[Array], Array]) -> Callable[[Tensor], Tensor]:
+    def changed(tensor: Tensor) -> Tensor:
+        assert tensor.quantization is not None
+        scale = change(tensor.scale).astype(np.float32)
+        return replace(tensor, quantization=replace(tensor.quantization, scale=scale))
+
+    return changed
 
 
 def _precision(operator: Operator, y: Tensor) -> IntegerMistake:
@@ -257,9 +267,15 @@ def limit_mistakes(operator: Operator, y: Tensor) -> Iterator[IntegerMistake]:
             what = f"the limits are those of {activation}, not of {right}"
             if activation == "linear":
                 what = f"the limits of {right} are missing"
-            yield IntegerMistake("limits", what, altered(operator, options=lambda o, a=activation: replace(o, activation=a)))
+            yield IntegerMistake("limits", what, altered(operator, options=_with_activation(activation)))
     if right != "linear":
-        yield IntegerMistake("limits", "the limits are the integers 0 and 6, not the steps of 0 and 6", _raw_limits(operator))
+        yield IntegerMistake(
+            "limits", "the limits are the integers 0 and 6, not the steps of 0 and 6", _raw_limits(operator)
+        )
+
+
+def _with_activation(activation: str) -> Callable[[Options], Options]:
+    return lambda options: replace(options, activation=activation)
 
 
 def _raw_limits(operator: Operator) -> Computed:
@@ -333,9 +349,7 @@ def _padded(operator: Operator, change: Repadding, value: int | None = None) -> 
         options = operator.options
         sides = paddings(x.integers, (w.shape[1], w.shape[2]), options)
         around = [change(*each) for each in zip(sides, w.shape[1:3], options.dilation, strict=True)]
-        q = np.pad(
-            x.integers, ((0, 0), *around, (0, 0)), constant_values=x.zero_point if value is None else value
-        )
+        q = np.pad(x.integers, ((0, 0), *around, (0, 0)), constant_values=x.zero_point if value is None else value)
         unpadded = replace(operator, options=replace(options, padding="valid"))
         result = compute(unpadded, [replace(x, data=q), *inputs[1:]], replace(y, shape=()), rule)
         return result[:, : y.shape[1] or None, : y.shape[2] or None] if len(y.shape) == 4 else result

@@ -13,8 +13,8 @@ from npmobilenet.porting.diagnose.mistakes.integer_mistakes import (
     floor,
     limit_mistakes,
     sum_mistakes,
-    with_input,
     with_zero,
+    zero_point_replaced,
 )
 from npmobilenet.quantized.numbers import round_away
 from npmobilenet.quantized.rules import RULES, Rule
@@ -28,7 +28,9 @@ from npmobilenet.types import Array
 REAL = {
     "HARD_SWISH": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "LOGISTIC": lambda x: 1 / (1 + np.exp(-x)),
-    "SOFTMAX": lambda x: np.exp(x - x.max(-1, keepdims=True)) / np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True),
+    "SOFTMAX": lambda x: (
+        np.exp(x - x.max(-1, keepdims=True)) / np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True)
+    ),
     "RELU": lambda x: np.maximum(x, 0),
     "RELU6": lambda x: np.clip(x, 0, 6),
     "QUANTIZE": lambda x: x,
@@ -108,7 +110,9 @@ def _pools(operator: Operator, inputs: Sequence[Tensor], y: Tensor) -> Iterator[
     yield from limit_mistakes(operator, y)
 
 
-def _averaged(operator: Operator, rounded: Callable[[Ints, Ints], Ints]) -> Callable[[Sequence[Tensor], Tensor, Rule], Array]:
+def _averaged(
+    operator: Operator, rounded: Callable[[Ints, Ints], Ints]
+) -> Callable[[Sequence[Tensor], Tensor, Rule], Array]:
     def run(inputs: Sequence[Tensor], y: Tensor, rule: Rule) -> Array:
         x, options = inputs[0].integers, operator.options
         ones = np.ones((1, *x.shape[1:3], 1), np.int64)
@@ -136,7 +140,9 @@ def _means(operator: Operator, inputs: Sequence[Tensor], y: Tensor) -> Iterator[
     for what, rounded in FLOAT_ROUNDINGS.items():
         cause = "truncation" if what == "cut off" else "by-float"
         yield IntegerMistake(cause, f"the mean in floating point, {what}", _mean_by_float(operator, M, rounded))
-    yield IntegerMistake("change-of-scale", "the mean of the integers, without the change of scale", _plain_mean(operator))
+    yield IntegerMistake(
+        "change-of-scale", "the mean of the integers, without the change of scale", _plain_mean(operator)
+    )
 
 
 def _centered_mean(operator: Operator, inputs: Sequence[Tensor]) -> Array:
@@ -167,7 +173,9 @@ def _merges(operator: Operator, inputs: Sequence[Tensor], y: Tensor) -> Iterator
     for what, rounded in FLOAT_ROUNDINGS.items():
         cause = "truncation" if what == "cut off" else "by-float"
         yield IntegerMistake(cause, f"computed in floating point, {what}", _merged_by_float(operator, rounded))
-    yield IntegerMistake("change-of-scale", "the integers are merged as if all scales were the output's", _unscaled(operator))
+    yield IntegerMistake(
+        "change-of-scale", "the integers are merged as if all scales were the output's", _unscaled(operator)
+    )
     yield IntegerMistake("change-of-scale", "the scales of the two inputs are exchanged", altered(operator, _exchanged))
     yield from limit_mistakes(operator, y)
 
@@ -209,7 +217,7 @@ def _ignored_inputs(operator: Operator, inputs: Sequence[Tensor]) -> Iterator[In
     places = [place for place, x in enumerate(inputs) if x.quantization is not None and x.zero_point]
     for place in places:
         which = "the input's zero point" if len(inputs) == 1 else f"the zero point of input {place + 1}"
-        change = with_input(lambda t: with_zero(t, 0), place)
+        change = zero_point_replaced(place, 0)
         yield IntegerMistake("input-zero-point", f"{which} is not subtracted", altered(operator, change))
     if len(places) > 1:
         yield IntegerMistake(
@@ -228,7 +236,9 @@ def _curves(operator: Operator, inputs: Sequence[Tensor], y: Tensor) -> Iterator
     for what, rounded in FLOAT_ROUNDINGS.items():
         cause = "truncation" if what == "cut off" else "by-float"
         yield IntegerMistake(cause, f"the curve in floating point, {what}", _curve_by_float(operator, rounded))
-    yield IntegerMistake("limits", "left out: the input's integers as they are", lambda given, y, rule: given[0].integers)
+    yield IntegerMistake(
+        "limits", "left out: the input's integers as they are", lambda given, y, rule: given[0].integers
+    )
     yield IntegerMistake("limits", "left out: the input in steps of the output", _identity)
     if operator.code == "HARD_SWISH":
         yield IntegerMistake("curve", "x sigmoid(x) instead of x relu6(x + 3) / 6", _swish)
@@ -261,9 +271,7 @@ def _swish(inputs: Sequence[Tensor], y: Tensor, rule: Rule) -> Array:
 def _quantized_reals() -> Iterator[IntegerMistake]:
     for what, rounded in FLOAT_ROUNDINGS.items():
 
-        def run(
-            inputs: Sequence[Tensor], y: Tensor, rule: Rule, rounded: Callable[[Array], Ints] = rounded
-        ) -> Array:
+        def run(inputs: Sequence[Tensor], y: Tensor, rule: Rule, rounded: Callable[[Array], Ints] = rounded) -> Array:
             assert inputs[0].data is not None
             steps = rounded(inputs[0].data.astype(np.float64) / float(y.scale[0]))
             return np.clip(steps + y.zero_point, *y.range)
