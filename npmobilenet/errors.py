@@ -16,9 +16,26 @@ Every message names the place, what was expected, what it got and, if there is o
 
 from collections.abc import Sequence
 
+LONGEST = 4000  # characters of a message
+
 
 class NpMobileNetError(Exception):
-    """Base class of all errors of this package."""
+    """Base class of all errors of this package.
+
+    Args:
+        message: shortened if it is longer than `LONGEST`, since a file's names may be of any length.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(shortened(message))
+
+
+def shortened(text: str) -> str:
+    """A text without its middle, if it is longer than `LONGEST`."""
+    if len(text) <= LONGEST:
+        return text
+    half = LONGEST // 2
+    return f"{text[:half]} ... ({len(text) - 2 * half:,} characters) ... {text[-half:]}"
 
 
 class ShapeError(NpMobileNetError, ValueError):

@@ -1,6 +1,7 @@
 """Files written atomically, and the folder of all caches."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,17 +28,14 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: the folder is not writable.
     """
-    import tempfile
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:  # with the mode that the umask gives
             file.write(content)
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -46,7 +44,8 @@ def folder_written_atomically(path: Path) -> Iterator[Path]:
     """Fill a new folder that becomes `path` when it is complete; a former folder of that name is removed.
 
     Yields:
-        An empty folder next to `path`. If the body raises, it is removed and `path` is unchanged.
+        An empty folder next to `path`. If the body raises, it is removed and `path` is unchanged. An interrupt between
+        the two renames puts the former folder back.
 
     Raises:
         OSError: the folder is not writable.
@@ -64,10 +63,6 @@ def folder_written_atomically(path: Path) -> Iterator[Path]:
             path.replace(former)
         filled.replace(path)
     finally:
+        if former.exists() and not path.exists():
+            former.replace(path)
         shutil.rmtree(temporary)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

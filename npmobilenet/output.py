@@ -16,6 +16,14 @@ Item = TypeVar("Item")
 _shown: "Console | None" = None  # with a progress bar at its bottom; messages are printed above it
 
 
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+def printable(text: str) -> str:
+    """A text whose control characters are written out, so that names from files cannot steer a terminal."""
+    return text.translate(_CONTROL)
+
+
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
     """Print a table: by rich on a terminal, else as columns of plain text.
 
@@ -39,7 +47,8 @@ def print_json(document: object) -> None:
 
 def json_text(document: object) -> str:
     """Text that `print_json` prints; the parts of a large document take less memory as text."""
-    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False)
+    return text.translate({code: f"\\u{code:04x}" for code in range(127, 160)})  # what JSON allows and terminals obey
 
 
 def print_json_list(texts: Sequence[str]) -> None:
@@ -99,14 +108,20 @@ def byte_progress(label: str) -> Iterator[Callable[[int, int | None], None]]:
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
+def print_line(text: str = "") -> None:
+    """Print a line of results, or several."""
+    print(printable(text))
+
+
 def print_note(text: str) -> None:
     """Print a note for the user on standard error; standard output is for results."""
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
 
 
 @contextmanager
 def waiting(message: str) -> Iterator[None]:
     """A message on standard error while the body runs, with a spinner if that is a terminal."""
+    message = printable(message)
     if not sys.stderr.isatty():
         print(message, file=sys.stderr)
         yield
@@ -134,7 +149,7 @@ def _print_drawn(header: Sequence[str], cells: list[tuple[str, ...]], right: lis
         table.add_row(*map(Text, row))
     console = _shown or Console()
     if title:
-        console.print(Text(title, style="bold"), soft_wrap=True)
+        console.print(Text(printable(title), style="bold"), soft_wrap=True)
     console.print(table)
 
 
@@ -142,7 +157,7 @@ def _print_plain(header: Sequence[str], cells: list[tuple[str, ...]], right: lis
     lines = [tuple(header), *cells] if any(header) else cells
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     if title:
-        print(title)
+        print(printable(title))
     for line in lines:
         padded = (
             cell.rjust(width) if is_right else cell.ljust(width)
@@ -158,7 +173,7 @@ def _cell(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, tuple):
         return " x ".join(map(str, value))
-    return str(value)
+    return printable(str(value))
 
 
 def _is_number(cell: str) -> bool:

@@ -23,7 +23,7 @@ import pytest
 
 from tests.helpers.command_line import run
 from tests.helpers.keras_files import twin
-from tests.helpers.real_files import ROOT
+from tests.helpers.real_files import ROOT, real_file
 from tests.helpers.teachable_machine import LABELS, teachable_machine
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -82,7 +82,17 @@ def write_photos(folder: Path) -> None:
         shutil.copy(path, target)
 
 
-FILES = {"features.md": write_photos, "teachable-machine.md": write_teachable_machine}
+def copy_quantized(folder: Path) -> None:
+    """Copy a real quantized file and a photograph."""
+    shutil.copy(real_file("tflite", "mobilenet_v1_0.25_128_quant.tflite"), folder)
+    shutil.copy(real_file("images", "parrot.jpg"), folder / "photo.jpg")
+
+
+FILES = {
+    "features.md": write_photos,
+    "quantized.md": copy_quantized,
+    "teachable-machine.md": write_teachable_machine,
+}
 """What a page's reader has already, by its name."""
 
 

@@ -23,7 +23,7 @@ from npmobilenet.cli.shared import (
 )
 from npmobilenet.errors import DownloadError, KernelError
 from npmobilenet.models.model import Model
-from npmobilenet.output import print_json, print_table
+from npmobilenet.output import print_json, print_line, print_table
 
 ROUNDS = 7
 GIGA, MILLI, MICRO, PERCENT = 1e9, 1e-3, 1e-6, 1e-2
@@ -71,7 +71,7 @@ def bench(
         else:
             _print_comparison(model, comparison)
             for peer in absent:
-                print(f"{peer.name} not installed, skipped: {peer.install_command}")
+                print_line(f"{peer.name} not installed, skipped: {peer.install_command}")
     if any(timing.problem for timing in comparison.timings):
         raise Exit(1)
 
@@ -99,10 +99,12 @@ def _print_comparison(model: str, comparison: EngineComparison) -> None:
         title=f"{model}: {comparison.macs:,} multiply-adds, batch {comparison.batch}, {threads}, "
         f"{counted(comparison.rounds, 'round')}",
     )
-    print(f"FMA peak of {threads}, measured in the same rounds: {comparison.peak / GIGA:.1f} GFLOP/s on {cpu_name()}")
+    print_line(
+        f"FMA peak of {threads}, measured in the same rounds: {comparison.peak / GIGA:.1f} GFLOP/s on {cpu_name()}"
+    )
     best = comparison.best_other
     if best and comparison.ratio:
-        print(_verdict(comparison.ratio, best.engine))
+        print_line(_verdict(comparison.ratio, best.engine))
 
 
 def _row(comparison: EngineComparison, timing: Timing) -> tuple[object, ...]:
@@ -160,9 +162,9 @@ def _print_profile(model: str, profile: Profile) -> None:
         title=f"{model}: {counted(profile.threads, 'thread')}, {counted(profile.rounds, 'round')}",
     )  # fmt: skip
     total = sum(step.seconds or 0 for step in profile.steps)
-    print(f"all steps: {total / MILLI:.3f} ms; the network in one call: {profile.whole / MILLI:.3f} ms")
-    print(f"FMA peak: {profile.peak / GIGA:.1f} GFLOP/s on {cpu_name()}")
-    print(f"weights and activations: {profile.working_set:,} bytes\n")
+    print_line(f"all steps: {total / MILLI:.3f} ms; the network in one call: {profile.whole / MILLI:.3f} ms")
+    print_line(f"FMA peak: {profile.peak / GIGA:.1f} GFLOP/s on {cpu_name()}")
+    print_line(f"weights and activations: {profile.working_set:,} bytes\n")
     print_table(("bytes read repeatedly", "GB/s"), [(size, _scaled(rate, GIGA)) for size, rate in profile.reading])
 
 

@@ -10,7 +10,7 @@ from npmobilenet.errors import ArgumentError
 from npmobilenet.exercises.cases import EXERCISES
 from npmobilenet.exercises.marking import Mark, ProgramError, mark_program
 from npmobilenet.files import write_atomically
-from npmobilenet.output import print_json, print_note
+from npmobilenet.output import print_json, print_line, print_note
 
 SOMETHING_WRONG, NOTHING_TO_JUDGE = 1, 2
 
@@ -69,14 +69,14 @@ def _print(marks: list[Mark]) -> None:
     begun = [mark for mark in marks if mark.status != "not begun"]
     for mark in begun:
         first, *rest = mark.text().split("\n")
-        print("\n".join([first, *(f"  {line}" for line in rest)]))
+        print_line("\n".join([first, *(f"  {line}" for line in rest)]))
         if rest:
-            print()
+            print_line()
     open_ones = [mark.exercise.name for mark in marks if mark.status == "not begun"]
     if open_ones and begun:
-        print(f"not begun: {', '.join(open_ones)}")
+        print_line(f"not begun: {', '.join(open_ones)}")
     if begun:
-        print(f"points: {sum(mark.points for mark in marks)} of {sum(mark.exercise.points for mark in marks)}")
+        print_line(f"points: {sum(mark.points for mark in marks)} of {sum(mark.exercise.points for mark in marks)}")
 
 
 def _write_gradescope(path: Path, marks: list[Mark], problem: str = "") -> None:

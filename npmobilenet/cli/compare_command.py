@@ -13,7 +13,7 @@ from npmobilenet.errors import NpMobileNetError
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Reading, decode, network_pixels
 from npmobilenet.models.self_check import synthetic_image
-from npmobilenet.output import print_json, print_table, progress_bar
+from npmobilenet.output import print_json, print_line, print_table, progress_bar
 from npmobilenet.porting.diagnose import walk
 from npmobilenet.porting.diagnose.dump_matching import Matched, match, read_mapping
 from npmobilenet.porting.diagnose.dumps import RUNNABLE, Dump, read_dump
@@ -125,12 +125,12 @@ def _examples(arrays: Any) -> str:
 
 def _print(other: Path, comparison: Diagnosis, matched: Matched, notes: tuple[str, ...], per_layer: bool) -> None:
     rows = [finding for finding in comparison.findings if finding.status != "missing"]
-    print(
+    print_line(
         f"{other}: {len(comparison.compared)} of {len(comparison.findings)} layers of {comparison.model} compared, "
         f"matched {matched.how}"
     )
     for note in (*notes, *_left_over(matched)):
-        print(f"note: {note}")
+        print_line(f"note: {note}")
     first = comparison.first
     if first is not None:
         _print_first(first)
@@ -144,23 +144,25 @@ def _print(other: Path, comparison: Diagnosis, matched: Matched, notes: tuple[st
             ],
         )
     if not per_layer and len(comparison.wrong) > ROWS:
-        print(f"and {len(comparison.wrong) - ROWS} more wrong layers; --per-layer lists all")
+        print_line(f"and {len(comparison.wrong) - ROWS} more wrong layers; --per-layer lists all")
     if first is None and comparison.compared:
-        print("equal: every layer is within its tolerance")
+        print_line("equal: every layer is within its tolerance")
 
 
 def _print_first(first: Finding) -> None:
-    print(f"first wrong layer: {first.layer} ({first.type}){f'; {first.note}' if first.note else ''}")
+    print_line(f"first wrong layer: {first.layer} ({first.type}){f'; {first.note}' if first.note else ''}")
     if len(first.covers) > 1:
-        print(f"computed from the nearest preceding arrays, through {', '.join(first.covers)}")
+        print_line(f"computed from the nearest preceding arrays, through {', '.join(first.covers)}")
     for explanation in first.explanations:
         rest = "residual within tolerance" if explanation.fits else "residual exceeds tolerance"
-        print(f"  {explanation.cause}: {explanation.what}")
-        print(f"    in {_some(explanation.layers)}; {explanation.left:.2g} of the difference remains: {rest}")
+        print_line(f"  {explanation.cause}: {explanation.what}")
+        print_line(f"    in {_some(explanation.layers)}; {explanation.left:.2g} of the difference remains: {rest}")
     if not first.explanations:
-        print("  no known mistake explains the difference")
+        print_line("  no known mistake explains the difference")
     if first.untried:
-        print(f"  {first.untried} more were not tried, to save time; a dump with more layers is faster to diagnose")
+        print_line(
+            f"  {first.untried} more were not tried, to save time; a dump with more layers is faster to diagnose"
+        )
 
 
 def _some(layers: tuple[str, ...]) -> str:

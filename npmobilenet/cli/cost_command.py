@@ -9,7 +9,7 @@ from npmobilenet.analysis.cost import to_json as cost_to_json
 from npmobilenet.analysis.paper_tables import paper_tables
 from npmobilenet.cli.options import Option, UsageError
 from npmobilenet.cli.shared import NETWORK, AsJson, Itemsize, NetworkOptions, reported, sized_graph
-from npmobilenet.output import print_json, print_table
+from npmobilenet.output import print_json, print_line, print_table
 
 
 def cost(
@@ -87,5 +87,5 @@ def _print_paper_tables(as_json: bool) -> None:
         return
     for number, table in enumerate(found):
         if number:
-            print()
+            print_line()
         print_table(table.header, table.rows, title=table.title)

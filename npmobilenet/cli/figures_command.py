@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from npmobilenet.cli.options import Argument, Option, UsageError, near
 from npmobilenet.cli.shared import AsJson, Language, reported
 from npmobilenet.figures.figure_catalog import FIGURES, FORMATS, Definition, moving, write_figure
-from npmobilenet.output import print_json, print_table, progress_bar
+from npmobilenet.output import print_json, print_line, print_table, progress_bar
 
 
 def figures(
@@ -58,7 +58,7 @@ def figures(
         if as_json:
             print_json({"figures": drawn})
         else:
-            print(f"{len(drawn) * len(forms)} files in {folder}")
+            print_line(f"{len(drawn) * len(forms)} files in {folder}")
 
 
 def _definition(name: str) -> Definition:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from npmobilenet.cli.options import Exit, Option, UsageError
 from npmobilenet.cli.shared import AsJson, NetworkOptions, available_threads, counted, graph_of, reported
-from npmobilenet.output import print_json, print_note, print_table, progress_bar
+from npmobilenet.output import print_json, print_line, print_note, print_table, progress_bar
 
 LAST = 8  # number of the last rung
 SECONDS, LONGEST = 20, 45  # checking, and compiling what is checked, takes ten seconds
@@ -70,11 +70,11 @@ def _print_code(block: Any, threads: int, number: int) -> None:
     for rung in all_rungs(block, threads):
         if rung.number != number:
             continue
-        print(f"rung {rung.number}, {rung.name}" if not rung.is_side else f"next to it: {rung.name}")
+        print_line(f"rung {rung.number}, {rung.name}" if not rung.is_side else f"next to it: {rung.name}")
         for function in rung.code:
             source = source_of(function)
             if source not in printed:
-                print(f"\n# {_near(source.file)}, lines {source.first} to {source.last}\n{source.text}")
+                print_line(f"\n# {_near(source.file)}, lines {source.first} to {source.last}\n{source.text}")
                 printed.add(source)
 
 
@@ -86,14 +86,16 @@ def _near(file: Path) -> str:
 def _print(document: dict[str, Any]) -> None:
     (H, W, C), N = document["input"], document["output"][2]
     K, standard = " x ".join(map(str, document["kernel"])), document["standard_macs"]
-    print(f"{document['layer']} of {document['model']}")
-    print(f"{H} x {W} pixels, {C:,} to {N:,} channels, {K}, stride {document['stride']}")
-    print(f"{document['macs']:,} multiply-adds; as a standard convolution {standard:,}")
-    print(f"{document['cpu']}, {counted(document['cores'], 'core')}, {document['vector_floats']} floats per vector")
+    print_line(f"{document['layer']} of {document['model']}")
+    print_line(f"{H} x {W} pixels, {C:,} to {N:,} channels, {K}, stride {document['stride']}")
+    print_line(f"{document['macs']:,} multiply-adds; as a standard convolution {standard:,}")
+    print_line(
+        f"{document['cpu']}, {counted(document['cores'], 'core')}, {document['vector_floats']} floats per vector"
+    )
     peaks = [f"{document['peak_flops'] / GIGA:.1f} GFLOP/s"]
     if document["threads"] > 1:
         peaks.append(f"with {counted(document['threads'], 'thread')} {document['peak_flops_all'] / GIGA:.1f}")
-    print(f"FMA peak of 1 thread, in the same {counted(document['rounds'], 'round')}: {', '.join(peaks)}\n")
+    print_line(f"FMA peak of 1 thread, in the same {counted(document['rounds'], 'round')}: {', '.join(peaks)}\n")
     rows = []
     for entry in document["rungs"]:
         mark = " *" if entry["sampled"] else ""
@@ -101,10 +103,10 @@ def _print(document: dict[str, Any]) -> None:
         rows += [_row(f"  {side['name']}", side) for side in document["next_to"] if side["number"] == entry["number"]]
     print_table(("rung", "ms", "GFLOP/s", "% peak", "factor", "right", "what changed"), rows)
     sampled = [rung for rung in document["rungs"] if rung["sampled"]]
-    print("\n* timed on a part and multiplied")
+    print_line("\n* timed on a part and multiplied")
     for rung in sampled:
-        print(f"  {rung['number']}: {rung['sampled']:,} of {rung['macs']:,} multiply-adds")
-    print("factor: times faster than the rung before; indented: than the rung above")
+        print_line(f"  {rung['number']}: {rung['sampled']:,} of {rung['macs']:,} multiply-adds")
+    print_line("factor: times faster than the rung before; indented: than the rung above")
 
 
 def _row(name: str, entry: dict[str, Any]) -> tuple[object, ...]:

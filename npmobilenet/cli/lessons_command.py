@@ -9,7 +9,7 @@ from npmobilenet.cli.options import Argument
 from npmobilenet.cli.shared import AsJson, Force, reported
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.files import write_atomically
-from npmobilenet.output import print_json
+from npmobilenet.output import print_json, print_line
 
 NOTHING_DONE = 2
 EXERCISES_FILE = "exercises.py"
@@ -34,9 +34,9 @@ def lessons(
     if as_json:
         print_json({"files": [str(path) for path in copies]})
     else:
-        print(f"{folder}: {len(copies) - 1} notebooks")
+        print_line(f"{folder}: {len(copies) - 1} notebooks")
         path = folder / EXERCISES_FILE
-        print(f"{path}: fourteen exercises; npmobilenet check {path} judges them")
+        print_line(f"{path}: fourteen exercises; npmobilenet check {path} judges them")
 
 
 def notebooks() -> list[Traversable]:

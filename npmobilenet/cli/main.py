@@ -6,6 +6,7 @@ errors go to standard error. Exit code 0: done; 1: failed, or not everything don
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -89,6 +90,11 @@ def _help() -> str:
     ])  # fmt: skip
 
 
+def _end(number: int, frame: object) -> None:
+    """End the program as an exception does, so that files and folders that are half written are removed."""
+    sys.exit(128 + number)
+
+
 def program() -> None:
     """Run the command line and exit.
 
@@ -96,6 +102,7 @@ def program() -> None:
     imported and when Python exits, though there is no garbage.
     """
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    signal.signal(signal.SIGTERM, _end)
     code = main()
     gc.freeze()
     sys.exit(code)

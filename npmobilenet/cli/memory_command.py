@@ -10,7 +10,7 @@ from npmobilenet.analysis.memory_report import to_json as plan_to_json
 from npmobilenet.cli.options import Option, UsageError
 from npmobilenet.cli.shared import NETWORK, QUANTIZED_BYTES, AsJson, Itemsize, NetworkOptions, reported, sized_graph
 from npmobilenet.files import write_atomically
-from npmobilenet.output import print_json, print_table
+from npmobilenet.output import print_json, print_line, print_table
 from npmobilenet.reference.graph import Graph
 
 
@@ -45,10 +45,10 @@ def memory(
         if figure is not None:
             draw(planned, figure)
         if as_json:
-            print_json(plan_to_json(planned, model=model) | _beside(accumulators))
+            print_json(plan_to_json(planned, model=model) | _in_addition(accumulators))
             return
         print_table(("step", "layer", "writes", "offset", "bytes", "in use"), plan_rows(planned))
-        print(f"peak {planned.peak_bytes:,} bytes, arena {planned.arena_bytes:,} bytes")
+        print_line(f"peak {planned.peak_bytes:,} bytes, arena {planned.arena_bytes:,} bytes")
         _print_accumulators(accumulators)
 
 
@@ -58,7 +58,7 @@ def _print_policies(
     if as_json:
         measured = ("policy", "peak_bytes", "arena_bytes", "macs")
         policies = [{name: getattr(planned, name) for name in measured} for planned in plans]
-        print_json({"model": model, "itemsize": plans[0].itemsize, "policies": policies} | _beside(accumulators))
+        print_json({"model": model, "itemsize": plans[0].itemsize, "policies": policies} | _in_addition(accumulators))
         return
     rows = [
         (
@@ -71,11 +71,11 @@ def _print_policies(
     _print_accumulators(accumulators)
 
 
-def _beside(accumulators: int | None) -> dict[str, int]:
-    """What a quantized network takes beside its arena, for JSON."""
+def _in_addition(accumulators: int | None) -> dict[str, int]:
+    """What a quantized network takes in addition to its arena, for JSON."""
     return {} if accumulators is None else {"accumulator_bytes": accumulators}
 
 
 def _print_accumulators(accumulators: int | None) -> None:
     if accumulators is not None:
-        print(f"beside the arena: int32 accumulators, at most {accumulators:,} bytes for all channels of one pixel")
+        print_line(f"and int32 accumulators: at most {accumulators:,} bytes, for all channels of one pixel")

@@ -4,8 +4,9 @@ from typing import Any
 
 from npmobilenet.cli.shared import AsJson, reported
 from npmobilenet.hub.cache import converted_path
+from npmobilenet.hub.download import without_password
 from npmobilenet.hub.published_models import KNOWN_MODELS, KnownModel
-from npmobilenet.output import print_json, print_table
+from npmobilenet.output import print_json, print_line, print_table
 
 
 def models(as_json: AsJson = False) -> None:
@@ -16,7 +17,7 @@ def models(as_json: AsJson = False) -> None:
             return
         header = ("model", "M macs", "M params", "top-1 %", "top-5 %", "cached")
         print_table(header, map(_row, KNOWN_MODELS))
-        print("each also with _no_top; --json adds addresses and the sources of the accuracies")
+        print_line("each also with _no_top; --json adds addresses and the sources of the accuracies")
 
 
 def _row(known: KnownModel) -> tuple[object, ...]:
@@ -33,6 +34,6 @@ def _document(known: KnownModel) -> dict[str, Any]:
         "top1": known.top1,
         "top5": known.top5,
         "accuracy_source": known.accuracy_source,
-        "url": known.url,
+        "url": without_password(known.url),
         "converted": str(path) if path.exists() else None,
     }

@@ -22,6 +22,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from npmobilenet.errors import shortened
+from npmobilenet.output import printable
+
 
 class UsageError(Exception):
     """Invalid options or arguments; exit code 2."""
@@ -120,7 +123,7 @@ def _unambiguous(arguments: Sequence[str], parser: argparse.ArgumentParser) -> l
 
 def print_usage_error(usage: str, program: str, message: str) -> None:
     """Print the usage of a program and an error."""
-    print(f"{usage}Try '{program} --help' for help.\n\nError: {message}", file=sys.stderr)
+    print(f"{usage}Try '{program} --help' for help.\n\nError: {printable(shortened(message))}", file=sys.stderr)
 
 
 def near(word: str, words: Iterable[str]) -> str:

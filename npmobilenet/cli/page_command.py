@@ -10,6 +10,7 @@ from npmobilenet.cli.shared import Language, load_with_notes, reported
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.files import write_atomically
 from npmobilenet.hub.load import DIGITS
+from npmobilenet.output import print_line
 
 
 def page(
@@ -31,7 +32,7 @@ def page(
         times = None if ladder is None else _read_ladder(ladder)
         content = compose_page(network, ladder=times, language=lang.value).encode()
         write_atomically(output, content)
-    print(f"{output}: {len(content) / 1e6:.2f} MB")
+    print_line(f"{output}: {len(content) / 1e6:.2f} MB")
     if open:
         webbrowser.open(output.absolute().as_uri())
 

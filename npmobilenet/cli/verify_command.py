@@ -10,7 +10,7 @@ from npmobilenet.cli.shared import AsJson, Backend, checked_engine, print_notes,
 from npmobilenet.errors import AssumptionWarning, KernelError, NpMobileNetError, WeightsError
 from npmobilenet.models.model import Model
 from npmobilenet.models.opening import Loaded
-from npmobilenet.output import print_json, print_table
+from npmobilenet.output import print_json, print_line, print_table
 from npmobilenet.porting.verify import LayerVerdict, SelfCheck, compare_with_keras, open_and_check
 
 NOTHING_DONE = 2
@@ -44,7 +44,7 @@ def verify(
         if not as_json and check is not None:
             _print_check(file, check)
         if not as_json and engine is not None:
-            print(f"{file}: compiled backend: {engine}")
+            print_line(f"{file}: compiled backend: {engine}")
         verdicts = None if against is None else _verdicts(file, model, against[1])
         if not as_json and against is not None and verdicts is not None:
             _print_verdicts(against[1], verdicts)
@@ -80,21 +80,21 @@ def _verdicts(file: str, model: Loaded, source: Path) -> list[LayerVerdict]:
 
 def _print_check(file: str, check: SelfCheck) -> None:
     if check.passed:
-        print(f"{file}: self-check passed: outputs of all {check.checked} layers unchanged")
+        print_line(f"{file}: self-check passed: outputs of all {check.checked} layers unchanged")
         return
     if not check.intact:
-        print(f"{file}: checksum mismatch: the file is corrupt")
+        print_line(f"{file}: checksum mismatch: the file is corrupt")
     if check.differing:
         count = f"{len(check.differing)} of {check.checked} layers"
-        print(f"{file}: self-check failed: outputs of {count} differ, first {check.differing[0]}")
+        print_line(f"{file}: self-check failed: outputs of {count} differ, first {check.differing[0]}")
     else:
-        print(f"{file}: but outputs of all {check.checked} layers are unchanged")
+        print_line(f"{file}: but outputs of all {check.checked} layers are unchanged")
 
 
 def _print_verdicts(source: Path, verdicts: list[LayerVerdict]) -> None:
     compared = [verdict for verdict in verdicts if verdict.compared]
     if not compared:
-        print(f"{source}: no layer could be compared: {verdicts[0].note}")
+        print_line(f"{source}: no layer could be compared: {verdicts[0].note}")
         return
     wrong = [verdict for verdict in compared if not verdict.same]
     if wrong:
@@ -105,10 +105,10 @@ def _print_verdicts(source: Path, verdicts: list[LayerVerdict]) -> None:
         print_table(("layer", "type", "difference", "allowed", ""), rows)
     count = f"{len(compared) - len(wrong)} of {len(compared)} layers compared"
     first = f"; first different: {wrong[0].name}" if wrong else ""
-    print(f"{source}: {count} equal Keras within rounding{first}")
+    print_line(f"{source}: {count} equal Keras within rounding{first}")
     for verdict in verdicts:
         if not verdict.compared:
-            print(f"not compared: {verdict.name}: {verdict.note}")
+            print_line(f"not compared: {verdict.name}: {verdict.note}")
 
 
 def _document(

@@ -2,7 +2,7 @@
 
 from npmobilenet.cli.shared import COMPILING, reported
 from npmobilenet.errors import NpMobileNetError
-from npmobilenet.output import waiting
+from npmobilenet.output import print_line, waiting
 
 
 def warmup() -> None:
@@ -18,4 +18,4 @@ def warmup() -> None:
             raise NpMobileNetError(
                 f"kernels compiled, but the cache directory {folder} is not writable; set NPMOBILENET_CACHE"
             )
-        print(f"kernels: {folder}")
+        print_line(f"kernels: {folder}")

@@ -59,7 +59,7 @@ def fetch_source(model: KnownModel, *, progress: bool = True) -> Path:
             the cache folder is not writable.
     """
     path = source_path(model)
-    with _lock(path, progress):
+    with _folder_errors(path), _lock(path, progress):
         recorded = _recorded(path)
         try:
             download(model.url, path, _known_hash(model, recorded), check=_check_hdf5, progress=progress)
@@ -94,20 +94,34 @@ def locate(name: str, *, progress: bool = True) -> Path:
     """
     model = find_model(name)
     path = converted_path(model)
-    if _is_intact(path):
-        return path
-    with _lock(path, progress):
-        if _is_intact(path):  # another process converted it while this one waited
+    with _folder_errors(path):
+        if _is_intact(path):
             return path
-        source = fetch_source(model, progress=progress)
-        try:
-            _convert(source, path, model)
-        except WeightsError:
-            if model.md5 is None:  # it was never this model's file: a second attempt may get the right one
-                _forget(source)
-            raise
-        _record(path)
+        with _lock(path, progress):
+            if _is_intact(path):  # another process converted it while this one waited
+                return path
+            source = fetch_source(model, progress=progress)
+            try:
+                _convert(source, path, model)
+            except WeightsError:
+                if model.md5 is None:  # it was never this model's file: a second attempt may get the right one
+                    _forget(source)
+                raise
+            _record(path)
     return path
+
+
+@contextmanager
+def _folder_errors(path: Path) -> Iterator[None]:
+    """What the operating system says of a broken cache folder, as our error."""
+    try:
+        yield
+    except DownloadError:
+        raise
+    except OSError as error:
+        raise DownloadError(
+            f"{path}: {error}; repair or delete the cache folder, or set NPMOBILENET_CACHE to another one"
+        ) from error
 
 
 def _known_hash(model: KnownModel, recorded: str | None) -> str | None:
@@ -205,8 +219,8 @@ def _hashes() -> dict[str, str]:
         return {}
     except ValueError as error:
         raise DownloadError(f"{_hashes_file()}: corrupt ({error}); delete it to start over") from error
-    if not isinstance(hashes, dict):
-        raise DownloadError(f"{_hashes_file()}: corrupt (not a JSON object); delete it to start over")
+    if not isinstance(hashes, dict) or not all(isinstance(digest, str) for digest in hashes.values()):
+        raise DownloadError(f"{_hashes_file()}: corrupt (not a JSON object of texts); delete it to start over")
     return hashes
 
 

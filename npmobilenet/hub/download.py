@@ -7,6 +7,7 @@ rest with `Range` and `If-Range`: if the file has changed, or the server cannot 
 that parts of two versions are never joined.
 """
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -56,6 +57,7 @@ def download(
     import requests
 
     pooch.get_logger().setLevel("WARNING")  # it would log every download
+    shown = without_password(url)
     part = path.with_name(f"{path.name}.part")
 
     def resuming(url: str, output_file: str, _: object) -> None:
@@ -65,7 +67,7 @@ def download(
             check(part)
         except DownloadError as error:
             _discard(part)
-            raise DownloadError(f"{url}: {error}") from error
+            raise DownloadError(f"{shown}: {error}") from error
         part.replace(output_file)
         _validator_of(part).unlink(missing_ok=True)
 
@@ -74,12 +76,17 @@ def download(
     except DownloadError:
         raise
     except ValueError as error:  # how pooch reports another hash; its message has both
-        raise ChangedFileError(f"{url}: {error}") from error
+        raise ChangedFileError(f"{shown}: {without_password(str(error))}") from error
     except requests.RequestException as error:
         kept = f"; {_size(part):,} bytes downloaded, the next attempt resumes" if _size(part) else ""
-        raise DownloadError(f"{url}: {_reason(error)}{kept}") from error
+        raise DownloadError(f"{shown}: {without_password(_reason(error))}{kept}") from error
     except OSError as error:
         raise DownloadError(f"{path}: not writable: {error}") from error
+
+
+def without_password(text: str) -> str:
+    """A text with URLs in it, without their user names and passwords."""
+    return re.sub(r"(?<=://)[^/\s@]*@", "***@", text)
 
 
 def _complete(url: str, part: Path, advance: Advance) -> None:
@@ -129,7 +136,8 @@ def _transfer(url: str, part: Path, advance: Advance) -> None:
                     break
     if done > MAX_BYTES:
         _discard(part)
-        raise DownloadError(f"{url}: sends more than {MAX_BYTES:,} bytes, which is not a weight file of these networks")
+        shown = without_password(url)
+        raise DownloadError(f"{shown}: sends more than {MAX_BYTES:,} bytes, which is no weight file of these networks")
     if total is not None and done != total:  # urllib3 before 2.0 takes a broken connection for the end
         raise requests.ConnectionError(f"received {done} of {total} bytes")
 
@@ -184,7 +192,7 @@ def _read_validator(part: Path, url: str) -> str | None:
         origin, validator = _validator_of(part).read_text(encoding="utf-8").split("\n")
     except (FileNotFoundError, ValueError):
         return None
-    return validator if origin == url and validator else None
+    return validator if origin == without_password(url) and validator else None
 
 
 def _write_validator(part: Path, url: str, response: "requests.Response") -> None:
@@ -193,7 +201,7 @@ def _write_validator(part: Path, url: str, response: "requests.Response") -> Non
     validator = response.headers.get("ETag", "")
     if not validator or validator.startswith("W/"):  # a weak tag does not guarantee the same bytes
         validator = response.headers.get("Last-Modified", "")
-    _validator_of(part).write_text(f"{url}\n{validator}", encoding="utf-8")
+    _validator_of(part).write_text(f"{without_password(url)}\n{validator}", encoding="utf-8")
 
 
 def _discard(part: Path) -> None:

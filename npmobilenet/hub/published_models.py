@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.errors import DownloadError, ModelNotFoundError
+from npmobilenet.hub.download import without_password
 from npmobilenet.reference.graph import Graph
 
 KERAS_WEIGHTS = "https://storage.googleapis.com/tensorflow/keras-applications"
@@ -73,8 +74,10 @@ class KnownModel:
             DownloadError: NPMOBILENET_MIRROR is not an http or https URL.
         """
         mirror = os.environ.get("NPMOBILENET_MIRROR") or KERAS_WEIGHTS
-        if urlsplit(mirror).scheme not in {"http", "https"} or not urlsplit(mirror).netloc:
-            raise DownloadError(f"NPMOBILENET_MIRROR: expected a URL such as {KERAS_WEIGHTS}, got {mirror!r}")
+        if not _is_url(mirror):
+            raise DownloadError(
+                f"NPMOBILENET_MIRROR: expected a URL such as {KERAS_WEIGHTS}, got {without_password(mirror)!r}"
+            )
         return f"{mirror.rstrip('/')}/{self.url_path}"
 
     def graph(self) -> Graph:
@@ -232,3 +235,12 @@ def _spellings() -> dict[str, KnownModel]:
     names["mobilenet"] = names["mobilenet_v1"]
     names["mobilenet_no_top"] = names["mobilenet_v1_no_top"]
     return names
+
+
+def _is_url(address: str) -> bool:
+    """Whether an address is http or https, with a host and a possible port."""
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -79,8 +79,8 @@ def top_classes(
             f"decode_predictions: expected probabilities (N, classes), one row per image, got {p.shape}"
             + (": pass probabilities[None] for a single image" if p.ndim == 1 else "")
         )
-    if top < 1:
-        raise ShapeError(f"decode_predictions: expected top of at least 1, got {top}")
+    if not isinstance(top, int | np.integer) or top < 1:
+        raise ShapeError(f"decode_predictions: expected an integer top of at least 1, got {top!r}")
     _check_labels(p.shape[1], labels, background)
     names = [BACKGROUND, *labels] if background else labels
     best = np.argsort(-p.astype(np.float64), axis=1, kind="stable")[:, :top]  # (N, top)

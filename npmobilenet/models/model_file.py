@@ -29,6 +29,7 @@ import numpy as np
 
 from npmobilenet.errors import NpMobileNetError, WeightsError
 from npmobilenet.files import write_atomically
+from npmobilenet.models.file_description import check_digests, check_fields
 from npmobilenet.models.preprocessing import Scaling
 from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Params
@@ -131,8 +132,11 @@ class ModelFile:
         """Arguments of `Model` for this file; read within `corruption_reported`."""
         document = json.loads(self.description)
         self.check_format(document, FORMATS)
+        graph = Graph.from_json(document["graph"])
+        check_fields(document)
+        check_digests(document["self_check"], graph)
         return {
-            "graph": Graph.from_json(document["graph"]),
+            "graph": graph,
             "params": self.tensors,
             "scaling": Scaling(**document["scaling"]),
             "labels": [(wnid, label) for wnid, label in document["labels"]],

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from npmobilenet.errors import ImageError, ShapeError
+from npmobilenet.errors import ArgumentError, ImageError, ShapeError
 from npmobilenet.models.image_file import GRAY, RGB, WHITE, Source, check_color, upright
 from npmobilenet.models.interface import Interface
 from npmobilenet.models.resizing import (
@@ -59,6 +59,9 @@ class Scaling:
 
     Attributes:
         scale, offset: one number, or one per channel.
+
+    Raises:
+        ArgumentError: a number is infinite or NaN.
     """
 
     scale: float | tuple[float, ...] = 1.0
@@ -69,6 +72,8 @@ class Scaling:
             value = getattr(self, name)
             if np.ndim(value):
                 object.__setattr__(self, name, tuple(map(float, value)))  # a list of a JSON document
+            if not np.isfinite(np.asarray(value, np.float64)).all():
+                raise ArgumentError(f"scaling: expected finite numbers, got {name} {value}")
 
     @staticmethod
     def normalizing(mean: Sequence[float], std: Sequence[float]) -> "Scaling":
@@ -150,19 +155,25 @@ def _is_implausible(scaling: Scaling) -> bool:
 
 @dataclass(frozen=True)
 class Reading:
-    """How images are read; the fields are arguments of `prepare`."""
+    """How images are read; the fields are arguments of `prepare`.
+
+    Raises:
+        ImageError: the resize is unknown or does not support drafts.
+    """
 
     resize: str = "crop"
     draft: bool = False
     transparent_as: str | None = WHITE
 
+    def __post_init__(self) -> None:
+        check_resize(self.resize, self.draft)
+
     def check(self) -> None:
-        """Check the fields.
+        """Check the color.
 
         Raises:
-            ImageError: the resize is unknown or does not support drafts, or Pillow does not know the color.
+            ImageError: Pillow does not know it.
         """
-        check_resize(self.resize, self.draft)
         if self.transparent_as is not None:
             check_color(self.transparent_as)
 

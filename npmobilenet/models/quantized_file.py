@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from npmobilenet.models.file_description import check_fields
 from npmobilenet.models.model_file import FORMAT_QUANTIZED, ModelFile
 from npmobilenet.models.preprocessing import Scaling
 from npmobilenet.quantized.network_json import network_arrays, network_from_json, network_to_json
@@ -49,6 +50,7 @@ def read(file: ModelFile, *, intact: bool = True) -> dict[str, Any]:
     document = json.loads(file.description)
     file.check_format(document, (FORMAT_QUANTIZED,))
     network = network_from_json(document["network"], file.tensors)
+    check_fields(document)
     if intact:
         file.check_hash(network_arrays(network))
     return {

@@ -60,14 +60,11 @@ def compute(operator: Operator, inputs: Sequence[Tensor], output: Tensor, rule: 
     if function is None:
         raise WeightsError(f"{output.name}: operator {operator.code} is not supported")
     try:
-        y = function(inputs, output, operator.options, rule).astype(output.dtype)
+        return function(inputs, output, operator.options, rule).astype(output.dtype)
     except NpMobileNetError:
         raise
     except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
         raise WeightsError(f"{output.name}: {operator.code} does not fit its tensors: {error}") from error
-    if output.shape and y.shape != output.shape:
-        raise WeightsError(f"{output.name}: {operator.code} gives shape {y.shape}, the tensor has {output.shape}")
-    return y
 
 
 def trace(network: Network, x: Array, rule: Rule = TFLITE) -> Iterator[tuple[Operator, Array]]:
@@ -93,8 +90,11 @@ def trace(network: Network, x: Array, rule: Rule = TFLITE) -> Iterator[tuple[Ope
     for operator in network.operators:
         number = operator.outputs[0]
         inputs = [values[index] for index in operator.inputs if index >= 0]
-        y = compute(operator, inputs, network.tensors[number], rule)
-        values[number] = replace(network.tensors[number], data=y)
+        output = network.tensors[number]
+        y = compute(operator, inputs, output, rule)
+        if output.shape and y.shape != output.shape:
+            raise WeightsError(f"{output.name}: {operator.code} gives shape {y.shape}, the tensor has {output.shape}")
+        values[number] = replace(output, data=y)
         yield operator, y
 
 

@@ -111,14 +111,14 @@ def test_costs_are_those_of_the_architecture(tflite: Path, tmp_path: Path) -> No
     assert convolution["bytes_read"] == 128 * 128 * 3 + 3 * 3 * 3 * 8 + 8
 
 
-def test_memory_is_planned_in_bytes_with_accumulators_beside_it(tflite: Path) -> None:
+def test_memory_is_planned_in_bytes_and_accumulators_in_addition(tflite: Path) -> None:
     """Peak: the first pointwise convolution reads 64 x 64 x 8 and writes 64 x 64 x 16."""
     planned = document(run("memory", tflite, "--policy", "free", "--json"))
     assert (planned["itemsize"], planned["peak_bytes"]) == (1, 64 * 64 * (8 + 16))
     assert planned["accumulator_bytes"] == 4 * 1001
     compared = document(run("memory", tflite, "--json"))
     assert compared["accumulator_bytes"] == 4 * 1001
-    assert "int32 accumulators, at most 4,004 bytes for all channels of one pixel" in run("memory", tflite).stdout
+    assert "and int32 accumulators: at most 4,004 bytes, for all channels of one pixel" in run("memory", tflite).stdout
     assert "accumulator_bytes" not in document(run("memory", "mobilenet_v1", "--alpha", "0.25", "--json"))
 
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -271,3 +272,68 @@ def test_an_unknown_name_sends_no_request(server: Server) -> None:
     with pytest.raises(ModelNotFoundError):
         locate("resnet50")
     assert server.requests == []
+
+
+def _folder_in_place_of_hashes(cache: Path) -> None:
+    (cache / "sha256.json").mkdir(parents=True)
+
+
+def _hashes_that_are_numbers(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    (cache / "sha256.json").write_text('{"keras": 3}')
+
+
+def _file_in_place_of_the_folder(cache: Path) -> None:
+    cache.write_text("")
+
+
+def _folder_in_place_of_the_source(cache: Path) -> None:
+    (cache / "keras" / V1.url_path).mkdir(parents=True)
+
+
+def _folder_in_place_of_the_lock(cache: Path) -> None:
+    source = cache / "keras" / V1.url_path
+    source.with_name(f"{source.name}.lock").mkdir(parents=True)
+
+
+def _link_to_itself(cache: Path) -> None:
+    cache.symlink_to(cache)
+
+
+@pytest.mark.parametrize(
+    "break_cache",
+    [
+        _folder_in_place_of_hashes, _hashes_that_are_numbers, _file_in_place_of_the_folder,
+        _folder_in_place_of_the_source, _folder_in_place_of_the_lock, _link_to_itself,
+    ],
+)  # fmt: skip
+def test_a_broken_cache_folder_is_an_error_of_ours(
+    break_cache: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    break_cache(cache)
+    monkeypatch.setenv("NPMOBILENET_CACHE", str(cache))
+    monkeypatch.setenv("NPMOBILENET_MIRROR", "http://127.0.0.1:9")
+    with pytest.raises(DownloadError, match=r"cache|sha256\.json"):
+        locate(V1.name, progress=False)
+    with pytest.raises(DownloadError, match=r"cache|sha256\.json"):
+        fetch_source(V1, progress=False)
+
+
+@pytest.mark.parametrize(
+    "mirror", ["http://[broken/", "http://host:port/", "http://host:99999999/", "ftp://x", "http://"]
+)
+def test_a_malformed_mirror_is_named(mirror: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NPMOBILENET_MIRROR", mirror)
+    with pytest.raises(DownloadError, match="NPMOBILENET_MIRROR: expected a URL such as"):
+        V1.url  # noqa: B018
+
+
+def test_a_mirrors_password_is_not_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NPMOBILENET_CACHE", str(tmp_path))
+    for mirror in ("http://user:secret@127.0.0.1:9/weights", "http://user:secret@[broken"):
+        monkeypatch.setenv("NPMOBILENET_MIRROR", mirror)
+        with pytest.raises(DownloadError) as caught:
+            fetch_source(V1, progress=False)
+        assert "secret" not in str(caught.value)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]

@@ -1,11 +1,13 @@
 """The bundled network: small, and accurate on digits outside its training set."""
 
+from dataclasses import replace
 from importlib.resources import files
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from npmobilenet.errors import ImageError
 from npmobilenet.hub.load import load
 from tests.helpers.real_files import ROOT
 from tests.helpers.tolerances import DIGITS_ACCURACY, SKETCHES_ACCURACY, SKETCHES_ACCURACY_PER_DIGIT
@@ -75,3 +77,17 @@ def test_the_example_images_are_held_out_digits() -> None:
 def test_the_example_images_are_classified_correctly() -> None:
     results = load("digits").classify(EXAMPLES, top=1)
     assert [label for ((_, label, _),) in results] == [path.stem for path in EXAMPLES]
+
+
+def test_an_unknown_resize_is_named_by_every_way_to_give_one() -> None:
+    model, image = load("digits"), EXAMPLES[0]
+    for ask in (
+        lambda: model.predict(image, resize="lanczos"),
+        lambda: model.classify(image, resize="lanczos"),
+        lambda: model.features(image, resize="lanczos"),
+        lambda: model.pixels(image, resize="lanczos"),
+        lambda: list(model.predict_each([image], resize="lanczos")),
+        lambda: replace(model, resize="lanczos"),
+    ):
+        with pytest.raises(ImageError, match="unknown resize 'lanczos'; choose one of"):
+            ask()

@@ -149,9 +149,15 @@ def test_an_empty_batch_has_no_predictions() -> None:
         ({"probabilities": np.ones((1, 10))}, r"10 classes, ImageNet has 1000; pass labels="),
         ({"probabilities": np.ones((1, 3)), "labels": ["a", "b"]}, r"3 classes, labels has 2"),
         ({"probabilities": np.ones((1, 1000)), "background": True}, r"1000 classes, ImageNet has 1001 with the backgr"),
-        ({"probabilities": np.ones((1, 1000)), "top": 0}, r"expected top of at least 1, got 0"),
+        ({"probabilities": np.ones((1, 1000)), "top": 0}, r"expected an integer top of at least 1, got 0"),
     ],
 )
 def test_mismatches_are_refused_with_their_numbers(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ShapeError, match=message):
         decode_predictions(**arguments)
+
+
+@pytest.mark.parametrize("top", ["5", 2.5, None, 0])
+def test_a_top_that_is_no_count_is_refused(top: Any) -> None:
+    with pytest.raises(ShapeError, match=f"expected an integer top of at least 1, got {top!r}"):
+        decode_predictions(one_hot(1), top=top)

@@ -1,6 +1,7 @@
 """Model files: complete, self-describing, and refused when corrupt."""
 
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from npmobilenet.errors import WeightsError
 from npmobilenet.models.model import Model
+from npmobilenet.models.model_file import ModelFile
 from npmobilenet.reference.graph import Graph
 from tests.helpers.models import NETWORK, some_model
 
@@ -72,3 +74,41 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(saved: Path, monkeyp
         some_model().save(saved)
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scaling": {"scale": NAN, "offset": 0.0}}, "scaling in the header: expected"),
+        ({"scaling": {"scale": "1", "offset": 0.0}}, "scaling in the header: expected"),
+        ({"scaling": {"scale": True, "offset": 0.0}}, "scaling in the header: expected"),
+        ({"scaling": {"scale": 1.0}}, "scaling in the header: expected"),
+        ({"scaling": {"scale": [1.0, 2.0], "offset": 0.0}}, "expected a scaling of 3 channels, got 2"),
+        ({"background": 1}, "background in the header: expected true or false, got 1"),
+        ({"background": "no"}, "background in the header: expected true or false"),
+        ({"labels": [["", 3]]}, "labels in the header: expected a list of pairs of texts"),
+        ({"labels": "abcd"}, "labels in the header: expected a list of pairs of texts"),
+        ({"source": ["x.h5"]}, "source in the header: expected texts by name"),
+        ({"source": {"file": 3}}, "source in the header: expected texts by name"),
+        ({"resize": 3}, "resize in the header: expected a text or null"),
+        ({"resize": "lanczos"}, "unknown resize 'lanczos'"),
+        ({"self_check": []}, 'self_check in the header: expected {"output", "layers"} or null'),
+        ({"self_check": {"output": None, "layers": {"other": [1, 2, 3]}}}, "the network has no layer 'other'"),
+        ({"self_check": {"output": None, "layers": {"conv1": [1, 2]}}}, "conv1: expected three numbers"),
+        ({"self_check": {"output": None, "layers": {"conv1": [1, NAN, 3]}}}, "conv1: expected three numbers"),
+    ],
+)
+def test_a_wrong_description_behind_a_right_hash_is_refused_on_opening(
+    saved: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    file = ModelFile.read(str(saved))
+    document = json.loads(file.description) | changes
+    fields = {name: value for name, value in document.items() if name not in ("format", "version")}
+    wrong = tmp_path / "wrong.safetensors"
+    ModelFile.written(1, fields, {name: file.tensors[name] for name in NETWORK.param_shapes}).write(wrong)
+    with pytest.raises(WeightsError, match=re.escape(message)) as caught:
+        Model.open(wrong)
+    assert str(caught.value).startswith(str(wrong))

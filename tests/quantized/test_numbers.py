@@ -106,6 +106,12 @@ def test_activation_limits(activation: str, limits: tuple[int, int]) -> None:
     assert activation_limits(activation, 0.1, -28, -128, 127) == limits
 
 
+def test_limits_are_rounded_in_float32() -> None:
+    """6 / 0.036923 is 162.49999 in float64 and 162.5 in float32."""
+    scale = float(np.float32(0.03692307695746422))
+    assert activation_limits("relu6", scale, 0, 0, 255) == (0, 163)
+
+
 @given(st.integers(-128, 127), st.floats(2.0**-16, 16, width=32), st.integers(-128, 127))
 def test_quantizing_what_was_dequantized(q: int, scale: float, zero: int) -> None:
     how = Quantization(np.array([scale], np.float32), one(zero))

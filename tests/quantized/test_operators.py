@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from npmobilenet.errors import ArgumentError, ShapeError, WeightsError
@@ -17,7 +17,7 @@ from tests.helpers.drawn_operators import OPERATORS, SIGNED, UNSIGNED, DrawnOper
 from tests.helpers.strategies import SEEDS
 from tests.helpers.tflite_files import tflite_bytes
 from tests.oracles.litert import LiteRT
-from tests.oracles.tflm import micro_tensors
+from tests.oracles.tflm import micro_runtime, micro_tensors
 
 EXAMPLES = 3000 if os.environ.get("NPMOBILENET_NIGHTLY") else 12
 TYPES = st.sampled_from([SIGNED, UNSIGNED])
@@ -44,6 +44,8 @@ def equal(y: Array, z: Array) -> bool:
 def test_as_litert(code: str, rule: str, reference: bool) -> None:
     @settings(max_examples=EXAMPLES)
     @given(SEEDS, TYPES)
+    @example(8, SIGNED)  # a change of type with halves
+    @example(134, UNSIGNED)  # a logistic that float32 and float64 round apart
     def check(seed: int, dtype: np.dtype[np.generic]) -> None:
         drawn = drawn_operator(code, seed, dtype)
         theirs = LiteRT(tflite_bytes(drawn.network), reference=reference).tensors(*drawn.inputs)
@@ -54,8 +56,11 @@ def test_as_litert(code: str, rule: str, reference: bool) -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_as_tensorflow_lite_micro(code: str) -> None:
+    micro_runtime()
+
     @settings(max_examples=EXAMPLES)
     @given(SEEDS)
+    @example(363)  # a hard swish that float32 and float64 round apart
     def check(seed: int) -> None:
         drawn = drawn_operator(code, seed, SIGNED)
         theirs = micro_tensors(tflite_bytes(drawn.network), *drawn.inputs)

@@ -58,9 +58,14 @@ def network_graph(network: Network) -> tuple[Graph, dict[str, Array]]:
     """
     network = network_to(network, without_post_processing(network).outputs)
     layers = _Layers(network)
-    try:
-        for operator in network.operators:
+    for operator in network.operators:
+        try:
             layers.add(operator)
+        except WeightsError:
+            raise
+        except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:  # ShapeError is one
+            raise layers.refusal(operator, f"does not fit its tensors: {error}") from error
+    try:
         graph = layers.graph()
     except ShapeError as error:
         raise WeightsError(f"{network.name}: {error}") from error
@@ -96,21 +101,26 @@ class _Layers:
             self.constants[number] = replace(self.network.tensors[number], data=shape)
         elif not variables:
             output = self.network.tensors[number]
-            data = compute(operator, [self.constants[index] for index in inputs], replace(output, shape=()))
+            data = compute(operator, [self.constants[index] for index in inputs], output)
             self.constants[number] = replace(output, data=data)
         elif operator.code in PASSES_ON:
             self.layers[number] = self.layers[variables[0]]
         elif operator.code in self.operations:
             self.layers[number] = self.operations[operator.code](operator, self._name(number))
         else:
-            raise self._refusal(operator, "is not supported")
+            raise self.refusal(operator, "is not supported")
 
     def graph(self) -> Graph:
         """The layers so far, with the outputs of the network."""
         outputs = [self.layers[number] for number in self.network.outputs if number in self.layers]
         if len(outputs) < len(self.network.outputs):
             raise WeightsError(f"{self.network.name}: an output is a constant")
-        return self.builder.graph(tuple((layer, layer) for layer in outputs))
+        needed = set(outputs)
+        for layer in reversed(self.builder.layers):
+            needed.update(layer.inputs if layer.name in needed else ())
+        first, *others = self.builder.layers  # of some layers only the shape is read
+        kept = (first, *(layer for layer in others if layer.name in needed))
+        return Graph(self.builder.name, kept, tuple((layer, layer) for layer in outputs))
 
     def _name(self, number: int) -> str:
         """A name for the layer that makes a tensor: the first of those in the tensor's name, in plain characters."""
@@ -121,7 +131,8 @@ class _Layers:
         self.names.add(name)
         return name
 
-    def _refusal(self, operator: Operator, what: str) -> WeightsError:
+    def refusal(self, operator: Operator, what: str) -> WeightsError:
+        """The error for an operator that has no place in a graph."""
         return WeightsError(f"{self.network.label(operator)}: operator {operator.code} {what}")
 
     def _shape(self, number: int) -> Shape:
@@ -161,7 +172,7 @@ class _Layers:
         """Stride and dilation, which are the same along both axes."""
         (down, right), (rows, columns) = operator.options.stride, operator.options.dilation
         if down != right or rows != columns:
-            raise self._refusal(
+            raise self.refusal(
                 operator, "with another stride or dilation along rows than along columns is not supported"
             )
         return down, rows
@@ -215,18 +226,18 @@ class _Layers:
     def _mean(self, operator: Operator, name: str) -> str:
         rank = len(self._shape(operator.inputs[0])) + 1
         if {axis % rank for axis in self._integers(operator.inputs[1])} != MAP_AXES or rank != 4:
-            raise self._refusal(operator, "over other axes than rows and columns is not supported")
+            raise self.refusal(operator, "over other axes than rows and columns is not supported")
         return self._layer(GlobalAveragePooling2D, name, operator.inputs[0], keepdims=operator.options.keep_dims)
 
     def _pad(self, operator: Operator, name: str) -> str:
         amounts = np.reshape(self._integers(operator.inputs[1]), (-1, 2)).tolist()
         if len(amounts) != 4 or any(amounts[0]) or any(amounts[3]):
-            raise self._refusal(operator, "of other axes than rows and columns is not supported")
+            raise self.refusal(operator, "of other axes than rows and columns is not supported")
         return self._layer(ZeroPadding2D, name, operator.inputs[0], padding=tuple(map(tuple, amounts[1:3])))
 
     def _activation(self, operator: Operator, name: str) -> str:
         if operator.code == "SOFTMAX" and operator.options.beta != 1:
-            raise self._refusal(operator, f"with beta {operator.options.beta:g} is not supported")
+            raise self.refusal(operator, f"with beta {operator.options.beta:g} is not supported")
         return self._layer(Activation, name, operator.inputs[0], activation=ACTIVATIONS[operator.code])
 
     def _arithmetic(self, operator: Operator, name: str) -> str:
@@ -240,7 +251,7 @@ class _Layers:
         (variable,) = (number for number in operator.inputs if number not in self.constants)
         value, C = self._real(constant[0]), self._shape(variable)[-1]
         if value.size not in (1, C) or value.size != prod(value.shape[-1:]):
-            raise self._refusal(operator, f"with a constant of shape {value.shape} is not supported")
+            raise self.refusal(operator, f"with a constant of shape {value.shape} is not supported")
         scale, offset = np.ones_like(value), np.zeros_like(value)
         if operator.code == "MUL":
             scale = value
@@ -260,7 +271,7 @@ class _Layers:
 
     def _concat(self, operator: Operator, name: str) -> str:
         if any(number in self.constants for number in operator.inputs):
-            raise self._refusal(operator, "with a constant is not supported")
+            raise self.refusal(operator, "with a constant is not supported")
         joined = self._layer(Concatenate, name, *operator.inputs, axis=operator.options.axis)
         return self._activated(joined, operator.options.activation)
 
@@ -269,7 +280,7 @@ class _Layers:
         shape = (1, *self._shape(operator.inputs[0]))
         target = self._target(operator, shape)
         if not target or target[0] not in (1, -1):
-            raise self._refusal(operator, f"of shape {shape} to {target} is not supported")
+            raise self.refusal(operator, f"of shape {shape} to {target} is not supported")
         if len(target) == 2:
             return self._layer(Flatten, name, operator.inputs[0])
         return self._layer(Reshape, name, operator.inputs[0], target_shape=target[1:])

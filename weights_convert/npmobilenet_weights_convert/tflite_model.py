@@ -4,8 +4,6 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
-
 from npmobilenet.errors import ArgumentError, LabelFileError, ShapeError, WeightsError
 from npmobilenet.models.class_names import LabelsLike, class_count, with_labels
 from npmobilenet.models.image_model import ImageModel
@@ -16,7 +14,6 @@ from npmobilenet.models.preprocessing import SYMMETRIC, Scaling, choose_scaling
 from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.quantized.consistency import check_network
 from npmobilenet.quantized.tensors import Network
-from npmobilenet.quantized.weighted_sums import SUMS
 from npmobilenet_weights_convert.assumptions import unspecified_range
 from npmobilenet_weights_convert.keras_file import ZIP_MAGIC
 from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
@@ -48,8 +45,8 @@ def read_tflite_model(
             the file's metadata, else the network's own Rescaling, else [-1, 1], which is reported as an assumption.
         labels: one per class; by default those of the export or of the metadata, or the ImageNet classes of a network
             with 1000 or, with a background, 1001.
-        resize: how images are resized; by default the rule of its sample script for an export, "crop" with as many
-            classes as ImageNet has, else None: not known.
+        resize: how images are resized; by default the rule of its sample script for an export, "crop" with
+            ImageNet's number of classes, else None: not known.
 
     Raises:
         WeightsError: the file is corrupt or not supported.
@@ -84,7 +81,6 @@ def _named(network: Network, file: str) -> Network:
 def _float_model(
     network: Network, scaling: Scaling | None, metadata: Metadata, source: dict[str, str], is_export: bool
 ) -> Model:
-    _check_weights_are_real(network)
     graph, params = network_graph(network)
     scaling = scaling or metadata.scaling
     if scaling is None:
@@ -94,18 +90,6 @@ def _float_model(
         elif scaling == SYMMETRIC:
             source = source | {"assumed_range": unspecified_range("[-1, 1]")}
     return Model(graph, params, scaling, source=source)
-
-
-def _check_weights_are_real(network: Network) -> None:
-    """Raise WeightsError if integers are multiplied by real numbers, of whose scales a file says nothing."""
-    for operator in network.operators:
-        weights = network.tensors[operator.inputs[1]] if operator.code in SUMS else None
-        if weights is not None and np.issubdtype(weights.dtype, np.integer):
-            raise WeightsError(
-                f"{network.label(operator)}: {weights.dtype} weights are multiplied by float32 values (dynamic-range "
-                "quantization), which is not supported; convert the model with a representative dataset, or without "
-                "optimizations"
-            )
 
 
 def _with_own_labels(model: Loaded, labels: LabelsLike | None) -> Loaded:
