@@ -116,10 +116,17 @@ def test_memory_is_planned_in_bytes_and_accumulators_in_addition(tflite: Path) -
     planned = document(run("memory", tflite, "--policy", "free", "--json"))
     assert (planned["itemsize"], planned["peak_bytes"]) == (1, 64 * 64 * (8 + 16))
     assert planned["accumulator_bytes"] == 4 * 1001
-    compared = document(run("memory", tflite, "--json"))
-    assert compared["accumulator_bytes"] == 4 * 1001
-    assert "and int32 accumulators: at most 4,004 bytes, for all channels of one pixel" in run("memory", tflite).stdout
-    assert "accumulator_bytes" not in document(run("memory", "mobilenet_v1", "--alpha", "0.25", "--json"))
+    printed = run("memory", tflite, "--policy", "free").stdout
+    assert "and int32 accumulators: at most 4,004 bytes, for all channels of one pixel" in printed
+    float_plan = document(run("memory", "mobilenet_v1", "--alpha", "0.25", "--policy", "free", "--json"))
+    assert "accumulator_bytes" not in float_plan
+
+
+def test_all_memory_policies_of_a_quantized_file(saved: Path) -> None:
+    compared = document(run("memory", saved, "--json"))
+    assert compared["accumulator_bytes"] == 4 * 16
+    assert compared["policies"][1]["peak_bytes"] == 6 * 5 * (8 + 16)
+    assert run("memory", saved).stdout.endswith("at most 64 bytes, for all channels of one pixel\n")
 
 
 def test_verify_names_the_first_layer_that_changed(saved: Path) -> None:

@@ -1,5 +1,6 @@
 """QuantizedModel: pixels to integers, predictions, every tensor, as LiteRT computes them."""
 
+import os
 import re
 from dataclasses import replace
 
@@ -38,15 +39,16 @@ def test_photographs_give_the_integers_of_litert(name: str) -> None:
     network = real_network(name)
     model = QuantizedModel(network)
     litert = LiteRT(real_file("tflite", f"{name}.tflite").read_bytes())
-    files = [real_file("images", photograph) for photograph in PHOTOGRAPHS]
+    is_quick = network.input.shape[1] < 200 or "NPMOBILENET_NIGHTLY" in os.environ
+    files = [real_file("images", photograph) for photograph in PHOTOGRAPHS[: None if is_quick else 1]]
     integers = model.predict_integers(files)
     pixels = np.stack([model.pixels(file) for file in files])
     for x, q in zip(pixels, integers, strict=True):
         theirs = litert.tensors(x[None] if network.input.dtype == np.uint8 else (x[None] ^ 0x80).view(np.int8))
         assert np.array_equal(q, theirs[network.outputs[0]][0])
     output = network.tensors[network.outputs[0]]
-    assert np.array_equal(model.forward(model.scale(pixels)), output.dequantize(integers))
-    best = [predicted[0][1] for predicted in model.classify(pixels, top=1)]
+    assert np.array_equal(model.forward(model.scale(pixels[:1])), output.dequantize(integers[:1]))
+    best = [predicted[0][1] for predicted in model.decode(model.dequantized(integers), top=1)]
     assert best == [str(row.argmax()) for row in integers]
 
 
@@ -148,13 +150,21 @@ def test_a_detector_is_computed_up_to_its_heads() -> None:
     assert model.network.operators[-1].code == "CUSTOM:TFLite_Detection_PostProcess"
     heads = model.predict(real_file("images", "cat.bmp"))
     assert {name: y.shape for name, y in heads.items()} == {"Squeeze": (1, 1917, 4), "convert_scores": (1, 1917, 91)}
-    one = model.with_output("convert_scores")
-    assert len(one.computed.operators) < len(model.computed.operators)
-    assert np.array_equal(
-        one.forward(one.scale(one.pixels(real_file("images", "cat.bmp"))[None])), heads["convert_scores"]
-    )
     with pytest.raises(ShapeError, match="no pooled embedding"):
         model.features(real_file("images", "cat.bmp"))
+
+
+def test_one_of_several_outputs() -> None:
+    network = small_network()
+    model = QuantizedModel(replace(network, outputs=(11, 15)), labels=CLASSES)
+    both = model.predict(IMAGE)
+    assert {name: y.shape for name, y in both.items()} == {"pool": (1, 16), "softmax": (1, 4)}
+    pool = model.with_output("pool")
+    assert [operator.code for operator in pool.computed.operators][-1] == "MEAN"
+    assert np.array_equal(pool.predict(IMAGE), both["pool"])
+    assert pool.labels == ()
+    assert np.array_equal(model.with_output().predict(IMAGE), both["softmax"])
+    assert model.classify(IMAGE) == small_model().classify(IMAGE)
 
 
 def test_a_part_needs_only_what_it_reads() -> None:
