@@ -89,6 +89,7 @@ def copy_quantized(folder: Path) -> None:
 
 
 FILES = {
+    "explain.md": copy_quantized,
     "features.md": write_photos,
     "quantized.md": copy_quantized,
     "teachable-machine.md": write_teachable_machine,

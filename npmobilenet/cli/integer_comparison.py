@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from npmobilenet.cli.integer_explanation import short_name
 from npmobilenet.cli.shared import load_any_with_notes
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.models.model import Model
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 ANY_RULE = "any"
 ROWS = 10  # wrong layers listed without --per-layer
-WIDTH = 48  # characters of a name in a table: those of TensorFlow Lite are long
 
 
 def quantized_source(
@@ -99,15 +99,22 @@ def _print(
         print(f"note: {note}")
     print(_verdict(comparison))
     if comparison.rule in comparison.exact_under and (different := comparison.first_different.get(own_rule)):
-        print(f"not under {own_rule}, the rule of the pack or model, where the first that differs is {different}")
+        number = next(finding.number for finding in comparison.findings if finding.layer == different)
+        print(
+            f"not under {own_rule}, the rule of the pack or model: the first that differs is layer {number}, "
+            f"{short_name(different)}"
+        )
     if comparison.first is not None:
         _print_first(comparison.first)
     listed = comparison.findings if per_layer else comparison.wrong[:ROWS]
     rows = [finding for finding in listed if finding.status != "missing"]
     if rows:
         print_table(
-            ("layer", "type", "", "differ", "by up to", "cause"),
-            [(_short(f.layer), f.type, f.status, f.differing, f.largest, _cause(f) or f.note) for f in rows],
+            ("", "layer", "type", "", "differ", "by up to", "cause"),
+            [
+                (f.number, short_name(f.layer), f.type, f.status, f.differing, f.largest, _cause(f) or f.note)
+                for f in rows
+            ],
         )
     if not per_layer and len(comparison.wrong) > ROWS:
         print(f"and {len(comparison.wrong) - ROWS} more wrong layers; --per-layer lists all")
@@ -125,12 +132,15 @@ def _verdict(comparison: "IntegerDiagnosis") -> str:
 
 
 def _print_first(first: "IntegerFinding") -> None:
-    print(f"first wrong layer: {first.layer} ({first.type}){f'; {first.note}' if first.note else ''}")
+    number = "" if first.number is None else f"{first.number}, "
+    print(
+        f"first wrong layer: {number}{short_name(first.layer)} ({first.type}){f'; {first.note}' if first.note else ''}"
+    )
     if first.differing is not None:
         print(f"{first.differing} values differ by up to {first.largest}, from the port's own inputs")
     if first.number is not None and first.at:
         place = (0, 0, *first.at)[-3:]
-        print(f"the first of them: npmobilenet explain ... --layer {first.number} --at {' '.join(map(str, place))}")
+        print(f"the first of them: npmobilenet explain M IMAGE --layer {first.number} --at {' '.join(map(str, place))}")
     if len(first.covers) > 1:
         print(f"computed from the nearest preceding tensors, through {len(first.covers)} layers")
     shown = first.explanations[:1] if first.explained else first.explanations
@@ -152,10 +162,6 @@ def _print_explanation(explanation: "IntegerExplanation") -> None:
 
 def _cause(finding: "IntegerFinding") -> str:
     return finding.explanations[0].cause if finding.explained else ""
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= WIDTH else f"{name[: WIDTH // 2 - 1]}..{name[1 - WIDTH // 2 :]}"
 
 
 def _document(comparison: "IntegerDiagnosis", matched: "Matched", notes: Sequence[str]) -> dict[str, Any]:

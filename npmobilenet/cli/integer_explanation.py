@@ -18,7 +18,7 @@ WIDTH = 60  # characters of a tensor's name
 
 
 def operator_of(model: "QuantizedModel", layer: str) -> "Operator":
-    """The operator with a name, a number, or a pattern with * and ? that no other name matches.
+    """The operator with a name, a number, or the first part of a name or a pattern that no other one has.
 
     Raises:
         ArgumentError: there is none, or several.
@@ -30,7 +30,7 @@ def operator_of(model: "QuantizedModel", layer: str) -> "Operator":
         return operators[layer]
     if layer.isdecimal() and int(layer) < len(operators):
         return model.computed.operators[int(layer)]
-    matching = [name for name in operators if fnmatchcase(name, layer)]
+    matching = [name for name in operators if short_name(name) == layer or fnmatchcase(name, layer)]
     if len(matching) == 1:
         return operators[matching[0]]
     if matching:
@@ -44,11 +44,11 @@ def operator_of(model: "QuantizedModel", layer: str) -> "Operator":
 
 def print_integer(value: "ExplainedInteger") -> None:
     """Print one value and everything that it is made of."""
-    print(f"{value.network}, {value.layer} ({value.operator})")
+    print(f"{value.network}, {short_name(value.layer)} ({value.operator})")
     print(f"value at {' '.join(map(str, value.at))}, rule {value.rule}")
     print_table(
         ("tensor", "type", "scale", "zero point"),
-        [(_short(t["name"]), t["type"], f"{t['scale']:.9g}", t["zero_point"]) for t in value.tensors],
+        [(short_name(t["name"]), t["type"], f"{t['scale']:.9g}", t["zero_point"]) for t in value.tensors],
     )
     _print_terms(value.steps.terms)
     if value.steps.outside:
@@ -89,7 +89,7 @@ def _print_terms(terms: "Sequence[Term]") -> None:
 
 def _rescaling(value: "RescaledValue") -> list[tuple[str, str]]:
     """Rows from the accumulator to the steps."""
-    rows = [("M", f"{value.M:.12g}")]
+    rows = [("M", f"{value.M:.12g}"), ("accumulator M, exactly", f"{value.accumulator * value.M:.9g}")]
     if value.q is not None and value.e is not None:
         exponent = value.e if value.rounding == "mantissa" else value.e - 31
         rows.append(("multiplier q", f"{value.q}, M = q 2^{exponent}"))
@@ -105,5 +105,7 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.9g}"
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= WIDTH else f"{name[: WIDTH // 2 - 1]}..{name[1 - WIDTH // 2 :]}"
+def short_name(name: str) -> str:
+    """A tensor's name as it is printed: converters join the names of all operators that they fused with semicolons."""
+    first = name.partition(";")[0]
+    return first if len(first) <= WIDTH else f"{first[: WIDTH // 2 - 1]}..{first[1 - WIDTH // 2 :]}"

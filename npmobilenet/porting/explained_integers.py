@@ -161,8 +161,7 @@ def index_of(shape: Shape, at: Place, name: str) -> Place:
 def _facts(tensor: Tensor, c: int) -> dict[str, Any]:
     """Name, type, scale of channel c, zero point."""
     scale = tensor.scale[c if tensor.scale.size > 1 else 0]
-    kind = "constant" if tensor.data is not None and tensor.dtype == np.int32 else str(tensor.dtype)
-    return {"name": tensor.name, "type": kind, "scale": float(scale), "zero_point": tensor.zero_point}
+    return {"name": tensor.name, "type": str(tensor.dtype), "scale": float(scale), "zero_point": tensor.zero_point}
 
 
 def _steps(operator: Operator, inputs: Sequence[Tensor], y: Tensor, index: Place, rule: Rule) -> Steps:
