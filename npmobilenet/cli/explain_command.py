@@ -7,7 +7,7 @@ from npmobilenet.cli.integer_explanation import operator_of, print_integer
 from npmobilenet.cli.options import Argument, Option, UsageError
 from npmobilenet.cli.shared import AsJson, ImageName, ResizeOption, RuleOption, load_any_with_notes, reported
 from npmobilenet.models.model import Model
-from npmobilenet.output import print_json, print_table
+from npmobilenet.output import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from npmobilenet.porting.explained_reals import ExplainedReal, RealTerm
@@ -66,10 +66,10 @@ def _place(at: Sequence[str]) -> tuple[int, ...]:
 
 
 def _print_real(value: "ExplainedReal") -> None:
-    print(f"{value.network}, {value.layer} ({value.type}), value at {' '.join(map(str, value.at))}")
+    print_line(f"{value.network}, {value.layer} ({value.type}), value at {' '.join(map(str, value.at))}")
     _print_terms(value.terms)
     if value.outside:
-        print(f"{value.outside} terms on padding add nothing")
+        print_line(f"{value.outside} terms on padding add nothing")
     rows: list[tuple[str, str]] = []
     if value.sum is not None:
         rows.append(("sum of the terms", _number(sum(term.product for term in value.terms))))
@@ -100,7 +100,7 @@ def _print_terms(terms: "Sequence[RealTerm]") -> None:
     rest = len(terms) - len(chosen)
     if rest:
         total = sum(term.product for term in terms) - sum(term.product for term in chosen)
-        print(f"and {rest} smaller terms, their sum {_number(total)}")
+        print_line(f"and {rest} smaller terms, their sum {_number(total)}")
 
 
 def _number(value: float) -> str:

@@ -9,7 +9,7 @@ from npmobilenet.cli.integer_explanation import short_name
 from npmobilenet.cli.shared import load_any_with_notes
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.models.model import Model
-from npmobilenet.output import print_json, print_table, progress_bar
+from npmobilenet.output import print_json, print_line, print_table, progress_bar
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
@@ -91,16 +91,16 @@ def _print(
     per_layer: bool,
     own_rule: str,
 ) -> None:
-    print(
+    print_line(
         f"{other}: {len(comparison.compared)} of {len(comparison.findings)} layers of {comparison.model} compared, "
         f"matched {matched.how}"
     )
     for note in notes:
-        print(f"note: {note}")
-    print(_verdict(comparison))
+        print_line(f"note: {note}")
+    print_line(_verdict(comparison))
     if comparison.rule in comparison.exact_under and (different := comparison.first_different.get(own_rule)):
         number = next(finding.number for finding in comparison.findings if finding.layer == different)
-        print(
+        print_line(
             f"not under {own_rule}, the rule of the pack or model: the first that differs is layer {number}, "
             f"{short_name(different)}"
         )
@@ -117,7 +117,7 @@ def _print(
             ],
         )
     if not per_layer and len(comparison.wrong) > ROWS:
-        print(f"and {len(comparison.wrong) - ROWS} more wrong layers; --per-layer lists all")
+        print_line(f"and {len(comparison.wrong) - ROWS} more wrong layers; --per-layer lists all")
 
 
 def _verdict(comparison: "IntegerDiagnosis") -> str:
@@ -133,31 +133,31 @@ def _verdict(comparison: "IntegerDiagnosis") -> str:
 
 def _print_first(first: "IntegerFinding") -> None:
     number = "" if first.number is None else f"{first.number}, "
-    print(
+    print_line(
         f"first wrong layer: {number}{short_name(first.layer)} ({first.type}){f'; {first.note}' if first.note else ''}"
     )
     if first.differing is not None:
-        print(f"{first.differing} values differ by up to {first.largest}, from the port's own inputs")
+        print_line(f"{first.differing} values differ by up to {first.largest}, from the port's own inputs")
     if first.number is not None and first.at:
         place = (0, 0, *first.at)[-3:]
-        print(f"the first of them: npmobilenet explain M IMAGE --layer {first.number} --at {' '.join(map(str, place))}")
+        print_line(f"the first of them: npmobilenet explain M IMAGE --layer {first.number} --at {' '.join(map(str, place))}")
     if len(first.covers) > 1:
-        print(f"computed from the nearest preceding tensors, through {len(first.covers)} layers")
+        print_line(f"computed from the nearest preceding tensors, through {len(first.covers)} layers")
     shown = first.explanations[:1] if first.explained else first.explanations
     for explanation in shown:
         _print_explanation(explanation)
     also = dict.fromkeys(e.cause for e in first.explanations[1:] if first.explained)
     if also:
-        print(f"  as exact in this layer: {', '.join(also)}")
+        print_line(f"  as exact in this layer: {', '.join(also)}")
     if not first.explanations:
-        print("  no known mistake explains the difference")
+        print_line("  no known mistake explains the difference")
 
 
 def _print_explanation(explanation: "IntegerExplanation") -> None:
-    print(f"  {explanation.cause}: {explanation.what}")
+    print_line(f"  {explanation.cause}: {explanation.what}")
     rest = "every value is equal then" if explanation.fits else f"{explanation.left:.2g} of the values differ still"
     several = f" in {len(explanation.layers)} layers;" if len(explanation.layers) > 1 else ""
-    print(f"   {several} {rest}")
+    print_line(f"   {several} {rest}")
 
 
 def _cause(finding: "IntegerFinding") -> str:

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from npmobilenet.errors import ArgumentError
-from npmobilenet.output import print_table
+from npmobilenet.output import print_line, print_table
 
 if TYPE_CHECKING:
     from npmobilenet.models.quantized_model import QuantizedModel
@@ -44,15 +44,15 @@ def operator_of(model: "QuantizedModel", layer: str) -> "Operator":
 
 def print_integer(value: "ExplainedInteger") -> None:
     """Print one value and everything that it is made of."""
-    print(f"{value.network}, {short_name(value.layer)} ({value.operator})")
-    print(f"value at {' '.join(map(str, value.at))}, rule {value.rule}")
+    print_line(f"{value.network}, {short_name(value.layer)} ({value.operator})")
+    print_line(f"value at {' '.join(map(str, value.at))}, rule {value.rule}")
     print_table(
         ("tensor", "type", "scale", "zero point"),
         [(short_name(t["name"]), t["type"], f"{t['scale']:.9g}", t["zero_point"]) for t in value.tensors],
     )
     _print_terms(value.steps.terms)
     if value.steps.outside:
-        print(f"{value.steps.outside} terms on padding: the zero point, which adds nothing")
+        print_line(f"{value.steps.outside} terms on padding: the zero point, which adds nothing")
     rows = [(name, _number(number)) for name, number in value.steps.numbers.items()]
     for name, each in value.steps.rescalings.items():
         rows += [(f"{name}: {label}" if name else label, text) for label, text in _rescaling(each)]
@@ -84,7 +84,7 @@ def _print_terms(terms: "Sequence[Term]") -> None:
     )
     if rest := len(terms) - len(chosen):
         total = sum(term.product for term in terms) - sum(term.product for term in chosen)
-        print(f"and {rest} smaller terms, their sum {total}")
+        print_line(f"and {rest} smaller terms, their sum {total}")
 
 
 def _rescaling(value: "RescaledValue") -> list[tuple[str, str]]:
