@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npmobilenet.errors import ImageError
+from npmobilenet.limits import MAX_PIXELS, pixel_limit
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,8 +36,6 @@ VIDEOS = {
 URL = re.compile(r"(?i)(?:https?|ftps?|data|blob|s3|gs)://|data:image/")
 RGB, GRAY = "RGB", "L"  # of Pillow's modes
 WHITE = "white"
-
-MAX_PIXELS = 2**27  # 134 million: above a 108-megapixel camera, and 0.4 GB decoded
 
 
 def file_suffixes() -> frozenset[str]:
@@ -84,11 +83,11 @@ def upright(
         if isinstance(source, Image.Image):
             where = f"{source.width} x {source.height} {source.mode} image"
             with _errors_named(where):
-                _check_size(where, source.size)
+                _check_size(where, source.size, None)
                 yield _converted(_rotated(where, source, in_place=False), mode, transparent_as)
             return
         with _binary_file(source) as (where, file), _errors_named(where, file), _opened(file) as image:
-            _check_size(where, image.size)
+            _check_size(where, image.size, _length(file))
             if before_decoding is not None:
                 before_decoding(image)
             yield _converted(_rotated(where, image, in_place=True), mode, transparent_as)
@@ -221,7 +220,7 @@ def _errors_named(where: str, file: IO[bytes] | None = None) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise ImageError(f"{where}: {_what_else(file) or NO_IMAGE}") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{where}: {_TOO_LARGE}") from error
+        raise ImageError(f"{where}: {error}; downscale it first") from error
     except Exception as error:
         raise ImageError(
             f"{where}: cannot be decoded ({type(error).__name__}: {error}); corrupt, truncated or unsupported: "
@@ -247,13 +246,21 @@ def _what_else(file: IO[bytes] | None) -> str:
     return _VIDEO.format(container) if container else ""
 
 
-_TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels; downscale it first"
+def _length(file: IO[bytes]) -> int:
+    place = file.tell()
+    length = file.seek(0, os.SEEK_END)
+    file.seek(place)
+    return length
 
 
-def _check_size(where: str, size: tuple[int, int]) -> None:
+def _check_size(where: str, size: tuple[int, int], file_bytes: int | None) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{where}: {width:,} x {height:,} {_TOO_LARGE}")
+    if width * height > (limit := pixel_limit(file_bytes)):
+        kind = "" if file_bytes is None else f" in a file of {file_bytes:,} bytes"
+        raise ImageError(
+            f"{where}: {width:,} x {height:,} pixels{kind}, more than the limit of {limit:,}; downscale it first, or "
+            f"set {MAX_PIXELS}={width * height}"
+        )
     if width * height == 0:
         raise ImageError(f"{where}: {width} x {height} pixels: the image is empty")
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from npmobilenet.errors import ImageError
 from npmobilenet.models import image_file
-from npmobilenet.models.image_file import FORMATS, MAX_PIXELS, file_suffixes
+from npmobilenet.models.image_file import FORMATS, file_suffixes
 from npmobilenet.models.preprocessing import decode
 from tests.helpers.images import random_pixels, saved, saved_pixels, smooth_pixels
 from tests.helpers.real_files import real_file
@@ -356,14 +356,17 @@ def png_of_size(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("side", [12_000, 60_000, 2**31 - 1])
 def test_a_decompression_bomb_is_refused_before_it_is_decompressed(side: int) -> None:
-    with pytest.raises(ImageError, match=r"134,217,728 pixels; downscale it first"):
+    with pytest.raises(ImageError, match="pixels.*downscale it first"):
         decode(png_of_size(side, side))
 
 
-def test_an_image_above_pillows_warning_and_below_our_limit_is_decoded_without_a_warning() -> None:
+def test_an_image_above_pillows_warning_and_below_our_limit_is_decoded_without_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     side = 9_500
+    monkeypatch.setenv("NPMOBILENET_MAX_PIXELS", str(side * side))
     assert Image.MAX_IMAGE_PIXELS is not None
-    assert Image.MAX_IMAGE_PIXELS < side * side < MAX_PIXELS
+    assert side * side > Image.MAX_IMAGE_PIXELS
 
     assert decode(saved(Image.new("1", (side, side), 1), "PNG"))[-1, -1].tolist() == [255] * 3
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from npmobilenet.errors import NpMobileNetError, WeightsError
+from npmobilenet.limits import check_inflated
 from npmobilenet_weights_convert.file_formats import unknown_format
 from npmobilenet_weights_convert.global_heap import check_global_heaps
 from npmobilenet_weights_convert.stored_layers import (
@@ -148,7 +149,7 @@ def open_contents(path: Path, data: bytes) -> Iterator[Contents]:
                 layers, numbered = tuple(named_layers(root)), False
             else:
                 layers, numbered = tuple(numbered_layers(file)), True
-            check_sizes(layers)
+            check_sizes(layers, len(data))
             if not any(layer.arrays for layer in layers):
                 raise WeightsError(
                     f"{where}: no Keras weights in this file: it has neither `layer_names` nor `layers/`"
@@ -193,6 +194,7 @@ def _unzip(where: str, data: bytes) -> tuple[str, dict[str, Any], bytes]:
 
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
     """Inflate one member, at most the size that it declares, which is checked first."""
+    check_inflated(f"{info.filename} in the archive", info.file_size, info.compress_size)
     if info.file_size > limit:
         raise WeightsError(
             f"{info.filename} in the archive declares {info.file_size:,} bytes, more than the limit of {limit:,}"

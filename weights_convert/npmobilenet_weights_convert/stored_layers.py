@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from npmobilenet.errors import WeightsError
+from npmobilenet.limits import check_inflated
 from npmobilenet.types import Array, Shape
 
 MAX_BYTES = 1 << 30  # of a file, and of all arrays in it: twenty times the largest MobileNet with optimizer state
@@ -165,17 +166,18 @@ def _datasets(group: Any, depth: int) -> Iterator[Any]:
             yield from _datasets(entry, depth + 1)
 
 
-def check_sizes(layers: tuple[StoredLayer, ...]) -> None:
-    """Check the number of layers and the total size of their arrays.
+def check_sizes(layers: tuple[StoredLayer, ...], file_bytes: int) -> None:
+    """Check the number of layers and the total size of their arrays, in a file of so many bytes.
 
     Raises:
-        WeightsError: one exceeds its limit.
+        NpMobileNetError: one exceeds its limit.
     """
     if len(layers) > MAX_LAYERS:
         raise WeightsError(f"{len(layers):,} layers exceed the limit of {MAX_LAYERS:,}")
     total = sum(prod(array.shape) * array.dtype.itemsize for layer in layers for array in layer.arrays)
     if total > MAX_BYTES:
         raise WeightsError(f"its arrays declare {total:,} bytes, more than the limit of {MAX_BYTES:,}")
+    check_inflated("its arrays", total, file_bytes)
 
 
 def child(group: Any, path: str) -> Any:

@@ -76,12 +76,14 @@ def tfjs_contents(file: str, member: str, read: ReadMember) -> Contents:
     if not any(group["weights"] for group in document["weightsManifest"]):
         raise WeightsError(f"{file}: a TensorFlow.js model without weights: its weightsManifest lists no arrays")
     entries: list[_Entry] = []
+    size = len(text)
     for group in document["weightsManifest"]:
         shards = b"".join(read(_shard(path)) for path in group["paths"])
         digest.update(shards)
+        size += len(shards)
         entries += _entries(group["weights"], shards)
     layers = tuple(_layers(config, entries))
-    check_sizes(layers)
+    check_sizes(layers, size)
     return Contents(file, digest.hexdigest(), str(version), config, layers, numbered=False)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from npmobilenet.errors import WeightsError
+from npmobilenet.limits import check_inflated
 from npmobilenet.models.model_file import is_foreign
 from npmobilenet.types import Array, Shape
 from npmobilenet_weights_convert.keras_file import ZIP_MAGIC
@@ -111,8 +112,10 @@ def _load_zip(data: bytes) -> Any:
                 "a TorchScript program, not a state dict; in PyTorch, torch.save(torch.jit.load(file).state_dict(), "
                 "'weights.pth')"
             )
-        if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+        total = sum(member.file_size for member in archive.infolist())
+        if total > MAX_BYTES:
             raise WeightsError(f"the archive unpacks to more than {MAX_BYTES:,} bytes")
+        check_inflated("the archive", total, len(data))
         big = f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder").strip() == b"big"
 
         def storage(kind: str, key: str, _: int) -> _Storage:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from npmobilenet.errors import DumpError, NpMobileNetError
+from npmobilenet.limits import check_inflated
 from npmobilenet.models.model import Model
 from npmobilenet.porting.golden import GoldenData
 from npmobilenet.porting.golden_manifest import MANIFEST
@@ -88,6 +89,8 @@ def _checked(path: Path, arrays: Mapping[str, Array]) -> Dump:
 
 def _read_npz(path: Path) -> dict[str, Any]:
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        declared = sum(member.file_size for member in file.zip.infolist())
+        check_inflated("its arrays", declared, path.stat().st_size)
         return {name: _attempt(partial(file.__getitem__, name)) for name in file.files}
 
 
