@@ -140,7 +140,9 @@ def _print_first(first: "IntegerFinding") -> None:
         print_line(f"{first.differing} values differ by up to {first.largest}, from the port's own inputs")
     if first.number is not None and first.at:
         place = (0, 0, *first.at)[-3:]
-        print_line(f"the first of them: npmobilenet explain M IMAGE --layer {first.number} --at {' '.join(map(str, place))}")
+        print_line(
+            f"the first of them: npmobilenet explain M IMAGE --layer {first.number} --at {' '.join(map(str, place))}"
+        )
     if len(first.covers) > 1:
         print_line(f"computed from the nearest preceding tensors, through {len(first.covers)} layers")
     shown = first.explanations[:1] if first.explained else first.explanations

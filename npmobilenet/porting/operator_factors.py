@@ -64,7 +64,7 @@ def table_of(operator: Operator, inputs: Sequence[Tensor], y: Tensor, rule: Rule
         return None
     low, high = inputs[0].range
     every = np.arange(low, high + 1, dtype=inputs[0].dtype).reshape(1, 1, 1, -1)
-    return compute(operator, [replace(inputs[0], data=every)], replace(y, shape=()), rule).ravel()
+    return compute(operator, [replace(inputs[0], data=every)], y, rule).ravel()
 
 
 def _channel_axis(code: str) -> int:

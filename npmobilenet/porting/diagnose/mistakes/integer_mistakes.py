@@ -63,7 +63,7 @@ def altered(
 
     def run(given: Sequence[Tensor], y: Tensor, rule: Rule) -> Array:
         changed = operator if options is None else replace(operator, options=options(operator.options))
-        return compute(changed, given if inputs is None else inputs(given), replace(y, shape=()), rule)
+        return compute(changed, given if inputs is None else inputs(given), y, rule)
 
     return run
 
@@ -351,7 +351,7 @@ def _padded(operator: Operator, change: Repadding, value: int | None = None) -> 
         around = [change(*each) for each in zip(sides, w.shape[1:3], options.dilation, strict=True)]
         q = np.pad(x.integers, ((0, 0), *around, (0, 0)), constant_values=x.zero_point if value is None else value)
         unpadded = replace(operator, options=replace(options, padding="valid"))
-        result = compute(unpadded, [replace(x, data=q), *inputs[1:]], replace(y, shape=()), rule)
+        result = compute(unpadded, [replace(x, data=q), *inputs[1:]], y, rule)
         return result[:, : y.shape[1] or None, : y.shape[2] or None] if len(y.shape) == 4 else result
 
     return run
