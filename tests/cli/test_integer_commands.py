@@ -97,10 +97,7 @@ def test_errors(pack: Path, tmp_path: Path) -> None:
     assert "none of its 1 arrays has the name or the shape of a tensor" in result.stderr
     file = real_file("tflite", NAME)
     assert "--image IMAGE" in run("compare", "-m", file, tmp_path / "other.npz").stderr
-    model = IntegerPack.open(pack).model()
-    made = dict(
-        zip(model.layer_names, (y for _, y in trace(model.network, IntegerPack.open(pack).input())), strict=True)
-    )
-    np.savez(tmp_path / "dump.npz", **made)  # type: ignore[arg-type]
+    opened = IntegerPack.open(pack)
+    np.savez(tmp_path / "dump.npz", **dict(opened.model().trace(opened.input())))  # type: ignore[arg-type]
     assert "unknown rule 'nearest'" in run("compare", pack, tmp_path / "dump.npz", "--rule", "nearest").stderr
     assert run("compare", pack, tmp_path / "dump.npz", "--rule", "tflite").exit_code == 0

@@ -20,7 +20,7 @@ from tests.helpers.real_files import ROOT
 DIGIT = ROOT / "examples" / "digits" / "3.png"
 UNIT = 2.0**-53  # unit roundoff of float64
 GRAPHS = {
-    "v1": mobilenet_v1(alpha=0.25, resolution=(33, 32), classes=3),
+    "dilated": mobilenet_v1(alpha=0.25, resolution=(33, 32), classes=3, output_stride=8),
     "v2": mobilenet_v2(alpha=0.35, resolution=32, classes=3),
     "v3": mobilenet_v3_small(alpha=0.2, resolution=32, classes=3),
 }
