@@ -8,7 +8,7 @@ import numpy as np
 
 from npmobilenet.cli.integer_comparison import ANY_RULE, compare_integers, quantized_source
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
-from npmobilenet.cli.shared import AsJson, ResizeOption, load_with_notes, reported
+from npmobilenet.cli.shared import AsJson, ResizeOption, load_any_with_notes, reported
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Reading, decode, network_pixels
@@ -54,7 +54,8 @@ def compare(
         raise UsageError(f"unknown --dtype {dtype!r}; choose float16, float32 or float64")
     other = Path(sources[-1])
     with reported(as_json, NOTHING_COMPARED):
-        quantized = quantized_source(sources, model, image, resize)
+        loaded = None if model is None else load_any_with_notes(model, {"resize": resize})
+        quantized = quantized_source(sources, loaded, image, resize)
         if quantized is not None:
             code = compare_integers(*quantized, other, mapping, rule, per_layer=per_layer, as_json=as_json)
             if code:
@@ -62,7 +63,9 @@ def compare(
             return
         if rule != ANY_RULE:
             raise UsageError("--rule is for quantized networks")
-        network, x, recorded = _from_pack(sources[0]) if model is None else _from_image(model, image, resize, other)
+        network, x, recorded = (
+            _from_image(loaded, image, resize, other) if isinstance(loaded, Model) else _from_pack(sources[0])
+        )
         dump, matched = _matched(network, x, other, mapping)
         comparison = walk.diagnose(
             network,
@@ -106,9 +109,8 @@ def _from_pack(folder: str) -> tuple[Model, Array, InputImage]:
     return pack.model(), pack.input("scaled"), InputImage(pack.scaling, decoded)
 
 
-def _from_image(name: str, image: str | None, resize: str | None, other: Path) -> tuple[Model, Array, InputImage]:
+def _from_image(network: Model, image: str | None, resize: str | None, other: Path) -> tuple[Model, Array, InputImage]:
     """The network and its input; by default the synthetic image of the self-check, if OTHER is a model to run."""
-    network = load_with_notes(name, {"resize": resize})
     if image is None:
         if other.suffix.lower() not in RUNNABLE:
             raise NpMobileNetError(f"{other} holds outputs: give the image that it was computed from, --image IMAGE")

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npmobilenet.cli.integer_explanation import short_name
-from npmobilenet.cli.shared import load_any_with_notes
+from npmobilenet.cli.shared import counted
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.models.model import Model
+from npmobilenet.models.opening import Loaded
 from npmobilenet.output import print_json, print_line, print_table, progress_bar
 from npmobilenet.types import Array
 
@@ -22,7 +23,7 @@ ROWS = 10  # wrong layers listed without --per-layer
 
 
 def quantized_source(
-    sources: Sequence[str], model: str | None, image: str | None, resize: str | None
+    sources: Sequence[str], model: "Loaded | None", image: str | None, resize: str | None
 ) -> "tuple[QuantizedModel, Array] | None":
     """The network and its input, if the pack or the model is quantized."""
     if model is None:
@@ -32,14 +33,11 @@ def quantized_source(
             return None
         pack = IntegerPack.open(sources[0])
         return pack.model(), pack.input()
-    if not model.lower().endswith((".tflite", ".safetensors")):
-        return None
-    network = load_any_with_notes(model, {"resize": resize})
-    if isinstance(network, Model):
+    if isinstance(model, Model):
         return None
     if image is None:
         raise NpMobileNetError(f"{sources[-1]} holds outputs: give the image that it was computed from, --image IMAGE")
-    return network, network.scale(network.pixels(image, resize)[None])
+    return model, model.scale(model.pixels(image, resize)[None])
 
 
 def compare_integers(
@@ -137,7 +135,7 @@ def _print_first(first: "IntegerFinding") -> None:
         f"first wrong layer: {number}{short_name(first.layer)} ({first.type}){f'; {first.note}' if first.note else ''}"
     )
     if first.differing is not None:
-        print_line(f"{first.differing} values differ by up to {first.largest}, from the port's own inputs")
+        print_line(f"{counted(first.differing, 'value')} off by up to {first.largest}, from the port's own inputs")
     if first.number is not None and first.at:
         place = (0, 0, *first.at)[-3:]
         print_line(
