@@ -44,6 +44,8 @@ def main() -> None:
     parser.add_argument("--rule", choices=RULES, default="tflite", help="how npmobilenet rounds with --int8")
     parser.add_argument("--engines", help="runtimes to compare with (default: all installed)")
     options = parser.parse_args()
+    if options.int8 and options.batch != 1:
+        parser.error("quantized files compute one image at a time: --batch does not apply")
 
     runtimes = select_runtimes(options.engines)
     names = ["npmobilenet", *(runtime.name for runtime in runtimes)]
@@ -53,10 +55,13 @@ def main() -> None:
     for network in options.networks.split(","):
         title, graph = NETWORKS[network]
         model = random_model(graph())
-        how = {"threads": options.threads, "batch": options.batch, "rounds": options.rounds}
         if options.int8:
-            compared = compare_byte_engines(_quantized(model), RULES[options.rule], runtimes, **how)
+            rule = RULES[options.rule]
+            compared = compare_byte_engines(
+                _quantized(model), rule, runtimes, threads=options.threads, rounds=options.rounds
+            )
         else:
+            how = {"threads": options.threads, "batch": options.batch, "rounds": options.rounds}
             compared = compare_engines(model, runtimes, **how)
         timings = (_cell(timing, options.batch) for timing in compared.timings)
         cells = [title, str(options.threads), *timings, *_shares(compared)]

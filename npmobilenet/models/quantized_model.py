@@ -22,17 +22,20 @@ from npmobilenet.models.preprocessing import ImagesLike, Scaling, check_input_ra
 from npmobilenet.models.quantized_input import PixelQuantization, implied_scaling
 from npmobilenet.models.resizing import check_resize
 from npmobilenet.models.self_check import changed_tensors, synthetic_image, tensor_digests
+from npmobilenet.quantized.consistency import check_image_input
+from npmobilenet.quantized.expected_shapes import with_shapes
 from npmobilenet.quantized.parts import embedding, final_operator, network_to, unique_names, without_post_processing
 from npmobilenet.quantized.rules import Rule, find_rule
-from npmobilenet.quantized.running import run, trace
+from npmobilenet.quantized.running import trace
 from npmobilenet.quantized.tensors import Network, Tensor
-from npmobilenet.types import Array, Outputs, Shape
+from npmobilenet.types import Array, Outputs
 
 if TYPE_CHECKING:
     from npmobilenet.compiler.byte_engine import ByteEngine
 
 ACTIVATIONS = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
 CHECKED_RULE = "tflite"  # of the self-check in a file
+LARGEST_TRIED = 1 << 22  # values of an image that shows the shapes of outputs: three times that of an SSD of 640 x 640
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +112,8 @@ class QuantizedModel(ImageModel):
 
     @cached_property
     def computed(self) -> Network:
-        """What is computed: the network, a detector's up to its heads."""
-        return without_post_processing(self.network)
+        """What is computed: the network with all its shapes, a detector's up to its heads."""
+        return with_shapes(without_post_processing(self.network))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -127,7 +130,7 @@ class QuantizedModel(ImageModel):
         return PlainInterface(
             network.name,
             network.input.shape[1:],
-            dict(zip(names, _output_shapes(network), strict=True)),
+            {name: network.tensors[number].shape[1:] for name, number in zip(names, network.outputs, strict=True)},
             dict(zip(names, activations, strict=True)),
         )
 
@@ -227,7 +230,7 @@ class QuantizedModel(ImageModel):
         x = self._as_input(x)
         images = [trace(self.computed, x[i : i + 1], self.rounding) for i in range(len(x))]
         for name, *made in zip(self.layer_names, *images, strict=True):
-            yield name, np.concatenate([y for _, y in made])
+            yield name, np.concatenate([np.atleast_1d(y) for _, y in made])
 
     def scale(self, pixels: Array) -> Array:
         """Pixels (N, H, W, C) in 0..255 as the network's input: integers of its type, or scaled float32."""
@@ -300,16 +303,4 @@ def _check_network(network: Network) -> None:
     """Raise WeightsError if a network is not quantized, or does not take one image."""
     if not network.is_quantized:
         raise WeightsError(f"{network.name}: expected a quantized network, got one that computes with real numbers")
-    shape = network.input.shape
-    if len(network.inputs) != 1 or len(shape) != 4 or shape[0] != 1:
-        shapes = ", ".join(str(network.tensors[number].shape) for number in network.inputs)
-        raise WeightsError(f"{network.name}: expected one input of shape (1, H, W, C), got {shapes}")
-
-
-def _output_shapes(network: Network) -> list[Shape]:
-    """Shapes of the outputs without the batch axis; files may leave them out, then they are computed."""
-    shapes = [network.tensors[number].shape for number in network.outputs]
-    if all(shapes):
-        return [shape[1:] for shape in shapes]
-    image = network.input
-    return [y.shape[1:] for y in run(network, np.zeros(image.shape, image.dtype))]
+    check_image_input(network)

@@ -184,7 +184,7 @@ def _weighted_sum(operator: Operator, inputs: Sequence[Tensor], y: Tensor, index
 def _taps(operator: Operator, x: Tensor, size: Shape, index: Place) -> tuple[list[tuple[int, int, int, int]], int]:
     """(row, column, u, v) of every tap inside the image, and the number of those outside."""
     options, (H, W) = operator.options, x.integers.shape[1:3]
-    (top, _), (left, _) = paddings(x.integers, (size[0], size[1]), options)
+    (top, _), (left, _) = paddings(x.integers.shape, (size[0], size[1]), options)
     (down, right), (rows, columns) = options.dilation, options.stride
     all_taps = [
         (index[1] * rows + u * down - top, index[2] * columns + v * right - left, u, v)

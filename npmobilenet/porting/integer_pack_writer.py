@@ -163,7 +163,7 @@ def _facts(operator: Operator, inputs: Sequence[Tensor], y: Tensor, names: Seque
         facts |= {"scale": float(y.scale[0]), "zero_point": y.zero_point, "limits": limits(y, options)}
     if operator.code in (*WINDOWS, *POOLS):
         window = options.filter if operator.code in POOLS else inputs[1].shape[1:3]
-        padding = paddings(inputs[0].integers, (window[0], window[1]), options)
+        padding = paddings(inputs[0].integers.shape, (window[0], window[1]), options)
         facts |= {"stride": options.stride, "dilation": options.dilation, "window": window, "padding": padding}
     return facts
 

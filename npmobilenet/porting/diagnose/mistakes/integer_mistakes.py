@@ -347,7 +347,7 @@ def _padded(operator: Operator, change: Repadding, value: int | None = None) -> 
     def run(inputs: Sequence[Tensor], y: Tensor, rule: Rule) -> Array:
         x, w = inputs[:2]
         options = operator.options
-        sides = paddings(x.integers, (w.shape[1], w.shape[2]), options)
+        sides = paddings(x.integers.shape, (w.shape[1], w.shape[2]), options)
         around = [change(*each) for each in zip(sides, w.shape[1:3], options.dilation, strict=True)]
         q = np.pad(x.integers, ((0, 0), *around, (0, 0)), constant_values=x.zero_point if value is None else value)
         unpadded = replace(operator, options=replace(options, padding="valid"))
