@@ -97,6 +97,7 @@ def copy_quantized(folder: Path) -> None:
 
 FILES = {
     "detect.md": write_detector,
+    "explain.md": copy_quantized,
     "features.md": write_photos,
     "quantized.md": copy_quantized,
     "teachable-machine.md": write_teachable_machine,
