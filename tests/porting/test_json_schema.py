@@ -1,4 +1,4 @@
-"""Our reading of the manifests' schemas against jsonschema's, and manifests that are wrong behind a right hash."""
+"""Our reading of the manifests' schemas against jsonschema's, and manifests that are wrong with a right hash."""
 
 import json
 from copy import deepcopy
