@@ -19,6 +19,7 @@ from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Scaling
 from npmobilenet.models.resizing import torch_resize
+from npmobilenet_weights_convert.keras_file import corruption_reported
 from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES
 from npmobilenet_weights_convert.torch_file import read_state_dict
 from npmobilenet_weights_convert.torch_names import NetworkNames
@@ -92,15 +93,13 @@ def read_torch_model(
     Raises:
         WeightsError: the file is corrupt, contains anything but tensors, or is no MobileNet of torchvision or timm.
     """
-    try:
+    with corruption_reported(str(path)):
         arrays = read_state_dict(data)
         names = recognize_torch(arrays)
         published = _published(path, names)
         convention = _convention(names, published)
         transform = _transform(names, published, path.name)
         graph, params = torch_network(names, arrays, convention, transform.crop)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
     classes = graph.output_shape[-1] if names.classifier else 0
     own: Sequence[str | Label] = published.labels if len(published.labels) == classes else ()
     own = own or (imagenet_labels() if classes == IMAGENET_CLASSES else ())
@@ -132,7 +131,7 @@ def _published(path: Path, names: NetworkNames) -> Published:
     name = path.name.lower() if names.arch.replace("_", "") in path.name.lower().replace("_", "") else ""
     try:
         document = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return Published(name)
     if names.world != "timm" or not isinstance(document, dict) or "architecture" not in document:
         return Published(name)
