@@ -35,10 +35,9 @@ class Case:
             path.write_bytes(self.members[self.seed.name])
             return path
         path = folder / self.seed.name
-        path.mkdir()
         for name, content in self.members.items():
-            place = (path / name).resolve()
-            if place.is_relative_to(path.resolve()) and not place.exists():
+            if name[0] != "/" and ".." not in name:
+                place = path / name
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(content)
         return path

@@ -50,9 +50,8 @@ def mutated_members(members: Mapping[str, bytes], random: Random) -> Members:
             other = random.choice(list(changed))
             changed[name], changed[other] = changed[other], changed[name]
         case 2:
-            changed[random.choice(("x", "../x", "/x", "a/b/c", f"x/{name}", name.upper(), "labels.txt"))] = changed.pop(
-                name
-            )
+            other = random.choice(("x", "../x", "/x", "a/b/c", f"x/{name}", name.upper(), "labels.txt"))
+            changed[other] = changed.pop(name)
         case 3:
             changed[name] = b""
         case _:
@@ -63,7 +62,7 @@ def mutated_members(members: Mapping[str, bytes], random: Random) -> Members:
 def packed(members: Mapping[str, bytes], random: Random) -> bytes:
     """A zip archive of some members, in one of its compressions."""
     file = BytesIO()
-    method = random.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA))
+    method = random.choice((zipfile.ZIP_STORED, *[zipfile.ZIP_DEFLATED] * 8, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in members.items():
             archive.writestr(zipfile.ZipInfo(name), content, method)  # of no date, so that it can be made again
