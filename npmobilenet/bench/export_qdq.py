@@ -5,7 +5,6 @@ integer kernels. Activations are unsigned bytes and weights signed ones, which b
 int8 activation is q + 128 here, and a uint8 weight q - 128.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,10 @@ import numpy as np
 from npmobilenet.bench.onnx_builder import OnnxBuilder
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.quantized.numbers import CEILINGS
-from npmobilenet.quantized.tensors import Network, Operator, Tensor
+from npmobilenet.quantized.tensors import Network, Operator
 from npmobilenet.quantized.weighted_sums import limits
 from npmobilenet.reference.shapes import same_padding
-from npmobilenet.types import Array, Pair, Shape
+from npmobilenet.types import Array, Shape
 
 HALF_RANGE = 128
 MERGES = {"ADD": "Add", "SUB": "Sub", "MUL": "Mul"}
@@ -77,33 +76,32 @@ class _QdqWriter(OnnxBuilder):
         code, options = operator.code, operator.options
         if code in ("CONV_2D", "DEPTHWISE_CONV_2D"):
             return self._convolution(operator, y)
-        inputs = [self._value(number) for number in operator.inputs[:2]]
-        shapes = [self._shape(number) for number in operator.inputs[:2]]
+        x, shape = self._value(operator.inputs[0]), self._shape(operator.inputs[0])
         match code:
             case "FULLY_CONNECTED":
                 w, bias = self._weights(operator, axis=0, transposed=False), self._bias(operator)
-                return self.node("Gemm", [inputs[0], w, *bias], y, transB=1)
+                return self.node("Gemm", [x, w, *bias], y, transB=1)
             case "ADD" | "SUB" | "MUL":
-                return self.node(MERGES[code], inputs, y)
+                return self.node(MERGES[code], [x, self._value(operator.inputs[1])], y)
             case "AVERAGE_POOL_2D" | "MAX_POOL_2D":
-                return self._pooled(operator, inputs[0], shapes[0], y)
+                return self._pooled(operator, x, shape, y)
             case "MEAN":
-                return self._mean(operator, inputs[0], shapes[0], y)
+                return self._mean(operator, x, shape, y)
             case "RELU6":
-                return self.node("Clip", [inputs[0], *self._ceiling("relu6", y)], y)
+                return self.node("Clip", [x, *self._ceiling("relu6", y)], y)
             case "PAD":
-                return self._padded(operator, inputs[0], y)
+                return self._padded(operator, x, y)
             case "RESHAPE" | "SQUEEZE" | "EXPAND_DIMS":
-                return self._reshaped(operator, inputs[0], shapes[0], y)
+                return self._reshaped(operator, x, shape, y)
             case "CONCATENATION":
                 values = [self._value(number) for number in operator.inputs]
                 is_map = len(self._shape(operator.outputs[0])) == 4
                 axis = CHANNELS_FIRST.index(options.axis % 4) if is_map else options.axis
                 return self.node("Concat", values, y, axis=axis)
-            case "SOFTMAX" if len(shapes[0]) == 2:
-                return self.node("Softmax", inputs[:1], y, axis=1)
+            case "SOFTMAX" if len(shape) == 2:
+                return self.node("Softmax", [x], y, axis=1)
             case _ if code in CURVES:
-                return self.node(CURVES[code], inputs[:1], y)
+                return self.node(CURVES[code], [x], y)
         raise NpMobileNetError(f"{self._network.label(operator)}: {code} has no ONNX export")
 
     def _convolution(self, operator: Operator, y: str) -> str:

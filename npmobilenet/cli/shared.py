@@ -20,7 +20,7 @@ from npmobilenet.output import print_json, print_note, waiting
 from npmobilenet.reference.graph import Graph
 
 if TYPE_CHECKING:
-    from npmobilenet.analysis.engine_check import EngineCheck
+    from npmobilenet.analysis.engine_check import ByteEngineCheck, EngineCheck
 
 DEFAULT_MODEL = "mobilenet_v2_1.0_224"
 FLOAT_BYTES, QUANTIZED_BYTES = 4, 1
@@ -272,12 +272,12 @@ def compile_with_notice(network: Loaded) -> None:
             network.compile()
 
 
-def checked_engine(network: Model) -> "EngineCheck":
+def checked_engine(network: Loaded) -> "EngineCheck | ByteEngineCheck":
     """Compile a model's kernels with notice, and compare the engine with the reference, step by step."""
-    from npmobilenet.analysis.engine_check import check_engine
+    from npmobilenet.analysis.engine_check import check_byte_engine, check_engine
 
     compile_with_notice(network)
-    return check_engine(network)
+    return check_engine(network) if isinstance(network, Model) else check_byte_engine(network)
 
 
 def available_threads(asked: int | None) -> int:

@@ -4,9 +4,9 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
-from npmobilenet.analysis.engine_check import ByteEngineCheck, EngineCheck, check_byte_engine
+from npmobilenet.analysis.engine_check import ByteEngineCheck, EngineCheck
 from npmobilenet.cli.options import Argument, Exit, Option
-from npmobilenet.cli.shared import AsJson, Backend, checked_engine, compile_with_notice, print_notes, reported
+from npmobilenet.cli.shared import AsJson, Backend, checked_engine, print_notes, reported
 from npmobilenet.errors import AssumptionWarning, NpMobileNetError, WeightsError
 from npmobilenet.models.model import Model
 from npmobilenet.models.opening import Loaded
@@ -38,7 +38,10 @@ def verify(
         print_notes(file, model)
         engine = _engine_check(model, backend)
         if check is None and against is None and engine is None:
-            raise NpMobileNetError(f"{file}: contains no self-check; convert it, or compare it --against keras")
+            raise NpMobileNetError(
+                f"{file}: contains no self-check; convert it, check the engine with --backend compiled, or compare "
+                "it --against keras"
+            )
         if not as_json and check is not None:
             _print_check(file, check)
         if not as_json and engine is not None:
@@ -61,10 +64,7 @@ def _engine_check(model: Loaded, backend: Backend) -> EngineCheck | ByteEngineCh
     if backend is Backend.reference:
         return None
     try:
-        if isinstance(model, Model):
-            return checked_engine(model)
-        compile_with_notice(model)
-        return check_byte_engine(model)
+        return checked_engine(model)
     except NpMobileNetError:
         if backend is Backend.compiled:
             raise

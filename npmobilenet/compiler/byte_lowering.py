@@ -172,6 +172,15 @@ def _shape(tensor: Tensor) -> Shape:
     return tensor.shape[1:]
 
 
+def multiply_adds(network: Network) -> int:
+    """Multiply-adds of a network for one image."""
+    tensors = network.tensors
+    return sum(
+        _macs(Link(op, tuple(tensors[i] for i in op.inputs if i >= 0), tensors[op.outputs[0]]))
+        for op in network.operators
+    )
+
+
 def _macs(link: Link) -> int:
     """Multiply-adds of an operator for one image."""
     if link.code not in SUMS:

@@ -158,6 +158,7 @@ class DepthwiseBytesStep(WeightedStep):
         packed, terms = pack_byte_depthwise(kernel, stride, outputs)
         is_usual = K_h == K_w and K_h in DEPTHWISE_SIZES and options.dilation == (1, 1) and op.multiplier == 1
         own: Columns
+        is_usual = is_usual and options.stride == (stride, stride)
         if is_usual and stride in STRIDES and terms in TERMS:
             name = depthwise_kernel((K_h, K_w), stride, outputs, terms)
             own = {ByteField.CONSTANTS: e.pack(pack_window_masks(W_in, W, left, K_w, stride, outputs))}

@@ -36,7 +36,7 @@ class ByteStep(Step):
 
     @property
     def label(self) -> str:
-        return type(self).__name__.removesuffix("Step").lower()
+        return type(self).__name__.removesuffix("Step").removesuffix("Bytes").lower()
 
     def record(self, e: ByteEncoder) -> Record:
         """What the kernel is told."""

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from npmobilenet.errors import KernelError
-from npmobilenet.models.backends import check_backend, check_threads, warn_once
+from npmobilenet.models.backends import Compiled, check_backend, check_threads, compute_by
+from npmobilenet.quantized.fitting import check_shapes
 from npmobilenet.quantized.running import run
 from npmobilenet.quantized.tensors import Network
 from npmobilenet.types import Array, Outputs
@@ -28,7 +29,13 @@ def compute(model: "QuantizedModel", network: Network, x: Array, backend: str | 
         as `QuantizedModel.forward`.
     """
     check_threads(threads)
-    outputs = _outputs(model, network, x, model.backend if backend is None else check_backend(backend), threads)
+
+    def compiled() -> Compiled:
+        engine = engine_of(model, network)
+        return Compiled(engine.is_ready, engine.begin_to_compile, lambda: engine.outputs(x, threads))
+
+    backend = model.backend if backend is None else check_backend(backend)
+    outputs = compute_by(backend, compiled, lambda: _reference(model, network, x))
     if len(outputs) == 1:
         return outputs[0]
     return {model.names[number]: y for number, y in zip(network.outputs, outputs, strict=True)}
@@ -38,9 +45,11 @@ def engine_of(model: "QuantizedModel", network: Network) -> "ByteEngine":
     """The engine of a network, or of a part of it, created once.
 
     Raises:
+        WeightsError: the shape of a tensor does not fit.
         KernelError: llvmlite is not installed, or this architecture is not supported.
     """
     if network.outputs not in model.engines:
+        check_shapes(network, model.rounding)
         try:
             from npmobilenet.compiler.byte_engine import ByteEngine
 
@@ -48,24 +57,6 @@ def engine_of(model: "QuantizedModel", network: Network) -> "ByteEngine":
         except ImportError as error:
             raise KernelError(f"no compiled kernels: {error}") from error
     return model.engines[network.outputs]
-
-
-def _outputs(model: "QuantizedModel", network: Network, x: Array, backend: str, threads: int | None) -> list[Array]:
-    """The outputs by kernels or by the reference, bit for bit the same."""
-    if backend == "compiled":
-        return engine_of(model, network).outputs(x, threads)
-    if backend == "reference":
-        return _reference(model, network, x)
-    try:
-        engine = engine_of(model, network)
-        if engine.is_ready():
-            return engine.outputs(x, threads)
-        ys = _reference(model, network, x)
-        engine.begin_to_compile()  # after the result, so as not to delay it
-    except KernelError as error:
-        warn_once(f"computing with the NumPy reference, which is slower: {error}")
-        ys = _reference(model, network, x)
-    return ys
 
 
 def _reference(model: "QuantizedModel", network: Network, x: Array) -> list[Array]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from npmobilenet.models.preprocessing import ImagesLike, Scaling, check_input_ra
 from npmobilenet.models.quantized_input import PixelQuantization, implied_scaling
 from npmobilenet.models.resizing import check_resize
 from npmobilenet.models.self_check import changed_tensors, synthetic_image, tensor_digests
+from npmobilenet.quantized.consistency import check_image_input
 from npmobilenet.quantized.parts import embedding, final_operator, network_to, unique_names, without_post_processing
 from npmobilenet.quantized.rules import Rule, find_rule
 from npmobilenet.quantized.running import run, trace
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 ACTIVATIONS = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
 CHECKED_RULE = "tflite"  # of the self-check in a file
+LARGEST_TRIED = 1 << 22  # values of an image that shows the shapes of outputs: three times that of an SSD of 640 x 640
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +230,7 @@ class QuantizedModel(ImageModel):
         x = self._as_input(x)
         images = [trace(self.computed, x[i : i + 1], self.rounding) for i in range(len(x))]
         for name, *made in zip(self.layer_names, *images, strict=True):
-            yield name, np.concatenate([y for _, y in made])
+            yield name, np.concatenate([np.atleast_1d(y) for _, y in made])
 
     def scale(self, pixels: Array) -> Array:
         """Pixels (N, H, W, C) in 0..255 as the network's input: integers of its type, or scaled float32."""
@@ -300,10 +303,7 @@ def _check_network(network: Network) -> None:
     """Raise WeightsError if a network is not quantized, or does not take one image."""
     if not network.is_quantized:
         raise WeightsError(f"{network.name}: expected a quantized network, got one that computes with real numbers")
-    shape = network.input.shape
-    if len(network.inputs) != 1 or len(shape) != 4 or shape[0] != 1:
-        shapes = ", ".join(str(network.tensors[number].shape) for number in network.inputs)
-        raise WeightsError(f"{network.name}: expected one input of shape (1, H, W, C), got {shapes}")
+    check_image_input(network)
 
 
 def _output_shapes(network: Network) -> list[Shape]:
@@ -312,4 +312,9 @@ def _output_shapes(network: Network) -> list[Shape]:
     if all(shapes):
         return [shape[1:] for shape in shapes]
     image = network.input
+    if prod(image.shape) > LARGEST_TRIED:
+        raise WeightsError(
+            f"{network.name}: the file does not specify the shape of an output, and images of shape {image.shape[1:]} "
+            "are too large to try it"
+        )
     return [y.shape[1:] for y in run(network, np.zeros(image.shape, image.dtype))]

@@ -30,6 +30,18 @@ def check_network(network: Network) -> None:
         raise WeightsError(f"{network.name}: {problem}")
 
 
+def check_image_input(network: Network) -> None:
+    """Check that a network takes one image.
+
+    Raises:
+        WeightsError: it takes something else.
+    """
+    shape = network.input.shape
+    if len(network.inputs) != 1 or len(shape) != 4 or shape[0] != 1:
+        shapes = ", ".join(str(network.tensors[number].shape) for number in network.inputs)
+        raise WeightsError(f"{network.name}: expected one input of shape (1, H, W, C), got {shapes}")
+
+
 def _problems(network: Network) -> Iterator[str]:
     for number, tensor in enumerate(network.tensors):
         yield from (f"tensor {number} {tensor.name}: {problem}" for problem in _tensor_problems(tensor))
@@ -79,6 +91,8 @@ def _order_problems(network: Network) -> Iterator[str]:
     if unknown := [number for number in (*network.inputs, *network.outputs) if number not in numbers]:
         yield f"there is no tensor {unknown[0]}"
         return
+    if len(set(network.outputs)) < len(network.outputs):
+        yield "an output is listed twice"
     known = {number for number in numbers if network.tensors[number].data is not None}
     if known.intersection(network.inputs):
         yield "an input is a constant"

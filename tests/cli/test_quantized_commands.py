@@ -13,7 +13,8 @@ from npmobilenet.cli.shared import RuleName
 from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.quantized.rules import RULES
 from tests.helpers.command_line import document, run
-from tests.helpers.quantized_models import small_model
+from tests.helpers.images import random_pixels
+from tests.helpers.quantized_models import SIDES, small_model
 from tests.helpers.real_files import real_file
 
 PHOTOGRAPHS = ("panda.jpg", "cat.bmp", "parrot.jpg")
@@ -92,6 +93,7 @@ def test_a_tflite_is_converted_and_verified(tflite: Path, tmp_path: Path) -> Non
     folded = sum(prod(shape) + prod(shape[-1:] if shape[3] > 1 else shape[2:]) for shape in kernels.values())
     assert (converted["output"], converted["quantized"], converted["params"]) == (str(out), "uint8", folded)
     assert converted["input_shape"] == [128, 128, 3]
+    assert "results are the reference's integers" in converted["engine"]
     verified = document(run("verify", out, "--json"))
     assert verified["same"] is True
     assert verified["self_check"]["checked"] == 31
@@ -175,3 +177,24 @@ def test_an_export_of_teachable_machine_is_classified_with_its_names(tmp_path: P
         document(run("classify", "--model", tmp_path / "own.safetensors", "--json", photograph))[0]["predictions"]
         == found
     )
+
+
+@pytest.mark.parametrize("rule", ["tflite", "xnnpack", "single"])
+def test_the_kernels_give_the_bits_of_the_reference(saved: Path, rule: str) -> None:
+    model = QuantizedModel.open(saved).changed(rule=rule)
+    images = np.stack([random_pixels(*SIDES, seed=seed) for seed in range(3)])
+    compiled, reference = (model.predict_integers(images, backend=backend) for backend in ("compiled", "reference"))
+    assert np.array_equal(compiled, reference)
+    x = model.scale(images)
+    for name in model.layer_names:
+        y, wanted = (model.layer_output(name, x, backend=backend) for backend in ("compiled", "reference"))
+        assert np.array_equal(y, wanted)
+
+
+def test_verify_compares_the_engine_step_by_step(saved: Path) -> None:
+    result = run("verify", saved, "--backend", "compiled")
+    assert result.exit_code == 0
+    assert "results are the reference's integers, " in result.stdout
+    engine = document(run("verify", saved, "--backend", "compiled", "--json"))["engine"]
+    assert (engine["differing"], engine["first_differing"]) == ([], None)
+    assert engine["checked"] >= 6

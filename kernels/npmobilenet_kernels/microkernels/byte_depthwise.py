@@ -40,7 +40,7 @@ class ByteDepthwise:
 
     Attributes:
         K_h, K_w: rows and columns of the filter.
-        stride: columns from output to output.
+        stride: rows, and columns, from output to output.
         outputs: neighboring outputs of a tile, at most 4 and no more than the output's columns.
         terms: bytes whose sum is a weight, at most.
     """
@@ -56,6 +56,8 @@ class ByteDepthwise:
     ) -> None:
         """Emit the kernel: units first ... last - 1 of the step whose row of the table is at `step`."""
 
+        at_once, W = 2 if _has_32(e) else 1, e.read(step, ByteField.WIDTH)
+
         def part(block: Value, begin: Value, end: Value) -> None:
             x, y = block_of_source(e, step, arena, block), block_of_target(e, step, arena, block)
             w = e.add(e.read(step, ByteField.WEIGHTS), e.multiply(e.read(step, ByteField.PANEL_BYTES), block))
@@ -64,14 +66,19 @@ class ByteDepthwise:
             def rows(begin_steps: Callable[[], Steps], terms: int) -> Values:
                 constants = self._constants(e, step, w, record, begin_steps(), terms)
 
-                def one_row(number: Value, _: Values) -> Values:
-                    row = e.add(begin, number)
-                    inputs = [input_row(e, step, x, row, e.integer(u)) for u in range(self.K_h)]
-                    y_row = pixel_address(e, y, e.multiply(row, e.read(step, ByteField.WIDTH)))
-                    self._row(e, step, inputs, constants, y_row)
+                def some_rows(number: Value, _: Values) -> Values:
+                    row = e.add(begin, e.multiply(number, at_once))
+                    inputs = [
+                        input_row(e, step, x, row, e.integer(u)) for u in range(self.K_h + (at_once - 1) * self.stride)
+                    ]
+                    outputs = [pixel_address(e, y, e.multiply(row, W))]
+                    if at_once == 2:  # of an odd number of rows, the last is computed for two, and written last
+                        following = e.add(outputs[0], e.multiply(W, LANES))
+                        outputs.append(e.where(e.compare("<", e.add(row, 1), end), following, outputs[0]))
+                    self._rows(e, step, inputs, constants, outputs)
                     return []
 
-                e.loop(e.add(end, e.negate(begin)), [], one_row)
+                e.loop(e.divide(e.add(e.subtract(end, begin), at_once - 1), at_once), [], some_rows)
                 return []
 
             def by_kind(kinds: Sequence[tuple[Requantization, Callable[[], Steps]]], terms: int) -> Values:
@@ -110,8 +117,8 @@ class ByteDepthwise:
             table,
         )
 
-    def _row(self, e: ByteEmitter, step: Value, rows: Values, constants: _Constants, y: Value) -> None:
-        """One output row at y, by tiles of `outputs` columns; the last one overlaps the one before."""
+    def _rows(self, e: ByteEmitter, step: Value, rows: Values, constants: _Constants, ys: Values) -> None:
+        """One output row, or two, at ys, by tiles of `outputs` columns; the last one overlaps the one before."""
         W_in, W, left = (e.read(step, field) for field in (ByteField.SOURCE_WIDTH, ByteField.WIDTH, ByteField.LEFT))
         latest, masks = e.add(W, -self.outputs), e.read(step, ByteField.CONSTANTS)
         padding = e.read(step, ByteField.PADDING)
@@ -131,7 +138,9 @@ class ByteDepthwise:
                 return self._sums(e, rows, constants, column, self._clipped(e, column, W_in, padding, own))
 
             sums = e.choose(is_inside, inside, at_an_end)
-            store_channels(e, constants.steps(sums), constants.limits, constants.table, pixel_address(e, y, start))
+            for number, y in reversed(list(enumerate(ys))):
+                own = constants.steps(sums[number * self.outputs : (number + 1) * self.outputs])
+                store_channels(e, own, constants.limits, constants.table, pixel_address(e, y, start))
             return []
 
         e.loop(e.divide(e.add(W, self.outputs - 1), self.outputs), [], one_tile)
@@ -153,18 +162,36 @@ class ByteDepthwise:
         self, e: ByteEmitter, rows: Values, constants: _Constants, column: Value,
         window: Callable[[Value, int], Value],
     ) -> Values:  # fmt: skip
-        """The accumulators of a tile; window(address, n) are four pixels from number n after the one at an address."""
-        sums = [constants.bias] * self.outputs
-        uses, shifts = self._uses, shifts_of(self._uses)
-        for u, row in enumerate(rows):
+        """The accumulators of a tile, of one output row after another.
+
+        Args:
+            e: the emitter.
+            rows: input rows, one after another.
+            constants: of the block.
+            column: of the input, where the tile begins.
+            window: window(address, n) are four pixels from number n after the one at an address.
+        """
+        count = 1 + (len(rows) - self.K_h) // self.stride
+        sums = [constants.bias] * (count * self.outputs)
+        for number, row in enumerate(rows):
             start = pixel_address(e, row, column)
             pixels = {n: e.by_channel(window(start, n)) for n in self._windows}
-            for term in range(constants.terms):
-                first = (u * self.terms + term) * len(shifts)
-                for use in uses:
-                    weights = constants.weights(first + shifts.index(use.shift))
-                    sums[use.output] = e.dot(sums[use.output], pixels[use.window], weights)
+            for output_row in range(count):
+                u = number - output_row * self.stride
+                if 0 <= u < self.K_h:
+                    self._add_row(e, sums, output_row * self.outputs, pixels, constants, u)
         return [e.total(x) for x in sums]
+
+    def _add_row(
+        self, e: ByteEmitter, sums: Values, first: int, pixels: dict[int, Value], constants: _Constants, u: int
+    ) -> None:
+        """Add row u of the filter to the sums of one output row, which begin at number `first`."""
+        uses, shifts = self._uses, shifts_of(self._uses)
+        for term in range(constants.terms):
+            for use in uses:
+                weights = constants.weights((u * self.terms + term) * len(shifts) + shifts.index(use.shift))
+                place = first + use.output
+                sums[place] = e.dot(sums[place], pixels[use.window], weights)
 
     def _clipped(
         self, e: ByteEmitter, column: Value, W_in: Value, padding: Value, masks: Value

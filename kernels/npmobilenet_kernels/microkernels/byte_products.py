@@ -149,9 +149,9 @@ class ByteStem:
     """Emitter of the first convolution: 3 x 3 with stride 2, of an interleaved image.
 
     The rows under the filters of a few output rows are copied to scratch, with zero points on both sides; a pixel's row
-    of three taps is then contiguous, and of the bytes that fill its last group the weights are 0. Weights that a signed byte cannot hold are
-    the sum of several, in segments of their own: FILTER segments in all, OFFSETS apart from the first, of FILTER_ACROSS
-    rows.
+    of three taps is then contiguous, and of the bytes that fill its last group the weights are 0. Weights that a signed
+    byte cannot hold are the sum of several, in segments of their own: FILTER segments in all, OFFSETS apart from the
+    first, of FILTER_ACROSS rows.
 
     Attributes:
         MR, vectors: as of a `ByteConvolution`.
