@@ -1,7 +1,7 @@
 """Mutated files of every kind that is read: each must be read, or refused by an error of this package.
 
-    scripts/fuzz [--cases N] [--seed S] [--folder DIR] [--seconds S]
-    scripts/fuzz --case NUMBER [--seed S]
+    scripts/fuzz [--cases N] [--seed S] [--folder DIR] [--seconds S] [--backend compiled]
+    scripts/fuzz --case NUMBER [--seed S] [--backend compiled]
 
 Cases are numbered, and kinds take turns; a number and a seed always make the same file. A child process reads them,
 with limits of time and memory; its end is a finding, and the next one goes on. DIR (default: fuzzing/) keeps the
@@ -34,7 +34,7 @@ PATIENCE = 300.0  # seconds without a line from the child, on a machine that doe
 BATCH = 5000  # cases of one child
 SAVED_EVERY = 500  # cases
 STATE = "state.json"
-WORKER = (sys.executable, "-m", "tests.fuzzing.worker")
+WORKER = (sys.executable, "-m", "tests.fuzzing.worker", "reference")
 
 
 @dataclass
@@ -189,13 +189,13 @@ def _keep(folder: Path, found: dict[str, Any], seed: int) -> None:
     (kept / "finding.txt").write_text(f"{found.get('where')}\n{found.get('message')}\n{found.get('trace')}\n")
 
 
-def _read_one(number: int, seed: int) -> None:
+def _read_one(number: int, seed: int, backend: str) -> None:
     """Read one case here, for a debugger; what it raises is not caught."""
     case = make_case(number, seed)
     with TemporaryDirectory() as folder:
         path = case.write(Path(folder))
         print(f"case {number}: {case.seed.kind}, {path.name}, {case.size:,} bytes")
-        READERS[case.seed.reader](path)
+        READERS[case.seed.reader](path, backend)
         print("read")
 
 
@@ -205,16 +205,17 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="end earlier")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=ROOT / "fuzzing", help="where a run is kept (default: fuzzing/)")
+    parser.add_argument("--backend", choices=("reference", "compiled"), default="reference", help="of small models")
     parser.add_argument("--case", type=int, help="read one case in this process")
     arguments = parser.parse_args()
     if arguments.case is not None:
-        _read_one(arguments.case, arguments.seed)
+        _read_one(arguments.case, arguments.seed, arguments.backend)
         return 0
     arguments.folder.mkdir(parents=True, exist_ok=True)
     counts = load_counts(arguments.folder, arguments.seed)
-    stop_at = time.monotonic() + arguments.seconds
+    stop_at, worker = time.monotonic() + arguments.seconds, (*WORKER[:-1], arguments.backend)
     try:
-        for found in run(counts, arguments.cases, arguments.folder / "scratch", stop_at):
+        for found in run(counts, arguments.cases, arguments.folder / "scratch", stop_at, worker):
             if found["new"]:
                 _keep(arguments.folder, found, arguments.seed)
                 print(f"case {found['number']}: {found['kind']}: {found['outcome']}, {found.get('where')}", flush=True)

@@ -19,7 +19,6 @@ from npmobilenet.porting.diagnose.dumps import read_dump
 from npmobilenet.porting.golden import GoldenData
 
 MOST_VALUES = 2**14  # in any layer, or in all weights, of a network that is computed
-REFERENCE = "reference"
 
 
 @cache
@@ -27,30 +26,30 @@ def _digits() -> Model:
     return load("digits")
 
 
-def _image(path: Path) -> None:
+def _image(path: Path, backend: str) -> None:
     decode(path.read_bytes())
     _digits().pixels(path)
 
 
-def _labels(path: Path) -> None:
+def _labels(path: Path, backend: str) -> None:
     read_labels(path)
     find_labels(path)
 
 
-def _own(path: Path) -> None:
+def _own(path: Path, backend: str) -> None:
     """A file whose hash is right, whatever is in it: it is not looked at."""
     opened = open_stored(path, intact=False)
-    if _use(opened):
+    if _use(opened, backend):
         opened.failed_checks()
 
 
-def _model(path: Path) -> None:
+def _model(path: Path, backend: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AssumptionWarning)
-        _use(load(path, backend=REFERENCE))
+        _use(load(path), backend)
 
 
-def _use(opened: Loaded) -> bool:
+def _use(opened: Loaded, backend: str) -> bool:
     """Ask a model for what is printed of it and, if it is small, for its answers; whether it is small."""
     repr(opened)
     interface = opened.interface
@@ -61,17 +60,17 @@ def _use(opened: Loaded) -> bool:
     if not opened.layer_names or max(sizes) > MOST_VALUES:
         return False
     pixels = np.full(interface.input_shape, 100, np.uint8)
-    opened.forward(opened.batch([pixels]), backend=REFERENCE)
+    opened.forward(opened.batch([pixels]), backend=backend)
     with suppress(ShapeError):  # not a classifier
-        opened.classify(pixels, backend=REFERENCE)
+        opened.classify(pixels, backend=backend)
     return True
 
 
-def _dump(path: Path) -> None:
+def _dump(path: Path, backend: str) -> None:
     read_dump(path, _digits(), np.zeros((1, 28, 28, 1), np.float32))
 
 
-def _golden(path: Path) -> None:
+def _golden(path: Path, backend: str) -> None:
     golden = GoldenData.open(path)
     repr(golden)
     if problems := golden.damaged():
@@ -87,7 +86,7 @@ def _golden(path: Path) -> None:
         repr(golden.model())
 
 
-READERS: dict[str, Callable[[Path], None]] = {
+READERS: dict[str, Callable[[Path, str], None]] = {
     "image": _image, "labels": _labels, "own": _own, "model": _model, "dump": _dump, "golden": _golden,
 }  # fmt: skip
-"""By name: each takes a file or folder, and returns or raises."""
+"""By name: each takes a file or folder and the backend that computes, and returns or raises."""

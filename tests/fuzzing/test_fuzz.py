@@ -23,7 +23,7 @@ from tests.fuzzing import worker
 from tests.fuzzing.cases import Case
 from tests.fuzzing.seeds import Seed
 worker.SECONDS, worker.MEGABYTES = 2, 100
-def broken(path):
+def broken(path, backend):
     if worker_number == 1: raise KeyError("x")
     if worker_number == 2: ctypes.string_at(0)
     if worker_number == 3:
@@ -36,7 +36,7 @@ def numbered(number, base):
     worker_number = number
     return Case(number, Seed("text", "labels", "x", "file", {}), {"x": b""})
 worker.corpus, worker.make_case, worker.READERS = dict, numbered, {"labels": broken}
-worker.main(*map(int, sys.argv[1:4]), Path(sys.argv[4]))
+worker.main("", *map(int, sys.argv[1:4]), Path(sys.argv[4]))
 """
 WORKER = (sys.executable, "-c", BROKEN)
 
@@ -54,7 +54,7 @@ def test_every_kind_of_file_has_a_seed_that_is_read(tmp_path: Path) -> None:
             folder = tmp_path / f"{number}-{place}"
             folder.mkdir()
             try:
-                READERS[seed.reader](unchanged(seed).write(folder))
+                READERS[seed.reader](unchanged(seed).write(folder), "reference")
                 read += 1
             except NpMobileNetError:
                 pass

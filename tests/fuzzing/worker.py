@@ -1,6 +1,6 @@
 """The child process of the fuzzer: reads cases one after another within limits, and says what became of each.
 
-    python -m tests.fuzzing.worker BASE FIRST LAST FOLDER
+    python -m tests.fuzzing.worker BACKEND BASE FIRST LAST FOLDER
 
 One JSON object per line: {"start": number} before a case, and after it its outcome. A case that takes more than
 `SECONDS` of this process's time ends the process, with a traceback on standard error; so does whatever a library
@@ -29,7 +29,7 @@ READ, REFUSED, ERROR, MEMORY, HANG, CRASH = "read", "refused", "other exception"
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def main(base: int, first: int, last: int, folder: Path) -> None:
+def main(backend: str, base: int, first: int, last: int, folder: Path) -> None:
     """Read the cases from `first` to before `last`."""
     corpus()
     faulthandler.register(signal.SIGPROF, chain=True)
@@ -39,10 +39,10 @@ def main(base: int, first: int, last: int, folder: Path) -> None:
     for number in range(first, last):
         case = make_case(number, base)
         _say({"start": number, "kind": case.seed.kind})
-        _say(outcome(case, emptied(folder)))
+        _say(outcome(case, emptied(folder), backend))
 
 
-def outcome(case: Case, folder: Path) -> dict[str, Any]:
+def outcome(case: Case, folder: Path, backend: str) -> dict[str, Any]:
     """What becomes of a case, in time and memory."""
     path = case.write(folder)
     before = _reset_peak()
@@ -50,7 +50,7 @@ def outcome(case: Case, folder: Path) -> dict[str, Any]:
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     found: dict[str, Any] = {"number": case.number, "kind": case.seed.kind}
     try:
-        READERS[case.seed.reader](path)
+        READERS[case.seed.reader](path, backend)
         found["outcome"] = READ
     except NpMobileNetError as error:
         found |= {"outcome": REFUSED, "message": str(error)[:200]}
@@ -83,5 +83,5 @@ def _say(line: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    _, BASE, FIRST, LAST, FOLDER = sys.argv
-    main(int(BASE), int(FIRST), int(LAST), Path(FOLDER))
+    _, BACKEND, BASE, FIRST, LAST, FOLDER = sys.argv
+    main(BACKEND, int(BASE), int(FIRST), int(LAST), Path(FOLDER))
