@@ -18,6 +18,7 @@ from npmobilenet.models.preprocessing import decode
 from npmobilenet.porting.diagnose.dumps import read_dump
 from npmobilenet.porting.golden import GoldenData
 
+MOST_PIXELS = 100  # of a side of a window
 MOST_VALUES = 2**14  # in any layer, or in all weights, of a network that is computed
 
 
@@ -53,17 +54,25 @@ def _use(opened: Loaded, backend: str) -> bool:
     """Ask a model for what is printed of it and, if it is small, for its answers; whether it is small."""
     repr(opened)
     interface = opened.interface
-    if isinstance(opened, Model):
-        sizes = [prod(shape) for shape in opened.graph.shapes.values()] + [opened.graph.total_params]
-    else:
-        sizes = [prod(tensor.shape) for tensor in opened.network.tensors]
-    if not opened.layer_names or max(sizes) > MOST_VALUES:
+    if not opened.layer_names or not _is_small(opened):
         return False
     pixels = np.full(interface.input_shape, 100, np.uint8)
     opened.forward(opened.batch([pixels]), backend=backend)
     with suppress(ShapeError):  # not a classifier
         opened.classify(pixels, backend=backend)
     return True
+
+
+def _is_small(opened: Loaded) -> bool:
+    """Whether a model is computed in little time and memory: a file may well describe a network that is not."""
+    if not isinstance(opened, Model):
+        windows = [side for operator in opened.network.operators for side in operator.options.filter]
+        sizes = [prod(tensor.shape) for tensor in opened.network.tensors]
+        return max(sizes) <= MOST_VALUES and max(windows, default=0) <= MOST_PIXELS
+    graph = opened.graph
+    sizes = [prod(shape) for shape in graph.shapes.values()] + [graph.total_params]
+    windows = [side for layer in graph.layers for side in getattr(layer, "extent", ())]
+    return max(sizes) <= MOST_VALUES and max(windows, default=0) <= MOST_PIXELS
 
 
 def _dump(path: Path, backend: str) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 from npmobilenet.errors import NpMobileNetError, WeightsError
 from npmobilenet.limits import check_inflated
 from npmobilenet_weights_convert.file_formats import unknown_format
-from npmobilenet_weights_convert.global_heap import check_global_heaps
+from npmobilenet_weights_convert.global_heap import check_global_heaps, check_lengths
 from npmobilenet_weights_convert.stored_layers import (
     MAX_BYTES,
     StoredLayer,
@@ -136,6 +136,7 @@ def open_contents(path: Path, data: bytes) -> Iterator[Contents]:
         import h5py
 
         check_global_heaps(where, data)
+        check_lengths(where, data)
         with h5py.File(BytesIO(data), "r") as file:
             version = version or text(file.attrs.get("keras_version"))
             root = file
