@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from npmobilenet.cli.integer_comparison import ANY_RULE, compare_integers, quantized_source
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
-from npmobilenet.cli.shared import AsJson, ResizeOption, load_with_notes, reported
+from npmobilenet.cli.shared import AsJson, ResizeOption, load_any_with_notes, reported
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Reading, decode, network_pixels
@@ -15,7 +16,7 @@ from npmobilenet.models.self_check import synthetic_image
 from npmobilenet.output import print_json, print_line, print_table, progress_bar
 from npmobilenet.porting.diagnose import walk
 from npmobilenet.porting.diagnose.dump_matching import Matched, match, read_mapping
-from npmobilenet.porting.diagnose.dumps import RUNNABLE, read_dump
+from npmobilenet.porting.diagnose.dumps import RUNNABLE, Dump, read_dump
 from npmobilenet.porting.diagnose.mistakes.input_mistakes import InputImage
 from npmobilenet.porting.diagnose.walk import Diagnosis, Finding
 from npmobilenet.types import Array
@@ -36,6 +37,9 @@ def compare(
         Path | None, Option("--map", metavar="FILE", help="JSON or CSV that maps names to layers.")
     ] = None,
     dtype: Annotated[str, Option(help="Arithmetic of the port: float16, float32 or float64.")] = "float32",
+    rule: Annotated[
+        str, Option(help="Rule that the port of a quantized network should follow; any: the one that fits best.")
+    ] = ANY_RULE,
     per_layer: Annotated[bool, Option("--per-layer", help="One row per layer.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -50,19 +54,19 @@ def compare(
         raise UsageError(f"unknown --dtype {dtype!r}; choose float16, float32 or float64")
     other = Path(sources[-1])
     with reported(as_json, NOTHING_COMPARED):
-        network, x, recorded = _from_pack(sources[0]) if model is None else _from_image(model, image, resize, other)
-        dump = read_dump(other, network, x)
-        matched = match(
-            dict(network.trace(x.astype(np.float64))),
-            dump.arrays,
-            None if mapping is None else read_mapping(mapping),
-            network.graph.outputs,
+        loaded = None if model is None else load_any_with_notes(model, {"resize": resize})
+        quantized = quantized_source(sources, loaded, image, resize)
+        if quantized is not None:
+            code = compare_integers(*quantized, other, mapping, rule, per_layer=per_layer, as_json=as_json)
+            if code:
+                raise Exit(code)
+            return
+        if rule != ANY_RULE:
+            raise UsageError("--rule is for quantized networks")
+        network, x, recorded = (
+            _from_image(loaded, image, resize, other) if isinstance(loaded, Model) else _from_pack(sources[0])
         )
-        if not matched.arrays:
-            raise NpMobileNetError(
-                f"{other}: none of its {len(dump.arrays)} arrays has the name or the shape of a layer of "
-                f"{network.graph.name}; {_examples(dump.arrays)}; --map FILE maps names"
-            )
+        dump, matched = _matched(network, x, other, mapping)
         comparison = walk.diagnose(
             network,
             x,
@@ -80,6 +84,23 @@ def compare(
         raise Exit(comparison.exit_code)
 
 
+def _matched(network: Model, x: Array, other: Path, mapping: Path | None) -> tuple[Dump, Matched]:
+    """The arrays of a port, and the layers that they are matched to."""
+    dump = read_dump(other, network, x)
+    matched = match(
+        dict(network.trace(x.astype(np.float64))),
+        dump.arrays,
+        None if mapping is None else read_mapping(mapping),
+        network.graph.outputs,
+    )
+    if not matched.arrays:
+        raise NpMobileNetError(
+            f"{other}: none of its {len(dump.arrays)} arrays has the name or the shape of a layer of "
+            f"{network.graph.name}; {_examples(dump.arrays)}; --map FILE maps names"
+        )
+    return dump, matched
+
+
 def _from_pack(folder: str) -> tuple[Model, Array, InputImage]:
     from npmobilenet.porting.golden import GoldenData
 
@@ -88,9 +109,8 @@ def _from_pack(folder: str) -> tuple[Model, Array, InputImage]:
     return pack.model(), pack.input("scaled"), InputImage(pack.scaling, decoded)
 
 
-def _from_image(name: str, image: str | None, resize: str | None, other: Path) -> tuple[Model, Array, InputImage]:
+def _from_image(network: Model, image: str | None, resize: str | None, other: Path) -> tuple[Model, Array, InputImage]:
     """The network and its input; by default the synthetic image of the self-check, if OTHER is a model to run."""
-    network = load_with_notes(name, {"resize": resize})
     if image is None:
         if other.suffix.lower() not in RUNNABLE:
             raise NpMobileNetError(f"{other} holds outputs: give the image that it was computed from, --image IMAGE")

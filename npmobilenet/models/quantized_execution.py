@@ -6,7 +6,6 @@ import numpy as np
 
 from npmobilenet.errors import KernelError
 from npmobilenet.models.backends import Compiled, check_backend, check_threads, compute_by
-from npmobilenet.quantized.fitting import check_shapes
 from npmobilenet.quantized.running import run
 from npmobilenet.quantized.tensors import Network
 from npmobilenet.types import Array, Outputs
@@ -45,11 +44,9 @@ def engine_of(model: "QuantizedModel", network: Network) -> "ByteEngine":
     """The engine of a network, or of a part of it, created once.
 
     Raises:
-        WeightsError: the shape of a tensor does not fit.
         KernelError: llvmlite is not installed, or this architecture is not supported.
     """
     if network.outputs not in model.engines:
-        check_shapes(network, model.rounding)
         try:
             from npmobilenet.compiler.byte_engine import ByteEngine
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from npmobilenet.errors import WeightsError
+from npmobilenet.quantized.expected_shapes import shapes_made
 from npmobilenet.quantized.numbers import CEILINGS
 from npmobilenet.quantized.parts import POST_PROCESSING
 from npmobilenet.quantized.running import OPERATORS
@@ -28,6 +29,7 @@ def check_network(network: Network) -> None:
     """
     for problem in _problems(network):
         raise WeightsError(f"{network.name}: {problem}")
+    shapes_made(network)
 
 
 def check_image_input(network: Network) -> None:

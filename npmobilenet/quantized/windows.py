@@ -30,6 +30,12 @@ def windows(x: Array, size: Pair, options: Options, outside: int = 0) -> Iterato
             yield u, v, padded[:, top : top + rows * H_out : rows, left : left + columns * W_out : columns]
 
 
+def paddings(x: Shape, size: Pair, options: Options) -> tuple[Pair, Pair]:
+    """Pixels outside a feature map of shape (N, H, W, C), at ((top, bottom), (left, right))."""
+    (rows, _), (columns, _) = (_axis(*axis, options.padding) for axis in _axes(x, size, options))
+    return rows, columns
+
+
 def map_size(x: Shape, size: Pair, options: Options) -> Pair:
     """(H_out, W_out) of a feature map of shape (N, H, W, C).
 

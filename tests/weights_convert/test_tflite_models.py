@@ -329,7 +329,7 @@ def test_a_changed_file_is_read_or_refused(tmp_path: Path) -> None:
             outcomes["computed"] += 1
         except NpMobileNetError:
             pass
-    assert outcomes["read"] > outcomes["computed"] > 0
+    assert outcomes["read"] >= outcomes["computed"] > 0
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

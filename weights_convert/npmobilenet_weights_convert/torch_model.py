@@ -7,7 +7,7 @@ else the file's name, as published; else it is assumed, and the assumption repor
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from math import floor
 from pathlib import Path
@@ -15,12 +15,15 @@ from typing import Any
 
 from npmobilenet.errors import WeightsError
 from npmobilenet.models.class_names import LabelsLike, with_labels
+from npmobilenet.models.detector import Detector
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Scaling
 from npmobilenet.models.resizing import torch_resize
+from npmobilenet.types import Array
 from npmobilenet_weights_convert.keras_file import corruption_reported
 from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES
+from npmobilenet_weights_convert.torch_detector import is_torch_detector, torch_detector
 from npmobilenet_weights_convert.torch_file import read_state_dict
 from npmobilenet_weights_convert.torch_names import NetworkNames
 from npmobilenet_weights_convert.torch_networks import Convention, is_minimal, recognize_torch, torch_network
@@ -95,11 +98,15 @@ def read_torch_model(
     """
     with corruption_reported(str(path)):
         arrays = read_state_dict(data)
-        names = recognize_torch(arrays)
-        published = _published(path, names)
-        convention = _convention(names, published)
-        transform = _transform(names, published, path.name)
-        graph, params = torch_network(names, arrays, convention, transform.crop)
+        detector = _detector(path, data, arrays) if is_torch_detector(arrays) else None
+        if detector is None:
+            names = recognize_torch(arrays)
+            published = _published(path, names)
+            convention = _convention(names, published)
+            transform = _transform(names, published, path.name)
+            graph, params = torch_network(names, arrays, convention, transform.crop)
+    if detector is not None:
+        return _as_asked(detector, scaling, labels, resize)
     classes = graph.output_shape[-1] if names.classifier else 0
     own: Sequence[str | Label] = published.labels if len(published.labels) == classes else ()
     own = own or (imagenet_labels() if classes == IMAGENET_CLASSES else ())
@@ -124,6 +131,26 @@ def read_torch_model(
         source["resize"] = transform.resize_note(names.world)
     model = Model(graph, params, scaling, own, source=source, resize=resize)
     return model if labels is None else with_labels(model, labels)
+
+
+def _detector(path: Path, data: bytes, arrays: Mapping[str, Array]) -> Detector:
+    source = {
+        "file": path.name,
+        "sha256": sha256(data).hexdigest(),
+        "keras_version": "",
+        "matched_by": "torchvision's names",
+        "notes": "torchvision's detector: symmetric padding, softmax, suppression per class; images are stretched",
+    }
+    return torch_detector(arrays, source)
+
+
+def _as_asked(found: Detector, scaling: Scaling | None, labels: LabelsLike | None, resize: str | None) -> Detector:
+    """A detector with what the caller specified."""
+    if scaling is not None:
+        found = replace(found, scaling=scaling)
+    if resize is not None:
+        found = replace(found, resize=resize)
+    return found if labels is None else found.with_labels(labels)
 
 
 def _published(path: Path, names: NetworkNames) -> Published:
