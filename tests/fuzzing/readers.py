@@ -11,6 +11,7 @@ import numpy as np
 
 from npmobilenet.errors import AssumptionWarning, ShapeError, WeightsError
 from npmobilenet.hub.load import load
+from npmobilenet.models.detects import Detects
 from npmobilenet.models.label_file import find_labels, read_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.opening import Loaded, open_stored
@@ -58,6 +59,8 @@ def _use(opened: Loaded, backend: str) -> bool:
         return False
     pixels = np.full(interface.input_shape, 100, np.uint8)
     opened.forward(opened.batch([pixels]), backend=backend)
+    if isinstance(opened, Detects):
+        opened.detect(pixels, backend=backend)
     with suppress(ShapeError):  # not a classifier
         opened.classify(pixels, backend=backend)
     return True

@@ -15,12 +15,23 @@ from npmobilenet_weights_convert.tflite_writer import tflite_bytes
 from PIL import Image
 
 from npmobilenet.architectures.mobilenet_v1 import V1, mobilenet_v1
+from npmobilenet.detection.tensorflow_rule import TensorFlowRule
+from npmobilenet.detection.torchvision_rule import TorchvisionRule
+from npmobilenet.models.detector import Detector
 from npmobilenet.models.model import Model
 from npmobilenet.porting.golden_formats import FORMATS
 from npmobilenet.porting.golden_writer import write_golden_data
 from npmobilenet.quantized.tensors import Network, Operator, Options, Tensor
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.layers import Activation, Conv2D, Dense, GlobalAveragePooling2D, ZeroPadding2D
+from npmobilenet.reference.layers import (
+    Activation,
+    Conv2D,
+    Dense,
+    GlobalAveragePooling2D,
+    Input,
+    Reshape,
+    ZeroPadding2D,
+)
 from npmobilenet.types import Array
 from tests.fuzzing.mutations import Members
 from tests.helpers.graphs import after, small_network
@@ -59,7 +70,19 @@ class Seed:
 def corpus() -> dict[str, tuple[Seed, ...]]:
     """All seeds by kind."""
     found: dict[str, list[Seed]] = {}
-    for maker in (_images, _labels, _own_models, _keras_models, _tfjs, _torch, _onnx, _tflite, _dumps, _golden):
+    for maker in (
+        _images,
+        _labels,
+        _own_models,
+        _detectors,
+        _keras_models,
+        _tfjs,
+        _torch,
+        _onnx,
+        _tflite,
+        _dumps,
+        _golden,
+    ):
         for seed in maker():
             found.setdefault(seed.kind, []).append(seed)
     return {kind: tuple(seeds) for kind, seeds in found.items()}
@@ -118,6 +141,22 @@ def _own_models() -> Iterator[Seed]:
     for dtype in ("int8", "uint8"):
         data = _written(small_model(dtype, source={"file": "x"}, resize="keras").save)
         yield _file("own quantized model", "own", "quantized.safetensors", data)
+
+
+def _detectors() -> Iterator[Seed]:
+    """One convolution for box codes and one for scores, four anchors."""
+    image = Input(name="image", shape=(8, 8, 3))
+    layers = (
+        Conv2D(name="codes", inputs=("image",), filters=4, kernel_size=(3, 3), stride=4, padding="same"),
+        Reshape(name="boxes", inputs=("codes",), target_shape=(4, 4)),
+        Conv2D(name="classes", inputs=("image",), filters=3, kernel_size=(3, 3), stride=4, padding="same"),
+        Reshape(name="scores", inputs=("classes",), target_shape=(4, 3)),
+    )
+    graph = Graph("detector", (image, *layers), (("boxes", "boxes"), ("scores", "scores")))
+    anchors = np.array([[0.2, 0.2, 0.4, 0.4], [0.2, 0.7, 0.4, 0.4], [0.7, 0.2, 0.4, 0.4], [0.7, 0.7, 0.4, 0.4]])
+    for rule in (TensorFlowRule(anchors), TorchvisionRule(8 * anchors, (8, 8))):
+        detector = Detector(graph, random_params(graph, 1), post_processing=rule)
+        yield _file("own detector", "own", "detector.safetensors", _written(detector.save))
 
 
 LAYERS: tuple[tuple[str, str, dict[str, Any], dict[str, tuple[int, ...]]], ...] = (
