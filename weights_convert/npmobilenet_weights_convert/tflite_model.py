@@ -65,7 +65,7 @@ def read_tflite_model(
         source["resize"] = TEACHABLE_MACHINE_NOTES["resize"]
     with corruption_reported(str(path)):
         network = _named(read_tflite(data, path.stem), path.stem)
-        check_network(network)
+        check_network(network, takes_image=True)
         metadata = read_metadata(path, data)
         if network.is_quantized:
             scaling = scaling or _by_channel(metadata)
