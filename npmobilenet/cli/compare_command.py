@@ -57,6 +57,7 @@ def compare(
             dump.arrays,
             None if mapping is None else read_mapping(mapping),
             network.graph.outputs,
+            network,
         )
         if not matched.arrays:
             raise NpMobileNetError(

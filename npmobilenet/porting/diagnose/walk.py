@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import DTypeLike
 
-from npmobilenet.analysis.segments import Segment, excess, segment_to
+from npmobilenet.analysis.segments import Segment, distance, excess, segment_to
 from npmobilenet.errors import ShapeError
 from npmobilenet.models.model import Model
 from npmobilenet.porting.diagnose.axes import Arranged, arrange, is_channels_first, layout_note
@@ -22,6 +22,9 @@ from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.rounding import gamma
 from npmobilenet.types import Array
 
+CLOSER = 2.0
+"""Factor within which two distances count as equal: both are rounding."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -31,7 +34,8 @@ class Finding:
         layer: its name.
         type: its type.
         status: "same" (within its tolerance), "inherits" (correct on its inputs, which are wrong), "wrong" (outside its
-            tolerance on its own inputs), "shape" (wrong shape), "missing" (not in the dump).
+            tolerance on its own inputs), "shape" (wrong shape), "unused" (outside, but what follows was not computed
+            from it), "missing" (not in the dump).
         difference: maximum difference from the reference's output in float64, None if nothing can be compared.
         times_tolerance: maximum difference from the layer computed on the port's inputs, as a multiple of the
             tolerance of its value.
@@ -144,6 +148,8 @@ class _Walk:
         """The finding on one layer; its array is taken as given for the layers that follow."""
         actual = self.arrays[name]
         finding, segment = self._compared(name, actual)
+        if segment is not None and finding.status == "wrong" and not actual.note and self._is_unused(name, segment):
+            return replace(finding, status="unused", note="the layers after it were not computed from this array")
         if segment is not None and finding.status in ("wrong", "shape"):
             dumped = self.input_name in self.arrays and name != self.input_name
             own_input = self.input_name in segment.inputs and not dumped
@@ -156,6 +162,30 @@ class _Walk:
         self.given[name] = actual.values
         self.errors[name] = np.broadcast_to(actual.rounding, actual.values.shape)
         return finding
+
+    def _is_unused(self, name: str, segment: Segment) -> bool:
+        """Whether every array that reads this one agrees, at least as closely, with what follows from those before.
+
+        Then the port's layer is right, and the array is another one: dumped too early, or overwritten in place.
+        """
+        given = self.given | {name: self.arrays[name].values}
+        readers = 0
+        for later, array in self.arrays.items():
+            if not array.fits or later in given or self.graph.layers[0].name == later:
+                continue
+            try:
+                reading = segment_to(self.graph, self.params, later, given, self.errors)
+                if name not in reading.inputs:
+                    continue
+                readers += 1
+                without = segment_to(self.graph, self.params, later, self.given, self.errors)
+                if distance(array.values, without.y) > CLOSER * distance(array.values, reading.y):
+                    return False
+                if excess(array.values, without.y, without.tolerance(self.dtype) + array.rounding) > 1:
+                    return False
+            except (ShapeError, ValueError):
+                return False
+        return readers > 0
 
     def _compared(self, name: str, actual: Arranged) -> tuple[Finding, Segment | None]:
         """The finding without explanations, and the segment that leads to the layer."""
