@@ -36,6 +36,9 @@ def compare(
         Path | None, Option("--map", metavar="FILE", help="JSON or CSV that maps names to layers.")
     ] = None,
     dtype: Annotated[str, Option(help="Arithmetic of the port: float16, float32 or float64.")] = "float32",
+    effort: Annotated[
+        float, Option(metavar="SECONDS", help="Time for explanations; what was not tried by then is counted.")
+    ] = walk.SECONDS,
     per_layer: Annotated[bool, Option("--per-layer", help="One row per layer.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -46,6 +49,8 @@ def compare(
     """
     if len(sources) != (2 if model is None else 1):
         raise UsageError("expected PACK OTHER, or --model M [--image IMAGE] OTHER")
+    if not effort >= 0:
+        raise UsageError(f"expected --effort of at least 0 seconds, got {effort}")
     if dtype not in ("float16", "float32", "float64"):
         raise UsageError(f"unknown --dtype {dtype!r}; choose float16, float32 or float64")
     other = Path(sources[-1])
@@ -71,8 +76,9 @@ def compare(
             image=recorded,
             dtype=np.dtype(dtype),
             progress=progress_bar,
+            seconds=effort,
         )
-    notes = (*dump.notes, *comparison.notes)
+    notes = (*dump.notes, *comparison.notes, *_unused(comparison))
     if as_json:
         print_json(_document(comparison, matched, notes))
     else:
@@ -136,15 +142,21 @@ def _print_first(first: Finding) -> None:
     print_line(f"first wrong layer: {first.layer} ({first.type}){f'; {first.note}' if first.note else ''}")
     if len(first.covers) > 1:
         print_line(f"computed from the nearest preceding arrays, through {', '.join(first.covers)}")
-    for explanation in first.explanations:
-        rest = "residual within tolerance" if explanation.fits else "residual exceeds tolerance"
-        print_line(f"  {explanation.cause}: {explanation.what}")
-        print_line(f"    in {_some(explanation.layers)}; {explanation.left:.2g} of the difference remains: {rest}")
-    if not first.explanations:
+        print_line(f"{first.layer} is the next dumped layer: the mistake may be in any of these {len(first.covers)}")
+    if not first.explained:
         print_line("  no known mistake explains the difference")
+        for fact in first.facts:
+            print_line(f"  {fact}")
+    for explanation in first.explanations:
+        if explanation.fits == first.explained:
+            nearest = "" if explanation.fits else "nearest, not explaining: "
+            rest = "residual within tolerance" if explanation.fits else "residual exceeds tolerance"
+            print_line(f"  {nearest}{explanation.cause}: {explanation.what}")
+            print_line(f"    in {_some(explanation.layers)}; {explanation.left:.2g} of the difference remains: {rest}")
     if first.untried:
         print_line(
-            f"  {first.untried} more were not tried, to save time; a dump with more layers is faster to diagnose"
+            f"  {first.untried} more were not tried, to save time; --effort SECONDS allows more, and a dump with more "
+            "layers is faster to diagnose"
         )
 
 
@@ -165,6 +177,10 @@ def _left_over(matched: Matched) -> list[str]:
         return []
     names = ", ".join(matched.left_over[:3]) + (", ..." if len(matched.left_over) > 3 else "")
     return [f"{len(matched.left_over)} arrays match no layer and were ignored: {names}"]
+
+
+def _unused(comparison: Diagnosis) -> list[str]:
+    return [f"{f.layer}: {f.note}; it differs, but is not wrong" for f in comparison.findings if f.status == "unused"]
 
 
 def _document(comparison: Diagnosis, matched: Matched, notes: tuple[str, ...]) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from npmobilenet.analysis.segments import Segment, distance, excess, segment_to
 from npmobilenet.errors import ShapeError
 from npmobilenet.models.model import Model
 from npmobilenet.porting.diagnose.axes import Arranged, arrange, is_channels_first, layout_note
-from npmobilenet.porting.diagnose.explain import Explainer, Explanation
+from npmobilenet.porting.diagnose.explain import SECONDS, Explainer, Explanation
+from npmobilenet.porting.diagnose.known import facts
+from npmobilenet.porting.diagnose.mistakes.foreign_mistakes import Surroundings
 from npmobilenet.porting.diagnose.mistakes.input_mistakes import InputImage
 from npmobilenet.porting.progress import Progress, no_progress
 from npmobilenet.reference.graph import Graph
@@ -43,6 +45,7 @@ class Finding:
         note: further remarks.
         explanations: for a wrong layer, the best first.
         untried: number of explanations left untried to save time.
+        facts: for a wrong layer that nothing explains, what is known of the difference.
     """
 
     layer: str
@@ -54,6 +57,7 @@ class Finding:
     note: str = ""
     explanations: tuple[Explanation, ...] = ()
     untried: int = 0
+    facts: tuple[str, ...] = ()
 
     @property
     def explained(self) -> bool:
@@ -100,6 +104,7 @@ def diagnose(
     image: InputImage | None = None,
     dtype: DTypeLike = np.float32,
     progress: Progress = no_progress,
+    seconds: float = SECONDS,
 ) -> Diagnosis:
     """Compare a port's arrays with the outputs that the network should have, and explain the differences.
 
@@ -111,6 +116,7 @@ def diagnose(
         image: source of x, for mistakes made before the network; None for pixels by the model's scaling.
         dtype: of the port's arithmetic.
         progress: reports the progress over the layers, such as `output.progress_bar`.
+        seconds: time for the explanations; mistakes that were not tried by then are counted.
 
     Raises:
         ShapeError: x does not fit the network.
@@ -121,7 +127,7 @@ def diagnose(
     first = is_channels_first(shapes, model.graph.shapes)
     traced = ((name, y) for name, y in model.trace(x) if name in dump)
     arrays = {name: arrange(dump[name], y, channels_first=first) for name, y in traced}
-    walk = _Walk(model, x, arrays, image, dtype)
+    walk = _Walk(model, x, arrays, image, dtype, Explainer(model.graph.layers[0].name, image, dtype, seconds))
     findings = {name: walk.judge(name) for name in progress(list(arrays), len(arrays), "comparing")}
     missing = (Finding(layer.name, layer.type, "missing") for layer in model.graph.layers)
     everything = tuple(findings.get(finding.layer, finding) for finding in missing)
@@ -132,7 +138,13 @@ class _Walk:
     """State of one walk: the port's arrays so far, and bounds on their errors."""
 
     def __init__(
-        self, model: Model, x: Array, arrays: Mapping[str, Arranged], image: InputImage, dtype: DTypeLike
+        self,
+        model: Model,
+        x: Array,
+        arrays: Mapping[str, Arranged],
+        image: InputImage,
+        dtype: DTypeLike,
+        explainer: Explainer,
     ) -> None:
         self.graph: Graph = model.graph
         self.params = {name: array.astype(np.float64) for name, array in model.params.items()}
@@ -141,7 +153,7 @@ class _Walk:
         self.given: dict[str, Array] = {self.input_name: x}
         self.errors: dict[str, Array] = {self.input_name: _scaling_error(x, image)}
         self.dtype = dtype
-        self.explainer = Explainer(self.input_name, image, dtype)
+        self.explainer = explainer
         self.tainted: set[str] = set()  # wrong layers, and those computed from them
 
     def judge(self, name: str) -> Finding:
@@ -153,8 +165,12 @@ class _Walk:
         if segment is not None and finding.status in ("wrong", "shape"):
             dumped = self.input_name in self.arrays and name != self.input_name
             own_input = self.input_name in segment.inputs and not dumped
-            explanations, untried = self.explainer.explain(segment, actual, own_input=own_input)
+            around = Surroundings(self.graph, self.params, self.given)
+            explanations, untried = self.explainer.explain(segment, actual, around, own_input=own_input)
             finding = replace(finding, explanations=explanations, untried=untried)
+            if not finding.explained:
+                tolerance = segment.tolerance(self.dtype) + actual.rounding
+                finding = replace(finding, facts=facts(segment, actual.values, tolerance))
         if finding.status != "same":
             self.tainted.add(name)
         if name == self.input_name and not actual.fits:

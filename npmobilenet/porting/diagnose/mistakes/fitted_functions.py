@@ -1,0 +1,334 @@
+"""Mistakes with numbers, fitted to the port's output: ceilings, slopes, factors, padding values, steps of a grid."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from npmobilenet.analysis.segments import Segment, SegmentStep, distance
+from npmobilenet.porting.diagnose.mistakes.applied import (
+    Applied,
+    Function,
+    followed_by,
+    linear_part,
+    with_function,
+)
+from npmobilenet.porting.diagnose.mistakes.variants import Altered, Variant
+from npmobilenet.porting.diagnose.mistakes.window_loops import padded_with
+from npmobilenet.porting.diagnose.mistakes.window_mistakes import padding_of
+from npmobilenet.reference.layer import KernelLayer, Window
+from npmobilenet.reference.layers import Activation, Add
+from npmobilenet.types import Array
+
+DIGITS = 4  # of a number in source code; the rounded value is taken if it fits as well as the fitted one
+AS_WELL = 1.5  # a residual up to this factor of another one is as good
+MINIMUM_SHARE = 0.02  # of values that a dropped mask must drop, and keep
+LARGEST = 1e30  # of values that are fitted: their squares are finite
+CEILINGS = (5.0, 4.0, 8.0, 7.0, 3.0, 2.0, 1.0, 6.35, 5.9, 6.5, 10.0, 20.0, 127.0, 16.0)
+
+
+def fitted_functions(segment: Segment, actual: Array) -> Iterator[Altered]:
+    """Alterations with a number that is read from the port's output (N, ...)."""
+    if actual.shape != segment.y.shape or segment.output not in segment:
+        return
+    if not np.abs(np.stack([segment.y, actual])).max() < LARGEST:  # nor NaN
+        return
+    last = segment[segment.output]
+    yield from _variants(segment, _clipped(segment, last, actual))
+    yield from _variants(segment, _sloped(segment, last, actual))
+    yield from _variants(segment, _gated(segment, last, actual))
+    yield from _variants(segment, _tempered(segment, last, actual))
+    yield from dropped(segment, actual)
+    yield from shifted(segment, actual)
+    yield from on_a_grid(segment, actual)
+    yield from operands(segment, last, actual)
+    for step in segment.steps:
+        yield from padding(segment, step, actual)
+        if step is not last:
+            yield from _variants(segment, inner(step))
+
+
+def inner(step: SegmentStep) -> Iterator[Variant]:
+    """Other ceilings and slopes in a layer whose output is not dumped."""
+    own = getattr(step.layer, "activation", "linear")
+    if own not in ("relu", "relu6"):
+        return
+    for top in CEILINGS:
+        yield with_function(step, "clipping", f"clipped at {top:g} instead of {own}", lambda x, top=top: np.clip(x, 0, top))
+    top = 6.0 if own == "relu6" else np.inf
+    for slope in (0.01, 0.1, 0.2, 0.3, 0.25, 0.05):
+        leaky = _leaky(slope, top)
+        yield with_function(step, "leaky-relu", f"leaky: negative values times {slope:g} instead of {own}", leaky)
+
+
+def _variants(segment: Segment, variants: Iterator[Variant]) -> Iterator[Altered]:
+    for variant in variants:
+        yield Altered(variant.cause, variant.what, variant.layers, segment.altered(variant.steps))
+
+
+def _linear(segment: Segment, step: SegmentStep) -> Array:
+    """What the step's activation reads, or its output if it has none."""
+    if isinstance(step.layer, Activation):
+        return segment.outputs[step.layer.inputs[0]]
+    if getattr(step.layer, "activation", "linear") == "linear":
+        return segment.outputs[step.layer.name]
+    (bare,), _ = linear_part(step)
+    return bare.apply([segment.outputs[source] for source in step.layer.inputs])
+
+
+def _clipped(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Variant]:
+    """The least and the largest value of the port's output as limits, on what the activation reads or gives."""
+    own = getattr(step.layer, "activation", "linear")
+    low, high = float(actual.min()), float(actual.max())
+    repeated_low, repeated_high = int((actual == low).sum()) > 1, int((actual == high).sum()) > 1
+    if own == "softmax" or not (repeated_low or repeated_high) or low == high:
+        return
+    low_limit, high_limit = low if repeated_low else -np.inf, high if repeated_high else np.inf
+    limits = f"[{low_limit:.6g}, {high_limit:.6g}]"
+    if own != "linear":
+        what = f"clipped to {limits} instead of {own}"
+        yield with_function(step, "clipping", what, lambda x: np.clip(x, low_limit, high_limit))
+    cause = "saturation" if own == "linear" else "clipping"
+    what = f"output clipped to {limits}" + (": saturating sums" if own == "linear" else "")
+    yield Variant(
+        cause, what, (step.layer.name,),
+        {step.layer.name: tuple(followed_by(step, lambda x: np.clip(x, low_limit, high_limit)))},
+    )  # fmt: skip
+
+
+def _leaky(slope: float, top: float) -> Function:
+    return lambda x: np.where(x < 0, slope * x, np.minimum(x, top))
+
+
+def _sloped(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Variant]:
+    """A slope below zero, an offset, and a threshold; each from the values where only it shows."""
+    own = getattr(step.layer, "activation", "linear")
+    if own not in ("relu", "relu6", "hard_swish"):
+        return
+    x = _linear(segment, step)
+    top = 6.0 if own == "relu6" else np.inf
+    negative = x < 0
+    if own != "hard_swish" and np.any(actual[negative]):
+        size = float((x[negative] ** 2).sum())
+        exact = float((actual[negative] * x[negative]).sum()) / size
+        for slope in dict.fromkeys((float(f"{exact:.{DIGITS}g}"), exact)):
+            what = f"leaky: negative values times {slope:.6g} instead of {own}"
+            yield with_function(step, "leaky-relu", what, _leaky(slope, top))
+        scale = float((actual[negative] * np.expm1(x[negative])).sum() / (np.expm1(x[negative]) ** 2).sum())
+        what = f"elu with factor {scale:.6g} instead of {own}"
+        yield with_function(step, "activation", what, lambda x: np.where(x < 0, scale * np.expm1(np.minimum(x, 0)), np.minimum(x, top)), slope=max(1.0, abs(scale)))
+    kept, cut = x[(actual != 0) & (x > 0)], x[(actual == 0) & (x > 0)]
+    if kept.size and cut.size and cut.max() < kept.min():
+        threshold = float((cut.max() + kept.min()) / 2)
+        what = f"values up to about {threshold:.4g} set to 0"
+        yield with_function(step, "threshold", what, lambda x: np.where(x > threshold, np.minimum(x, top), 0))
+
+
+def _gated(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Variant]:
+    """x * clip(a x + b, 0, 1), and clip(a x + b, 0, 1), with fitted numbers."""
+    own = getattr(step.layer, "activation", "linear")
+    if own not in ("hard_swish", "hard_sigmoid"):
+        return
+    x = _linear(segment, step)
+    with np.errstate(all="ignore"):
+        gate = actual / x if own == "hard_swish" else actual
+    inside = (gate > 0.02) & (gate < 0.98) & (np.abs(x) > 0.05)
+    if inside.sum() < 8:
+        return
+    a, b = (float(number) for number in np.polyfit(x[inside], gate[inside], 1))
+    for a, b in dict.fromkeys(((float(f"{a:.{DIGITS}g}"), float(f"{b:.{DIGITS}g}")), (a, b))):
+        what = f"clip({a:.6g} x + {b:.6g}, 0, 1)"
+        if own == "hard_swish":
+            yield with_function(step, "hard-sigmoid", f"x * {what} instead of {own}", lambda x, a=a, b=b: x * np.clip(a * x + b, 0, 1), slope=2.0)
+        else:
+            yield with_function(step, "hard-sigmoid", f"{what} instead of {own}", lambda x, a=a, b=b: np.clip(a * x + b, 0, 1))
+
+
+def _tempered(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Variant]:
+    """Softmax of the logits times a number."""
+    if getattr(step.layer, "activation", "linear") != "softmax" or not (actual > 0).all():
+        return
+    x, logs = _linear(segment, step), np.log(actual)
+    x, logs = x - x.mean(-1, keepdims=True), logs - logs.mean(-1, keepdims=True)
+    factor = float((x * logs).sum() / (x * x).sum())
+    if abs(factor) < 1e-3:
+        return
+    for factor in dict.fromkeys((float(f"{factor:.{DIGITS}g}"), factor)):
+
+        def tempered(x: Array, factor: float = factor) -> Array:
+            e = np.exp(factor * (x - x.max(-1, keepdims=True) * np.sign(factor) ** 2))
+            y: Array = e / e.sum(-1, keepdims=True)
+            return y
+
+        yield with_function(
+            step, "softmax", f"softmax of the logits times {factor:.6g}", tempered, slope=4 * max(abs(factor), 1.0),
+            size=lambda x: np.broadcast_to(np.abs(x).max(-1, keepdims=True), x.shape),
+        )  # fmt: skip
+
+
+def dropped(segment: Segment, actual: Array) -> Iterator[Altered]:
+    """Dropout that is active: a share of the values is 0, and the others are larger by one factor."""
+    y = segment.y
+    nonzero = np.abs(y) > 1e-6 * max(float(np.abs(y).max()), 1e-30)
+    dropped = nonzero & (actual == 0)
+    share = float(dropped.sum() / max(nonzero.sum(), 1))
+    if not MINIMUM_SHARE < share < 1 - MINIMUM_SHARE:
+        return
+    kept = nonzero & ~dropped
+    factor = float(np.median(actual[kept] / y[kept]))
+    channels = dropped.any(axis=tuple(range(dropped.ndim - 1)))
+    mask = (actual != 0) | ~nonzero
+    if abs(factor - 1) > 1e-4:
+        what = f"dropout active: {share:.0%} of the values are 0, the others times {factor:.6g}"
+        yield _followed(segment, "dropout-active", what, lambda x: x * mask * factor, abs(factor))
+    whole = np.broadcast_to(channels, dropped.shape)
+    if channels.any() and not (whole & kept).any():
+        names = _listed(np.flatnonzero(channels))
+        yield _followed(segment, "not-computed", f"channels {names} left at 0", lambda x: x * ~channels)
+    if y.ndim == 4:
+        for axis, kind in ((1, "rows"), (2, "columns")):
+            others = tuple(other for other in range(4) if other != axis)
+            lines = dropped.any(axis=others)
+            where = np.expand_dims(lines, others)
+            if lines.any() and not (np.broadcast_to(where, dropped.shape) & kept).any():
+                yield _followed(segment, "not-computed", f"{kind} {_listed(np.flatnonzero(lines))} left at 0", lambda x, where=where: x * ~where)
+
+
+def _listed(numbers: Array) -> str:
+    if numbers.size > 2 and np.array_equal(numbers, np.arange(numbers[0], numbers[-1] + 1)):
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers[:5])) + (", ..." if numbers.size > 5 else "")
+
+
+def _followed(segment: Segment, cause: str, what: str, function: Function, slope: float = 1.0, moves: Function | None = None) -> Altered:
+    steps = followed_by(segment[segment.output], function, slope=slope, moves=moves)
+    return Altered(cause, what, (segment.output,), segment.altered({segment.output: steps}))
+
+
+def shifted(segment: Segment, actual: Array) -> Iterator[Altered]:
+    """Channels, rows or columns of the output shifted by any number, or channels in any order."""
+    y = segment.y
+    C = y.shape[-1]
+    if C > 2:
+        means, wanted = (np.nan_to_num(a).reshape(-1, C) for a in (y, actual))
+        costs = [float(np.abs(np.roll(means, k, -1) - wanted).sum()) for k in range(C)] if means.size * C < 3e8 else [0.0]
+        shift = int(np.argmin(costs))
+        if shift:
+            by = shift if shift <= C // 2 else shift - C
+            def moved(x, by=by): return np.roll(x, by, -1)
+            yield _followed(segment, "channels-shifted", f"output channels shifted by {by}", moved, moves=moved)
+        order = _order(means, wanted)
+        if order is not None:
+            def moved(x): return x[..., order]
+            groups = next((g for g in range(2, C) if C % g == 0 and np.array_equal(order, np.arange(C).reshape(g, -1).T.ravel())), 0)
+            how = f"interleaved in {groups} groups" if groups else f"in another order: {_listed(order)}"
+            yield _followed(segment, "channels-permuted", f"output channels {how}", moved, moves=moved)
+    for axis, kind in ((1, "rows"), (2, "columns")) if y.ndim == 4 else ():
+        for by in (1, -1, 2, -2):
+            def along(x, by=by, axis=axis): return np.roll(x, by, axis)
+            def cut(x, by=by, axis=axis):
+                moved = np.roll(x, by, axis)
+                edge = [slice(None)] * 4
+                edge[axis] = slice(0, by) if by > 0 else slice(by, None)
+                moved[tuple(edge)] = 0
+                return moved
+            yield _followed(segment, "layout", f"{kind} of the output rotated by {by}", along, moves=along)
+            yield _followed(segment, "layout", f"{kind} of the output shifted by {by}, zeros behind", cut, moves=cut)
+
+
+def _order(y: Array, actual: Array) -> Array | None:
+    """The order of channels that makes y (pixels, C) the port's, None if there is none or it is the own one."""
+    C = y.shape[1]
+    if C > 2048 or y.shape[0] < 4:
+        return None
+    some = np.random.default_rng(0).permutation(len(y))[:256]
+    a, b = y[some], actual[some]
+    costs = (a**2).sum(0)[:, None] - 2 * a.T @ b + (b**2).sum(0)[None]
+    best = costs.argmin(0)
+    return best if np.unique(best).size == C and not np.array_equal(best, np.arange(C)) else None
+
+
+def on_a_grid(segment: Segment, actual: Array) -> Iterator[Altered]:
+    """Values that are multiples of one step: fixed-point or quantized outputs, rounded or cut off."""
+    levels = np.unique(actual)
+    if not 3 < levels.size < 70000 or levels.size > actual.size / 2 and actual.size > 1000:
+        return
+    gaps = np.diff(levels)
+    step = float(gaps[gaps > 1e-9 * np.abs(levels).max()].min())
+    step = float(np.abs(actual).max() / np.rint(np.abs(actual).max() / step))
+    offset = float(levels[0] - np.rint(levels[0] / step) * step)
+    if np.abs((levels - offset) / step - np.rint((levels - offset) / step)).max() > 0.02:
+        return
+    low, high = float(levels[0]), float(levels[-1])
+    for how, rounding in (("rounded", np.rint), ("rounded half up", lambda q: np.floor(q + 0.5)), ("cut off", np.trunc), ("rounded down", np.floor)):
+
+        def function(x: Array, rounding: Function = rounding) -> Array:  # type: ignore[assignment]
+            y: Array = np.clip(rounding((x - offset) / step) * step + offset, low, high)
+            return np.where(np.abs(y - actual) <= 1.01 * step * _near_tie(x, offset, step, rounding), actual, y)
+
+        what = f"output {how} to multiples of {step:.6g}, {levels.size} levels"
+        yield _followed(segment, "quantized-output", what, function)
+
+
+def _near_tie(x: Array, offset: float, step: float, rounding: Function) -> Array:
+    """Where float32 arithmetic may round to the other side."""
+    q = (x - offset) / step
+    margin = 1e-5 * (np.abs(q) + 1)
+    return rounding(q - margin) != rounding(q + margin)
+
+
+def operands(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Altered]:
+    """A sum of two arrays with fitted factors."""
+    if not isinstance(step.layer, Add) or len(step.layer.inputs) != 2:
+        return
+    a, b = (segment.outputs[source] for source in step.layer.inputs)
+    A = np.stack([a.ravel(), b.ravel()], axis=1)
+    factors = np.linalg.lstsq(A, actual.ravel(), rcond=None)[0]
+    if np.abs(factors).min() < 1e-3:
+        return
+    p, q = (float(f"{factor:.{DIGITS}g}") for factor in factors)
+    for p, q in dict.fromkeys(((p, q), (float(factors[0]), float(factors[1])))):
+        what = f"{p:.6g} * {step.layer.inputs[0]} + {q:.6g} * {step.layer.inputs[1]}"
+        layer = Applied(name=step.layer.name, inputs=step.layer.inputs, function=lambda a, b, p=p, q=q: p * a + q * b, slope=max(abs(p), abs(q)))
+        yield Altered("residual", what, (step.layer.name,), segment.altered({step.layer.name: [SegmentStep(layer, {})]}))
+
+
+def padding(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Altered]:
+    """The number around a map that fits best, by secant steps."""
+    layer = step.layer
+    if not isinstance(layer, Window) or not isinstance(layer, KernelLayer) or step.before is not None:
+        return
+    source, zeros = padding_of(segment, layer)
+    if not any(map(any, zeros)):
+        return
+    pads = layer.inputs if source not in layer.inputs else ()
+
+    def with_value(value: float) -> Segment:
+        return segment.altered(padded_with(step, source, zeros, value, pads).steps)
+
+    value = _newton(lambda value: with_value(value).y, actual, float(np.abs(segment.outputs[source]).mean()) or 1.0)
+    if value is None:
+        return
+    for number in dict.fromkeys((float(f"{value:.{DIGITS}g}"), value)):
+        variant = padded_with(step, source, zeros, number, pads)
+        yield Altered(variant.cause, variant.what, variant.layers, segment.altered(variant.steps))
+
+
+def _newton(y_of: Callable[[float], Array], actual: Array, size: float) -> float | None:
+    """The number that makes a piecewise linear function fit best, from three starts; None if it is without effect."""
+    best: tuple[float, float] | None = None
+    for start in (0.0, size, -size):
+        value = start
+        for _ in range(4):
+            y = y_of(value)
+            slope = (y_of(value + 1e-3 * size) - y) / (1e-3 * size)
+            square = float((slope**2).sum())
+            if not np.isfinite(square) or square == 0:
+                break
+            change = float((slope * (actual - y)).sum()) / square
+            value += change
+            if abs(change) < 1e-9 * size:
+                break
+        left = distance(actual, y_of(value))
+        best = (left, value) if best is None else min(best, (left, value))
+    return None if best is None or best[1] == 0 or not np.isfinite(best[1]) else best[1]
