@@ -4,16 +4,24 @@
 
 `npmobilenet bench` for each network with random weights, printed as the Markdown table of the README: minimum time per
 image in milliseconds, or throughput in images/s for a larger batch; the ratio of npmobilenet's minimum to that of the
-fastest other runtime; and npmobilenet's share of the FMA peak. Requires the `bench` extra.
+fastest other runtime; and npmobilenet's share of the FMA peak. With --int8, the networks are
+quantized after training first, and all runtimes have the same 8-bit weights. Requires the `bench` extra.
 """
 
 import argparse
 from collections.abc import Callable
 
+import numpy as np
+
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.bench.measure import EngineComparison, Timing, compare_engines
+from npmobilenet.bench.measure_bytes import compare_byte_engines
 from npmobilenet.bench.random_weights import random_model
 from npmobilenet.bench.runtimes import select_runtimes
+from npmobilenet.models.model import Model
+from npmobilenet.models.quantizing import quantize_model
+from npmobilenet.quantized.rules import RULES
+from npmobilenet.quantized.tensors import Network
 from npmobilenet.reference.graph import Graph
 
 NETWORKS: dict[str, tuple[str, Callable[[], Graph]]] = {
@@ -32,6 +40,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--networks", default=",".join(NETWORKS))
+    parser.add_argument("--int8", action="store_true", help="quantized networks")
+    parser.add_argument("--rule", choices=RULES, default="tflite", help="how npmobilenet rounds with --int8")
     parser.add_argument("--engines", help="runtimes to compare with (default: all installed)")
     options = parser.parse_args()
 
@@ -43,10 +53,21 @@ def main() -> None:
     for network in options.networks.split(","):
         title, graph = NETWORKS[network]
         model = random_model(graph())
-        compared = compare_engines(model, runtimes, threads=options.threads, batch=options.batch, rounds=options.rounds)
+        how = {"threads": options.threads, "batch": options.batch, "rounds": options.rounds}
+        if options.int8:
+            compared = compare_byte_engines(_quantized(model), RULES[options.rule], runtimes, **how)
+        else:
+            compared = compare_engines(model, runtimes, **how)
         timings = (_cell(timing, options.batch) for timing in compared.timings)
         cells = [title, str(options.threads), *timings, *_shares(compared)]
         print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def _quantized(model: Model) -> Network:
+    """The network with 8-bit weights; ranges are those of eight random images."""
+    H, W, C = model.graph.input_shape
+    images = np.random.default_rng(0).integers(0, 256, (8, H, W, C), dtype=np.uint8)
+    return quantize_model(model, [*images]).network
 
 
 def _cell(timing: Timing, batch: int) -> str:

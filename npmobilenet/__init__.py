@@ -8,6 +8,8 @@ Where to start reading: `reference` (what every layer computes), `architectures`
 with weights). docs/architecture.md is the floor plan.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from npmobilenet.errors import (
     ArgumentError,
@@ -29,6 +31,9 @@ from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Scaling
 from npmobilenet.reference.graph import Graph
 
+if TYPE_CHECKING:
+    from npmobilenet.models.quantized_model import QuantizedModel
+
 __all__ = [
     "ArgumentError",
     "AssumptionWarning",
@@ -41,6 +46,7 @@ __all__ = [
     "Model",
     "ModelNotFoundError",
     "NpMobileNetError",
+    "QuantizedModel",
     "Scaling",
     "ShapeError",
     "WeightsError",
@@ -53,3 +59,12 @@ __all__ = [
 ]
 
 _register_former_modules()
+
+
+def __getattr__(name: str) -> Any:
+    """`QuantizedModel`, imported when it is first asked for."""
+    if name != "QuantizedModel":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from npmobilenet.models.quantized_model import QuantizedModel
+
+    return QuantizedModel

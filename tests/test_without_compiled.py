@@ -11,7 +11,7 @@ from build.util import project_wheel_metadata
 from packaging.requirements import Requirement
 
 from tests.helpers.absent_modules import run_without
-from tests.helpers.real_files import ROOT
+from tests.helpers.real_files import ROOT, real_file
 
 ABSENT = ("numba", "llvmlite", "h5py", "pooch", "requests", "rich", "typer", "platformdirs", "filelock")
 MISSING_FROM_PYODIDE = ("resource",)  # of the standard library
@@ -48,6 +48,19 @@ def test_the_digits_are_predicted_without_a_word() -> None:
 def test_without_a_backend_chosen_one_warning_says_that_the_reference_computes() -> None:
     done = in_pyodide(PREDICTS.format(backend=""))
     assert (done.returncode, done.stdout) == (0, ANSWERS)
+    assert done.stderr.count("Warning") == 1
+    assert "NumPy reference" in done.stderr
+
+
+def test_a_quantized_file_is_read_and_computed() -> None:
+    file, photograph = real_file("tflite", "mobilenet_v1_0.25_128_quant.tflite"), real_file("images", "parrot.jpg")
+    program = f"""
+import npmobilenet as nm
+model = nm.load({str(file)!r})
+print(model.classify({str(photograph)!r}, top=1)[0][0][1], model.predict_integers({str(photograph)!r}).max())
+"""
+    done = in_pyodide(program)
+    assert (done.returncode, done.stdout) == (0, "macaw 153\n"), done.stderr
     assert done.stderr.count("Warning") == 1
     assert "NumPy reference" in done.stderr
 

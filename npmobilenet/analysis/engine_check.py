@@ -13,6 +13,8 @@ import numpy as np
 
 from npmobilenet.errors import KernelError
 from npmobilenet.models.model import Model
+from npmobilenet.models.quantized_execution import engine_of
+from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.models.self_check import synthetic_image
 
 if TYPE_CHECKING:
@@ -50,6 +52,53 @@ class EngineCheck:
             return f"all {self.checked} results within rounding of the reference, {width}"
         wrong = f"{len(self.differing)} of {self.checked} results differ from the reference"
         return f"{wrong}, first {self.differing[0]}, {width}"
+
+
+@dataclass(frozen=True)
+class ByteEngineCheck:
+    """Result of a check of the engine of a quantized network.
+
+    Attributes:
+        target: name of the kernels.
+        checked: number of results, one per step and output.
+        differing: names of the tensors that are not those of the reference, in the order of computation.
+    """
+
+    target: str
+    checked: int
+    differing: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.differing
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes and the first tensor that differs, for a JSON document."""
+        return asdict(self) | {"first_differing": self.differing[0] if self.differing else None}
+
+    def __str__(self) -> str:
+        if self.passed:
+            return f"all {self.checked} results are the reference's integers, {self.target} kernels"
+        wrong = f"{len(self.differing)} of {self.checked} results are not the reference's integers"
+        return f"{wrong}, first {self.differing[0]}, {self.target} kernels"
+
+
+def check_byte_engine(model: QuantizedModel) -> ByteEngineCheck:
+    """Check the engine of a quantized model on this CPU, on the image of the self-check: every integer counts.
+
+    Raises:
+        KernelError: there are no compiled kernels for this CPU, and they cannot be compiled.
+    """
+    from npmobilenet.compiler.byte_operations import as_stored
+
+    plan = engine_of(model, model.computed).plan()
+    x = model.scale(synthetic_image(model.interface.input_shape)[None])
+    expected = dict(model.trace(x))
+    found = [(name, y[None]) for made in plan.step_outputs(x[0]) for name, y in made.items() if name in expected]
+    outputs = [model.names[number] for number in model.computed.outputs]
+    found += [(name, as_stored(y)) for name, y in zip(outputs, plan.outputs(x), strict=True)]
+    wrong = [name for name, y in found if not np.array_equal(y.ravel(), as_stored(expected[name]).ravel())]
+    return ByteEngineCheck(plan.target.name, len(found), tuple(dict.fromkeys(wrong)))
 
 
 def check_engine(model: Model) -> EngineCheck:

@@ -49,7 +49,7 @@ class EngineComparison:
     Attributes:
         macs: multiply-adds per image.
         batch: batch size.
-        peak: FMA peak from registers on `threads` cores, FLOP/s.
+        peak: FMA peak from registers on `threads` cores, FLOP/s; None where it is not what bounds the engine.
         timings: npmobilenet first.
     """
 
@@ -57,7 +57,7 @@ class EngineComparison:
     batch: int
     threads: int
     rounds: int
-    peak: float
+    peak: float | None
     timings: tuple[Timing, ...]
 
     @property
@@ -82,7 +82,7 @@ class EngineComparison:
     def share_of_peak(self, timing: Timing) -> float | None:
         """FLOP/s as a fraction of the peak."""
         flops = self.flops(timing)
-        return flops / self.peak if flops else None
+        return flops / self.peak if flops and self.peak else None
 
 
 @dataclass(frozen=True)
@@ -183,16 +183,14 @@ def compare_engines(
         with workers(tasks, folder, threads) as started:
             with waiting(f"starting {', '.join(tasks)}"):
                 expected = reference_outputs(model, x)
-                problems |= _wait_for_all(started)
+                problems |= wait_for_all(started)
             if PEAK in problems:
                 raise NpMobileNetError(problems[PEAK])
-            timings = [Timing(ENGINE, version("npmobilenet"))]
-            timings += [Timing(runtime.name, runtime.version) for runtime in runtimes]
-            judged = [_judged(timing, problems.get(timing.engine), folder, expected) for timing in timings]
+            judged = [_judged(timing, problems.get(timing.engine), folder, expected) for timing in untimed(runtimes)]
             wrong = {timing.engine for timing in judged if timing.problem}
             runs = take_turns([process for process in started if process.task not in wrong], rounds)
         peak = facts_of(folder, PEAK)["amount"] / min(runs[PEAK])[0]
-    timed = (_with_times(timing, runs.get(timing.engine, [])) for timing in judged)
+    timed = (with_times(timing, runs.get(timing.engine, [])) for timing in judged)
     return EngineComparison(model.graph.macs, batch, threads, rounds, peak, tuple(timed))
 
 
@@ -251,7 +249,7 @@ def _export(model: Model, runtimes: Sequence[Runtime], batch: int, folder: Path)
     return problems
 
 
-def _wait_for_all(started: Sequence[Worker]) -> dict[str, str]:
+def wait_for_all(started: Sequence[Worker]) -> dict[str, str]:
     """The problem by task of each process that ended before it was ready."""
     problems: dict[str, str] = {}
     for process in started:
@@ -277,7 +275,14 @@ def _judged(timing: Timing, problem: str | None, folder: Path, expected: list[Ar
     return replace(timing, difference=difference, problem=verdict)
 
 
-def _with_times(timing: Timing, runs: Sequence[Sequence[float]]) -> Timing:
+def untimed(runtimes: Sequence[Runtime]) -> list[Timing]:
+    """A timing without times of npmobilenet and of each runtime."""
+    others = [Timing(runtime.name, runtime.version) for runtime in runtimes]
+    return [Timing(ENGINE, version("npmobilenet")), *others]
+
+
+def with_times(timing: Timing, runs: Sequence[Sequence[float]]) -> Timing:
+    """The timing with the times of runs."""
     seconds = [run[0] for run in runs]
     return replace(timing, minimum=min(seconds), median=median(seconds)) if seconds else timing
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import ArrayLike
-from onnx import TensorProto, helper, numpy_helper
+from numpy.typing import ArrayLike, DTypeLike
+from onnx import helper, numpy_helper
 
 OPSET = 17
 IR_VERSION = 8  # contemporary with that opset, so that older runtimes read it too
@@ -25,15 +25,18 @@ class OnnxBuilder:
         self._nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
-    def constant(self, name: str, values: ArrayLike, dtype: type = np.float32) -> str:
+    def constant(self, name: str, values: ArrayLike, dtype: DTypeLike = np.float32) -> str:
         """Add a constant and return its name."""
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype), name))
         return name
 
-    def save(self, path: Path, *, x: str, shape: Sequence[int], ys: Sequence[str]) -> None:
-        """Write the file: input x (float32, of `shape`), outputs ys."""
-        inputs = [helper.make_tensor_value_info(x, TensorProto.FLOAT, shape)]
-        outputs = [helper.make_tensor_value_info(y, TensorProto.FLOAT, None) for y in ys]
+    def save(
+        self, path: Path, *, x: str, shape: Sequence[int], ys: Sequence[str], dtype: DTypeLike = np.float32
+    ) -> None:
+        """Write the file: input x of `shape` and outputs ys, of one type."""
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        inputs = [helper.make_tensor_value_info(x, kind, shape)]
+        outputs = [helper.make_tensor_value_info(y, kind, None) for y in ys]
         graph = helper.make_graph(self._nodes, "network", inputs, outputs, self._constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         path.write_bytes(model.SerializeToString())

@@ -16,20 +16,28 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from npmobilenet_kernels.runtime.byte_packing import Requantization
 
 from npmobilenet.bench.runtimes import RUNTIMES
+from npmobilenet.compiler.byte_operations import as_stored
 from npmobilenet.models.model import Model
+from npmobilenet.quantized.rules import Rule, find_rule
+from npmobilenet.quantized.tensors import Network
 from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Array
 
 if TYPE_CHECKING:
+    from npmobilenet.compiler.byte_plan import BytePlan
+    from npmobilenet.compiler.native_plan import NativePlan
     from npmobilenet.compiler.plan import Plan
+    from npmobilenet.compiler.step_types import Step
 
 ENGINE = "npmobilenet"
-PEAK, READING, STEPS = "peak", "reading", "steps"
+PEAK, READING, STEPS, BYTE_STEPS = "peak", "reading", "steps", "byte-steps"
 TURN = 0.4  # seconds
 READ_SIZES = tuple(2**k for k in range(14, 27))  # bytes: 16 KiB, 32 KiB, ... 64 MiB
 NETWORK, WEIGHTS, IMAGES = "network.json", "weights.npz", "images.npy"
+QUANTIZED, RULE = "network.tflite", "rule.txt"
 
 Once = Callable[[], list[float]]
 
@@ -39,6 +47,15 @@ def write_inputs(folder: Path, model: Model, x: Array) -> None:
     (folder / NETWORK).write_text(json.dumps(model.graph.to_json()), encoding="utf-8")
     arrays: dict[str, Any] = dict(model.params)
     np.savez(folder / WEIGHTS, **arrays)
+    np.save(folder / IMAGES, x)
+
+
+def write_byte_inputs(folder: Path, network: Network, rule: Rule, x: Array) -> None:
+    """Write the inputs of all tasks: a quantized network, the rule, and images x (N, H, W, C) of the input's type."""
+    from npmobilenet_weights_convert.tflite_writer import tflite_bytes
+
+    (folder / QUANTIZED).write_bytes(tflite_bytes(network))
+    (folder / RULE).write_text(rule.name, encoding="utf-8")
     np.save(folder / IMAGES, x)
 
 
@@ -64,13 +81,14 @@ def prepare(task: str, folder: Path, threads: int) -> Once:
     if task == READING:
         return _prepare_reading(folder, threads)
     x = np.load(folder / IMAGES)  # (N, H, W, C)
-    if task == STEPS:
-        return _prepare_steps(folder, x, threads)
+    if task in (STEPS, BYTE_STEPS):
+        return _prepare_steps(task, folder, x, threads)
     if task == ENGINE:
-        plan = _plan(folder)
+        plan = _byte_plan(folder) if (folder / RULE).exists() else _plan(folder)
         run: Callable[[], list[Array]] = lambda: plan.outputs(x, threads)  # noqa: E731  one of two
     else:
-        run = RUNTIMES[task].open(folder / RUNTIMES[task].file, x, threads)
+        file = RUNTIMES[task].file
+        run = RUNTIMES[task].open(folder / file, as_stored(x) if file != QUANTIZED else x, threads)
     np.savez(folder / f"{task}.npz", *run())
     return _timed(run)
 
@@ -95,9 +113,15 @@ def _prepare_reading(folder: Path, threads: int) -> Once:
     return lambda: [seconds for burst in bursts for seconds in _timed(burst.run)()]
 
 
-def _prepare_steps(folder: Path, x: Array, threads: int) -> Once:
-    plan = _plan(folder)
-    _write_facts(folder, STEPS, {"steps": [_facts(plan, number) for number in range(len(plan.steps))]})
+def _prepare_steps(task: str, folder: Path, x: Array, threads: int) -> Once:
+    plan: NativePlan
+    if task == STEPS:
+        plan = floats = _plan(folder)
+        facts = [_facts(floats, number) for number in range(len(plan.steps))]
+    else:
+        plan = _byte_plan(folder)
+        facts = [_byte_facts(plan, step) for step in plan.steps]
+    _write_facts(folder, task, {"steps": facts})
 
     def time_steps() -> list[float]:
         seconds, call = plan.time_steps(x, threads)
@@ -112,6 +136,28 @@ def _plan(folder: Path) -> "Plan":
     graph = Graph.from_json(json.loads((folder / NETWORK).read_text(encoding="utf-8")))
     with np.load(folder / WEIGHTS) as weights:
         return compile_graph(graph, dict(weights))
+
+
+def _byte_plan(folder: Path) -> "BytePlan":
+    from npmobilenet_weights_convert.tflite_file import read_tflite
+
+    from npmobilenet.compiler.byte_plan import compile_network
+
+    network = read_tflite((folder / QUANTIZED).read_bytes())
+    return compile_network(network, find_rule((folder / RULE).read_text(encoding="utf-8")))
+
+
+def _byte_facts(plan: "NativePlan", step: "Step") -> dict[str, Any]:
+    kinds = getattr(getattr(step, "requantized", None), "kinds", ())
+    shapes = {op.name: op.shape for op in plan.ops}
+    return {
+        "kernel": step.label,
+        "layers": step.layers,
+        "input": shapes[step.source],
+        "output": shapes[step.target],
+        "macs": step.macs,
+        "rescaling": " ".join(sorted({Requantization(kind).name.lower() for kind in kinds})),
+    }
 
 
 def _facts(plan: "Plan", number: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`npmobilenet bench`: exit code 0 all measured, 1 not all, or not at all."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from npmobilenet.bench.machine import cpu_name
 from npmobilenet.bench.measure import EngineComparison, Profile, Timing, compare_engines, profile_steps
 from npmobilenet.bench.random_weights import random_model
 from npmobilenet.bench.runtimes import RUNTIMES, select_runtimes
+from npmobilenet.cli import quantized_bench
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
 from npmobilenet.cli.shared import (
     DEFAULT_MODEL,
@@ -18,11 +20,12 @@ from npmobilenet.cli.shared import (
     compile_with_notice,
     counted,
     graph_of,
-    load_with_notes,
+    load_any_with_notes,
     reported,
 )
 from npmobilenet.errors import DownloadError, KernelError
 from npmobilenet.models.model import Model
+from npmobilenet.models.opening import Loaded
 from npmobilenet.output import print_json, print_line, print_table
 
 ROUNDS = 7
@@ -57,30 +60,54 @@ def bench(
             compile_with_notice(measured)
         facts = {"model": model, "random_weights": random or model in ARCHITECTURES, "cpu": cpu_name()}
         if steps:
-            profile = profile_steps(measured, threads=threads, rounds=rounds)
-            if as_json:
-                print_json(facts | _profile_document(profile))
-            else:
-                _print_profile(model, profile)
+            _time_steps(model, measured, facts, threads, rounds, as_json)
             return
-        comparison = compare_engines(measured, peers, threads=threads, batch=batch or 1, rounds=rounds)
+        how = {"threads": threads, "batch": batch or 1, "rounds": rounds}
+        if isinstance(measured, Model):
+            comparison = compare_engines(measured, peers, **how)
+        else:
+            comparison = quantized_bench.compare(measured, peers, **how)
         absent = [] if against else [peer for peer in RUNTIMES.values() if peer not in peers]
         if as_json:
             missing = [{"engine": peer.name, "install": peer.install_command} for peer in absent]
             print_json(facts | _comparison_document(comparison) | {"not_installed": missing})
         else:
-            _print_comparison(model, comparison)
+            if isinstance(measured, Model):
+                _print_comparison(model, comparison)
+            else:
+                quantized_bench.print_comparison(model, measured, comparison)
+            best = comparison.best_other
+            if best and comparison.ratio:
+                print_line(_verdict(comparison.ratio, best.engine))
             for peer in absent:
                 print_line(f"{peer.name} not installed, skipped: {peer.install_command}")
     if any(timing.problem for timing in comparison.timings):
         raise Exit(1)
 
 
-def _network(model: str, options: NetworkOptions, random: bool) -> Model:
+def _time_steps(
+    name: str, model: Loaded, facts: Mapping[str, object], threads: int, rounds: int, as_json: bool
+) -> None:
+    """Time the steps of the plan, and print them."""
+    if not isinstance(model, Model):
+        steps, whole = quantized_bench.profile(model, threads, rounds)
+        if as_json:
+            print_json({**facts, **quantized_bench.profile_document(steps, whole, threads, rounds)})
+        else:
+            quantized_bench.print_profile(name, steps, whole, threads, rounds)
+        return
+    profile = profile_steps(model, threads=threads, rounds=rounds)
+    if as_json:
+        print_json({**facts, **_profile_document(profile)})
+    else:
+        _print_profile(name, profile)
+
+
+def _network(model: str, options: NetworkOptions, random: bool) -> Loaded:
     if random or model in ARCHITECTURES or options.any_given():
         return random_model(graph_of(model, options))
     try:
-        return load_with_notes(model)
+        return load_any_with_notes(model)
     except DownloadError as error:
         raise DownloadError(f"{error}\n--random benchmarks this network without its weights") from error
 
@@ -99,12 +126,10 @@ def _print_comparison(model: str, comparison: EngineComparison) -> None:
         title=f"{model}: {comparison.macs:,} multiply-adds, batch {comparison.batch}, {threads}, "
         f"{counted(comparison.rounds, 'round')}",
     )
+    assert comparison.peak is not None
     print_line(
         f"FMA peak of {threads}, measured in the same rounds: {comparison.peak / GIGA:.1f} GFLOP/s on {cpu_name()}"
     )
-    best = comparison.best_other
-    if best and comparison.ratio:
-        print_line(_verdict(comparison.ratio, best.engine))
 
 
 def _row(comparison: EngineComparison, timing: Timing) -> tuple[object, ...]:

@@ -30,10 +30,11 @@ from npmobilenet.models.image_model import ImageModel
 from npmobilenet.models.interface import output_names
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Reading
+from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.output import json_text, print_json_list, print_note, print_table, progress_bar, waiting
 from npmobilenet.types import Array, Outputs
 
-BAR = 24  # characters of a bar for probability 1
+BAR = 24  # characters of a bar for probability 1, and for logits beyond
 
 
 def classify(
@@ -118,7 +119,7 @@ def _classified(
     from npmobilenet.models.streaming import predict_each
 
     def compute(x: Array) -> Outputs:
-        if backend is Backend.compiled and isinstance(network, Model):
+        if backend is Backend.compiled and isinstance(network, Model | QuantizedModel):
             compile_with_notice(network)
         return network.forward(x, backend=backend, threads=threads)
 
@@ -157,7 +158,12 @@ def _print_result(result: dict[str, Any]) -> None:
         print_note(f"npmobilenet: {result['error']}")
         return
     rows = [
-        (f"{found['probability']:.4f}", found["label"], found["wnid"], "█" * round(BAR * found["probability"]))
+        (
+            f"{found['probability']:.4f}",
+            found["label"],
+            found["wnid"],
+            "█" * round(BAR * min(max(0, found["probability"]), 1)),
+        )
         for found in result["predictions"]
     ]
     columns = 4 if sys.stdout.isatty() else 3  # a bar only on a terminal

@@ -22,6 +22,7 @@ SUMMARIES = {
     "classify": "Classify images.",
     "features": "Write the embeddings of images, or the outputs of a layer, to a file.",
     "convert": "Convert a Keras file to a self-describing .safetensors file.",
+    "quantize": "Quantize a network to 8-bit integers, by the ranges that typical images bring about.",
     "models": "List the known models: cost, accuracy, and whether cached.",
     "cost": "Count parameters, multiply-adds, FLOPs and bytes.",
     "memory": "Plan the memory of feature maps: its peak, and the offset of every tensor.",

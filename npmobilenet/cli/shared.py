@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
 from npmobilenet.errors import NpMobileNetError, WeightsError
-from npmobilenet.hub.load import DIGITS, load_with_names, names_a_file, with_rule
+from npmobilenet.hub.load import DIGITS, as_float, load_with_names, names_a_file, with_rule
 from npmobilenet.hub.published_models import find_model
 from npmobilenet.models.class_names import AnyModel
 from npmobilenet.models.image_model import ImageModel
@@ -20,7 +20,7 @@ from npmobilenet.output import print_json, print_note, waiting
 from npmobilenet.reference.graph import Graph
 
 if TYPE_CHECKING:
-    from npmobilenet.analysis.engine_check import EngineCheck
+    from npmobilenet.analysis.engine_check import ByteEngineCheck, EngineCheck
 
 DEFAULT_MODEL = "mobilenet_v2_1.0_224"
 FLOAT_BYTES, QUANTIZED_BYTES = 4, 1
@@ -206,13 +206,7 @@ def load_with_notes(model: str, given: Mapping[str, object] | None = None) -> Mo
     Raises:
         WeightsError: the model is quantized.
     """
-    network = load_any_with_notes(model, given)
-    if not isinstance(network, Model):
-        raise WeightsError(
-            f"{model}: a quantized model, which this command does not take; classify, features, cost, memory, verify "
-            "and convert do"
-        )
-    return network
+    return as_float(load_any_with_notes(model, given), model)
 
 
 def print_notes(name: str, network: ImageModel, given: Mapping[str, object] | None = None) -> None:
@@ -271,19 +265,19 @@ def sized_graph(model: str, options: NetworkOptions) -> tuple[Graph, int]:
     return network_graph(network.network)[0], QUANTIZED_BYTES
 
 
-def compile_with_notice(network: Model) -> None:
+def compile_with_notice(network: Loaded) -> None:
     """Compile a model's kernels unless they are ready, with a line on standard error."""
     if not network.is_compiled():
         with waiting(COMPILING):
             network.compile()
 
 
-def checked_engine(network: Model) -> "EngineCheck":
+def checked_engine(network: Loaded) -> "EngineCheck | ByteEngineCheck":
     """Compile a model's kernels with notice, and compare the engine with the reference, step by step."""
-    from npmobilenet.analysis.engine_check import check_engine
+    from npmobilenet.analysis.engine_check import check_byte_engine, check_engine
 
     compile_with_notice(network)
-    return check_engine(network)
+    return check_engine(network) if isinstance(network, Model) else check_byte_engine(network)
 
 
 def available_threads(asked: int | None) -> int:

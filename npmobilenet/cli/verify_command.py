@@ -4,10 +4,10 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
-from npmobilenet.analysis.engine_check import EngineCheck
+from npmobilenet.analysis.engine_check import ByteEngineCheck, EngineCheck
 from npmobilenet.cli.options import Argument, Exit, Option
 from npmobilenet.cli.shared import AsJson, Backend, checked_engine, print_notes, reported
-from npmobilenet.errors import AssumptionWarning, KernelError, NpMobileNetError, WeightsError
+from npmobilenet.errors import AssumptionWarning, NpMobileNetError, WeightsError
 from npmobilenet.models.model import Model
 from npmobilenet.models.opening import Loaded
 from npmobilenet.output import print_json, print_line, print_table
@@ -38,7 +38,10 @@ def verify(
         print_notes(file, model)
         engine = _engine_check(model, backend)
         if check is None and against is None and engine is None:
-            raise NpMobileNetError(f"{file}: contains no self-check; convert it, or compare it --against keras")
+            raise NpMobileNetError(
+                f"{file}: contains no self-check; convert it, check the engine with --backend compiled, or compare "
+                "it --against keras"
+            )
         if not as_json and check is not None:
             _print_check(file, check)
         if not as_json and engine is not None:
@@ -57,12 +60,10 @@ def verify(
         raise Exit(DIFFERENT if different else NOTHING_DONE)
 
 
-def _engine_check(model: Loaded, backend: Backend) -> EngineCheck | None:
+def _engine_check(model: Loaded, backend: Backend) -> EngineCheck | ByteEngineCheck | None:
     if backend is Backend.reference:
         return None
     try:
-        if not isinstance(model, Model):
-            raise KernelError("no compiled kernels for quantized networks")
         return checked_engine(model)
     except NpMobileNetError:
         if backend is Backend.compiled:

@@ -6,7 +6,7 @@ All activations of an image are in one block, the arena; values whose lives do n
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from npmobilenet_kernels.runtime import packing
@@ -17,6 +17,7 @@ from npmobilenet.compiler.blocking import round_up
 from npmobilenet.types import Array, Pair, Shape
 
 FLOAT_BYTES = 4
+FLOAT32 = np.dtype(np.float32)
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
 Name = TypeVar("Name", bound=Hashable)
@@ -49,14 +50,16 @@ class Memory:
     Attributes:
         places: the place of every stored value.
         size: bytes in total.
-        width: floats per vector.
+        width: values per vector.
         stored: {name of a value: name under which it is stored}.
+        dtype: of the values.
     """
 
     places: Mapping[str, Place]
     size: int
     width: int
     stored: Mapping[str, str]
+    dtype: np.dtype[Any] = FLOAT32
 
     def __getitem__(self, name: str) -> Place:
         return self.places[self.stored[name]]
@@ -125,6 +128,12 @@ class PackedWeights:
         floats[:] = array.ravel()
         return offset
 
+    def add_bytes(self, values: Array) -> int:
+        """Append the values in their own type; returns their offset in bytes."""
+        offset, floats = self._take(-(-values.nbytes // FLOAT_BYTES))
+        floats.view(np.uint8)[: values.nbytes] = np.ascontiguousarray(values).view(np.uint8).ravel()
+        return offset
+
     def add_matrix(self, kernel: Array, lanes: int, panel: int = 1) -> int:
         """Append a (K, N) matrix, packed in place; returns its offset in bytes."""
         offset, floats = self._take(packing.packed_size(kernel.shape, lanes))
@@ -162,18 +171,20 @@ class Workspace:
         self._scratch_bytes = scratch_bytes
         self.scratch = aligned_floats(scratch_bytes)
         self.job = new_job()
+        self.others: dict[str, Array] = {}  # values that are not in the arena
 
     def make_room(self, threads: int) -> None:
         """Have scratch for that many threads, one after another."""
         if self.scratch.nbytes < threads * self._scratch_bytes:
             self.scratch = aligned_floats(threads * self._scratch_bytes)
 
-    def blocks(self, name: str) -> packing.Floats:
+    def blocks(self, name: str) -> Array:
         """The stored value, [blocks][pixels][width of a vector], not copied."""
-        place = self._memory[name]
-        begin = place.offset // FLOAT_BYTES
-        size = place.blocks * place.pixels * self._memory.width
-        return self.activations[begin : begin + size].reshape(place.blocks, place.pixels, self._memory.width)
+        place, memory = self._memory[name], self._memory
+        values = self.activations.view(memory.dtype)
+        begin = place.offset // memory.dtype.itemsize
+        size = place.blocks * place.pixels * memory.width
+        return values[begin : begin + size].reshape(place.blocks, place.pixels, memory.width)
 
     def value(self, name: str, shape: Shape) -> Array:
         """A copy of the value as an array of `shape`."""

@@ -64,10 +64,20 @@ def encode(ops: Operations, steps: Sequence[Step], memory: Memory, target: CpuTa
     """
     encoder = Encoder(ops, memory, target, blocking)
     records = tuple(step.record(encoder) if isinstance(step, KernelStep) else None for step in steps)
-    weights = encoder.weights.packed
+    return tabulate(records, encoder.weights.packed, OPTIONAL_FIELDS)
+
+
+def tabulate(records: tuple[Record | None, ...], weights: Floats, optional: tuple[int, ...]) -> Table:
+    """The table of the records.
+
+    Args:
+        records: of each step.
+        weights: packed weights.
+        optional: columns that are ABSENT where a record has no value for them; all others are 0 there.
+    """
     inner = [(number, record.inner) for number, record in enumerate(records) if record and record.inner]
     values = np.zeros((len(records) + len(inner), FIELDS), np.int64)
-    values[:, OPTIONAL_FIELDS] = ABSENT
+    values[:, optional] = ABSENT
     tiles: dict[tuple[int, int], str] = {}
     for row, record in enumerate([*records, *(record for _, record in inner)]):
         for column, value in record.columns.items() if record else ():

@@ -2,22 +2,27 @@
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
-from npmobilenet_kernels.runtime.cpu import CpuTarget
+import numpy as np
 
-from npmobilenet.compiler.arena import ALIGNMENT, FLOAT_BYTES, Memory, Place, allocate
+from npmobilenet.compiler.arena import ALIGNMENT, FLOAT32, Memory, Place, allocate
 from npmobilenet.compiler.blocking import ceil_div, round_up
 from npmobilenet.compiler.ir import Operations, outputs_of, stored_names
 from npmobilenet.compiler.step_types import Step
 
 
-def place(ops: Operations, steps: Sequence[Step], target: CpuTarget) -> Memory:
+def place(
+    ops: Operations, steps: Sequence[Step], width: int, dtype: np.dtype[Any] = FLOAT32, margin: int = 0
+) -> Memory:
     """A place in the arena for every value that a step makes.
 
     Args:
         ops: the fused operations.
         steps: the steps, in order.
-        target: the CPU.
+        width: values per vector.
+        dtype: of the values.
+        margin: bytes before the first value and after the last that kernels may read.
     """
     stored = stored_names(ops)
     shapes = {op.name: op.shape for op in ops}
@@ -26,9 +31,9 @@ def place(ops: Operations, steps: Sequence[Step], target: CpuTarget) -> Memory:
     for number, step in enumerate(steps):
         last |= {stored[name]: number for name in step.reads if stored[name] in made}
     last |= {stored[output.name]: len(steps) for output in outputs_of(ops)}
-    blocks = {name: ceil_div(shapes[name][-1], target.width) for name in made}
-    block_bytes = {name: prod(shapes[name][:-1]) * target.width * FLOAT_BYTES for name in made}
+    blocks = {name: ceil_div(shapes[name][-1], width) for name in made}
+    block_bytes = {name: prod(shapes[name][:-1]) * width * dtype.itemsize for name in made}
     sizes = {name: round_up(blocks[name] * block_bytes[name], ALIGNMENT) for name in made}
     offsets, size = allocate(sizes, {name: (made[name], last[name]) for name in made})
-    places = {name: Place(offsets[name], blocks[name], shapes[name]) for name in made}
-    return Memory(places, size, target.width, stored)
+    places = {name: Place(offsets[name] + margin, blocks[name], shapes[name]) for name in made}
+    return Memory(places, round_up(size, ALIGNMENT) + 2 * margin, width, stored, dtype)

@@ -18,6 +18,7 @@ from npmobilenet.figures import (
     memory_figures,
     network_figures,
     normalization_figures,
+    quantization_figures,
     tail_figures,
 )
 from npmobilenet.figures.style import LARGE, SMALL, rendering
@@ -172,13 +173,8 @@ def moving() -> list[str]:
 
 def _definitions() -> tuple[Definition, ...]:
     acc, act, blocks, edges = accuracy_figures, activation_figures, block_figures, edge_figures
-    filters, mem, nets, norm, tails = (
-        filter_figures,
-        memory_figures,
-        network_figures,
-        normalization_figures,
-        tail_figures,
-    )
+    filters, mem, nets = filter_figures, memory_figures, network_figures
+    norm, bits, tails = normalization_figures, quantization_figures, tail_figures
     wang = "Wang 2018, A Basic Introduction to Separable Convolutions"
     conv_arithmetic = "Dumoulin & Visin 2016, arXiv:1603.07285"
     bn, nin = "Ioffe & Szegedy 2015, arXiv:1502.03167", "Lin et al. 2013, arXiv:1312.4400"
@@ -216,6 +212,7 @@ def _definitions() -> tuple[Definition, ...]:
         Definition("intensity", nets.intensity_data, nets.draw_intensity, "", (10, 5.2)),
         Definition("ladder", ladder_figure.ladder_data, ladder_figure.draw_ladder, "", (9.6, 6)),
         Definition("growth", norm.growth_data, norm.draw_growth_figure, "", (9, 5.6)),
+        Definition("eight-bits", bits.eight_bits_data, bits.draw_eight_bits, "", (10, 5.6)),
     )  # fmt: skip
 
 

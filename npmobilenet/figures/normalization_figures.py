@@ -11,7 +11,7 @@ from npmobilenet.errors import ArgumentError
 from npmobilenet.figures.shapes_in_perspective import arrow, box, clear, label
 from npmobilenet.figures.style import DARK, GRID, INK, LIGHT, LOOKS, MIDDLE, NORMAL, PALE, PAPER, SMALL
 from npmobilenet.figures.words import Words
-from npmobilenet.hub.load import DIGITS, load
+from npmobilenet.hub.load import DIGITS, as_float, load
 from npmobilenet.models.example_digits import example_digits, image_of_ink
 from npmobilenet.models.model import Model
 from npmobilenet.models.self_check import synthetic_image
@@ -115,7 +115,7 @@ def squeeze_excite_data(model: str | None = None, image: str | None = None, bloc
     Raises:
         ArgumentError: the network has no squeeze-and-excitation of this number.
     """
-    network = random_model(mobilenet_v3_small()) if model is None else load(model)
+    network = random_model(mobilenet_v3_small()) if model is None else as_float(load(model), model)
     gates = [layer for layer in network.graph.layers if isinstance(layer, Multiply)]
     if not 0 <= block < len(gates):
         raise ArgumentError(
@@ -187,7 +187,7 @@ def _draw_gate(axes: "Axes", data: dict[str, Any], words: Words) -> None:
 
 def growth_data(model: str = DIGITS, image: str | None = None) -> dict[str, Any]:
     """Rounding errors of every layer: measured, bounded for the layer alone, and bounded since the input."""
-    network = load(model)
+    network = as_float(load(model), model)
     errors = [error.to_json() for error in error_growth(network.graph, network.params, example_input(network, image))]
     last = next(error for error in reversed(errors) if error["type"] != "Reshape")
     ratios = [error["measured"] / error["own_bound"] for error in errors if error["own_bound"] > 0]

@@ -5,7 +5,14 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from npmobilenet.errors import ArgumentError, AssumptionWarning, LabelFileError, ModelNotFoundError, ShapeError
+from npmobilenet.errors import (
+    ArgumentError,
+    AssumptionWarning,
+    LabelFileError,
+    ModelNotFoundError,
+    ShapeError,
+    WeightsError,
+)
 from npmobilenet.models.backends import check_backend
 from npmobilenet.models.class_names import AnyModel, LabelsLike, with_labels
 from npmobilenet.models.label_file import find_labels
@@ -96,6 +103,17 @@ def with_rule(loaded: Loaded, rule: str | None) -> Loaded:
     if isinstance(loaded, Model):
         raise ArgumentError(f"rule {str(rule)!r}: {loaded.graph.name} is not quantized, and follows none")
     return loaded.changed(rule=str(rule))
+
+
+def as_float(loaded: Loaded, model: str | PathLike[str]) -> Model:
+    """A model that was loaded from `model`, where only a float one will do.
+
+    Raises:
+        WeightsError: it is quantized.
+    """
+    if isinstance(loaded, Model):
+        return loaded
+    raise WeightsError(f"{model}: a quantized model; this takes a float one (docs/quantized.md says what takes both)")
 
 
 def load_unnamed(model: str | PathLike[str]) -> Loaded:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from npmobilenet.errors import KernelError, NpMobileNetError
-from npmobilenet.models.backends import check_backend, check_is_scaled, check_threads, warn_once
+from npmobilenet.models.backends import Compiled, check_backend, check_is_scaled, check_threads, compute_by
 from npmobilenet.reference.transforms import subgraph_to
 from npmobilenet.types import Array, Outputs
 
@@ -32,23 +32,19 @@ def compute(model: "Model", layers: Layers, x: Array, backend: str | None, threa
     check_threads(threads)
     check_is_scaled(x, model.graph.name)
     backend = model.backend if backend is None else check_backend(backend)
-    if backend == "compiled":
-        if x.dtype != np.float32:
+    if x.dtype != np.float32:
+        if backend == "compiled":
             raise NpMobileNetError(f"the compiled backend expects float32, got {x.dtype}; use the reference backend")
-        return engine_of(model, layers).run(x, threads)
-    if backend == "reference" or x.dtype != np.float32:
-        return _reference(model, layers, x)
-    try:
+        backend = "reference"
+
+    def compiled() -> Compiled:
         engine = engine_of(model, layers)
-        threads, size = engine.threads(threads), engine.size(x)
-        if engine.is_ready(*size):
-            return engine.run(x, threads)
-        y = _reference(model, layers, x)
-        engine.begin_to_compile(*size)  # after the result, so as not to delay it
-    except KernelError as error:
-        warn_once(f"computing with the NumPy reference, which is slower: {error}")
-        y = _reference(model, layers, x)
-    return y
+        number, size = engine.threads(threads), engine.size(x)
+        return Compiled(
+            lambda: engine.is_ready(*size), lambda: engine.begin_to_compile(*size), lambda: engine.run(x, number)
+        )
+
+    return compute_by(backend, compiled, lambda: _reference(model, layers, x))
 
 
 def engine_of(model: "Model", layers: Layers) -> "Engine":

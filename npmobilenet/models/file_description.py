@@ -1,6 +1,6 @@
 """Checks of the document in a model file: a right hash says that it is what was written, not that it makes sense."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from math import isfinite
 from typing import Any
 
@@ -35,6 +35,23 @@ def check_digests(check: Any, graph: Graph) -> None:
             raise WeightsError(f"self_check in the header: the network has no layer {_shown(name)}")
         if not (isinstance(digest, list) and len(digest) == 3 and all(map(is_number, digest))):
             raise WeightsError(f"self_check in the header, {name}: expected three numbers, got {_shown(digest)}")
+
+
+def check_hashes(check: Any, names: Collection[str]) -> None:
+    """Check a quantized network's self-check, which may be None.
+
+    Raises:
+        WeightsError: it is none, or that of another network.
+    """
+    if check is None:
+        return
+    if not (isinstance(check, dict) and isinstance(check.get("tensors"), dict)):
+        raise WeightsError(f'self_check in the header: expected {{"tensors"}} or null, got {_shown(check)}')
+    for name, digest in check["tensors"].items():
+        if name not in names:
+            raise WeightsError(f"self_check in the header: the network has no tensor {_shown(name)}")
+        if not isinstance(digest, str):
+            raise WeightsError(f"self_check in the header, {name}: expected a text, got {_shown(digest)}")
 
 
 def is_number(value: object) -> bool:

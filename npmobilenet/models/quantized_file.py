@@ -14,10 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from npmobilenet.models.file_description import check_fields
+from npmobilenet.models.file_description import check_fields, check_hashes
 from npmobilenet.models.model_file import FORMAT_QUANTIZED, ModelFile
 from npmobilenet.models.preprocessing import Scaling
 from npmobilenet.quantized.network_json import network_arrays, network_from_json, network_to_json
+from npmobilenet.quantized.parts import unique_names
 
 if TYPE_CHECKING:
     from npmobilenet.models.quantized_model import QuantizedModel
@@ -51,6 +52,7 @@ def read(file: ModelFile, *, intact: bool = True) -> dict[str, Any]:
     file.check_format(document, (FORMAT_QUANTIZED,))
     network = network_from_json(document["network"], file.tensors)
     check_fields(document)
+    check_hashes(document["self_check"], unique_names(network))
     if intact:
         file.check_hash(network_arrays(network))
     return {

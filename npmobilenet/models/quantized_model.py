@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from npmobilenet.quantized.rules import Rule, find_rule
 from npmobilenet.quantized.running import run, trace
 from npmobilenet.quantized.tensors import Network, Tensor
 from npmobilenet.types import Array, Outputs, Shape
+
+if TYPE_CHECKING:
+    from npmobilenet.compiler.byte_engine import ByteEngine
 
 ACTIVATIONS = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
 CHECKED_RULE = "tflite"  # of the self-check in a file
@@ -61,6 +64,7 @@ class QuantizedModel(ImageModel):
     backend: str = "auto"
     resize: str | None = None
     rule: str = "tflite"
+    engines: dict[tuple[int, ...], "ByteEngine"] = field(default_factory=dict, init=False, repr=False)  # by outputs
 
     def __post_init__(self) -> None:
         check_backend(self.backend)
@@ -71,6 +75,22 @@ class QuantizedModel(ImageModel):
             object.__setattr__(self, "scaling", implied_scaling(self.network.input))
         self.scaling.check(self.interface)
         object.__setattr__(self, "labels", checked_labels(self.interface, self.labels, self.background))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State without the engines, which hold addresses of this process; a copy creates its own."""
+        return self.__dict__ | {"engines": {}}
+
+    def compile(self) -> None:
+        """Compile the kernels, if they are not ready, before the next `predict`.
+
+        Raises:
+            KernelError: they cannot be built.
+        """
+        quantized_execution.engine_of(self, self.computed).plan()
+
+    def is_compiled(self) -> bool:
+        """Whether the kernels that `compile` compiles are ready; errors as `compile`."""
+        return quantized_execution.engine_of(self, self.computed).is_ready()
 
     def __repr__(self) -> str:
         image = self.network.input

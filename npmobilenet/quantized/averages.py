@@ -22,8 +22,12 @@ def average_pool(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Ru
     """
     x = inputs[0].integers
     n, sums = (_sums(values, options) for values in (np.ones((1, *x.shape[1:3], 1), np.int64), x))
-    means = np.sign(sums) * ((np.abs(sums) + n // 2) // n)
-    return clipped(means, y, options)
+    return clipped(rounded_average(sums, n), y, options)
+
+
+def rounded_average(sums: Ints, n: Ints | int) -> Ints:
+    """sums / n, halves away from zero."""
+    return np.asarray(np.sign(sums) * ((np.abs(sums) + n // 2) // n), np.int64)
 
 
 def _sums(x: Ints, options: Options) -> Ints:
@@ -48,10 +52,15 @@ def mean(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) -> I
     x, axes = inputs[0], tuple(int(axis) for axis in inputs[1].integers.ravel())
     sums = x.integers.sum(axes, keepdims=options.keep_dims)
     n = x.integers.size // max(sums.size, 1)
+    return clipped(rounded_mean(sums, n, x, y, rule), y, options)
+
+
+def rounded_mean(sums: Ints, n: int, x: Tensor, y: Tensor, rule: Rule) -> Ints:
+    """The mean of n integers whose sums are given, as integers of the output."""
     if rule.elementwise == "float32":
-        return clipped(_mean_in_float32(sums, n, x, y), y, options)
+        return _mean_in_float32(sums, n, x, y)
     rounded = rounded_once if rule.elementwise == "once" else rounded_twice
-    return clipped(rounded(sums - n * x.zero_point, mean_multiplier(x, y, n)) + y.zero_point, y, options)
+    return rounded(sums - n * x.zero_point, mean_multiplier(x, y, n)) + y.zero_point
 
 
 def mean_multiplier(x: Tensor, y: Tensor, n: int) -> Multiplier:

@@ -8,6 +8,7 @@ from npmobilenet.quantized import fixed_point
 from npmobilenet.quantized.numbers import high_product, multiplier, round_away, rounded_twice, rounding_shift
 from npmobilenet.quantized.rules import Rule
 from npmobilenet.quantized.tensors import Ints, Options, Tensor
+from npmobilenet.types import Array
 
 SHORT = 2**15 - 1  # the greatest int16
 
@@ -90,23 +91,32 @@ def softmax(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) -
     below = x.integers - x.integers.max(-1, keepdims=True)
     if rule.softmax == "table":
         return _softmax_by_table(below, float(x.scale[0]) * options.beta, y)
-    m = multiplier(min(options.beta * float(x.scale[0]) * 2.0**26, 2.0**31 - 1))
-    radius = int(31 * 2.0**26 / 2.0 ** int(m.e))
-    kept = below >= -radius
-    scaled = high_product(np.maximum(below, -radius) << int(m.e), m.q)
-    exponentials = np.where(kept, fixed_point.exp_of_negative(scaled, 5), 0)
-    sums = np.where(kept, rounding_shift(exponentials, 12), 0).sum(-1, keepdims=True)
+    exponentials = fixed_exponentials(below, float(x.scale[0]) * options.beta)
+    sums = rounding_shift(exponentials, 12).sum(-1, keepdims=True)
     zeros = 32 - np.frexp(sums.astype(np.float64))[1].astype(np.int64)  # leading ones, of 32 bits
     reciprocal = fixed_point.one_over_one_plus((sums << zeros) - 2**31)
     steps = rounding_shift(high_product(exponentials, reciprocal), 12 - zeros + 31 - 8)
-    q: Ints = np.clip(np.where(kept, steps, 0) + y.range[0], *y.range)
+    q: Ints = np.clip(steps + y.range[0], *y.range)
     return q
+
+
+def fixed_exponentials(below: Ints, scale: float) -> Ints:
+    """exp(scale below) in Q0.31 of below <= 0; 0 where a number of 5 integer bits does not reach."""
+    m = multiplier(min(scale * 2.0**26, 2.0**31 - 1))
+    radius = int(31 * 2.0**26 / 2.0 ** int(m.e))
+    scaled = high_product(np.maximum(below, -radius) << int(m.e), m.q)
+    return np.where(below >= -radius, fixed_point.exp_of_negative(scaled, 5), 0)
+
+
+def float_exponentials(scale: float) -> Array:
+    """exp(-scale d) in float32, d = 0 ... 255."""
+    exponents = np.float32(-scale) * np.arange(256, dtype=np.float32)
+    return np.exp(exponents.astype(np.float64)).astype(np.float32)
 
 
 def _softmax_by_table(below: Ints, scale: float, y: Tensor) -> Ints:
     """256 exponentials in float32, their sum in the order of the classes, and the quotients."""
-    table = np.exp((np.float32(-scale) * np.arange(256, dtype=np.float32)).astype(np.float64)).astype(np.float32)
-    exponentials = table[-below]
+    exponentials = float_exponentials(scale)[-below]
     sums = np.cumsum(exponentials, axis=-1, dtype=np.float32)[..., -1:]
     p = exponentials / (sums * y.scale[0])
     steps = np.trunc(p + np.float32(0.5)).astype(np.int64) if y.dtype == np.uint8 else round_away(p)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from npmobilenet.quantized.numbers import multiplier, round_away, rounded_once, rounded_twice
-from npmobilenet.quantized.rescaling import change_of_scale
+from npmobilenet.quantized.rescaling import Rescaling, change_of_scale
 from npmobilenet.quantized.rules import Rule
 from npmobilenet.quantized.tensors import Ints, Options, Tensor
 from npmobilenet.quantized.weighted_sums import clipped
@@ -54,8 +54,12 @@ def multiply(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) 
     Source: TensorFlow Lite's `mul.cc`.
     """
     x1, x2 = (x.integers - x.zero_point for x in inputs)
-    M = (inputs[0].scale * inputs[1].scale / y.scale).astype(np.float64)
-    return clipped(change_of_scale(M, rule.elementwise)(x1 * x2) + y.zero_point, y, options)
+    return clipped(product_rescaling(inputs, y, rule)(x1 * x2) + y.zero_point, y, options)
+
+
+def product_rescaling(inputs: Sequence[Tensor], y: Tensor, rule: Rule) -> Rescaling:
+    """The factor s1 s2 / sy of a product, and how the rule rounds."""
+    return change_of_scale((inputs[0].scale * inputs[1].scale / y.scale).astype(np.float64), rule.elementwise)
 
 
 def concatenate(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) -> Ints:

@@ -54,10 +54,15 @@ class Rescaling:
                 return FIXED_POINT[fixed](acc, self.multiplier)
 
 
-def _by_mantissa(acc: Ints, M: NDArray[np.float64]) -> Ints:
-    """(acc m + 2^(t-1)) >> t with the 24 bits m of M as float32, M = m 2^-t: halves up."""
+def mantissa(M: NDArray[np.float64]) -> tuple[Ints, Ints]:
+    """The 24 bits m of M as float32, and t: M = m 2^-t."""
     f, e = np.frexp(M.astype(np.float32).astype(np.float64))
-    m, t = (f * 2.0**24).astype(np.int64), 24 - e.astype(np.int64)
+    return (f * 2.0**24).astype(np.int64), 24 - e.astype(np.int64)
+
+
+def _by_mantissa(acc: Ints, M: NDArray[np.float64]) -> Ints:
+    """(acc m + 2^(t-1)) >> t: halves up."""
+    m, t = mantissa(M)
     y: Ints = (acc * m + np.left_shift(1, t - 1)) >> t
     return y
 

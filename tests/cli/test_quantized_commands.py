@@ -13,7 +13,8 @@ from npmobilenet.cli.shared import RuleName
 from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.quantized.rules import RULES
 from tests.helpers.command_line import document, run
-from tests.helpers.quantized_models import small_model
+from tests.helpers.images import random_pixels
+from tests.helpers.quantized_models import SIDES, small_model
 from tests.helpers.real_files import real_file
 
 PHOTOGRAPHS = ("panda.jpg", "cat.bmp", "parrot.jpg")
@@ -92,6 +93,7 @@ def test_a_tflite_is_converted_and_verified(tflite: Path, tmp_path: Path) -> Non
     folded = sum(prod(shape) + prod(shape[-1:] if shape[3] > 1 else shape[2:]) for shape in kernels.values())
     assert (converted["output"], converted["quantized"], converted["params"]) == (str(out), "uint8", folded)
     assert converted["input_shape"] == [128, 128, 3]
+    assert "results are the reference's integers" in converted["engine"]
     verified = document(run("verify", out, "--json"))
     assert verified["same"] is True
     assert verified["self_check"]["checked"] == 31
@@ -116,10 +118,17 @@ def test_memory_is_planned_in_bytes_and_accumulators_in_addition(tflite: Path) -
     planned = document(run("memory", tflite, "--policy", "free", "--json"))
     assert (planned["itemsize"], planned["peak_bytes"]) == (1, 64 * 64 * (8 + 16))
     assert planned["accumulator_bytes"] == 4 * 1001
-    compared = document(run("memory", tflite, "--json"))
-    assert compared["accumulator_bytes"] == 4 * 1001
-    assert "and int32 accumulators: at most 4,004 bytes, for all channels of one pixel" in run("memory", tflite).stdout
-    assert "accumulator_bytes" not in document(run("memory", "mobilenet_v1", "--alpha", "0.25", "--json"))
+    printed = run("memory", tflite, "--policy", "free").stdout
+    assert "and int32 accumulators: at most 4,004 bytes, for all channels of one pixel" in printed
+    float_plan = document(run("memory", "mobilenet_v1", "--alpha", "0.25", "--policy", "free", "--json"))
+    assert "accumulator_bytes" not in float_plan
+
+
+def test_all_memory_policies_of_a_quantized_file(saved: Path) -> None:
+    compared = document(run("memory", saved, "--json"))
+    assert compared["accumulator_bytes"] == 4 * 16
+    assert compared["policies"][1]["peak_bytes"] == 6 * 5 * (8 + 16)
+    assert run("memory", saved).stdout.endswith("at most 64 bytes, for all channels of one pixel\n")
 
 
 def test_verify_names_the_first_layer_that_changed(saved: Path) -> None:
@@ -140,11 +149,13 @@ def test_verify_against_keras_is_refused(saved: Path) -> None:
     assert "a quantized model, whose integers Keras does not compute" in result.stderr
 
 
-@pytest.mark.parametrize("command", [("bounds", "cat.bmp", "-m"), ("bench",), ("page", "--model")])
+@pytest.mark.parametrize(
+    "command", [("bounds", "cat.bmp", "-m"), ("page", "--model"), ("figures", "growth", "--json", "-m")]
+)
 def test_commands_for_float_models_say_so(saved: Path, command: tuple[str, ...]) -> None:
     result = run(*command, saved)
     assert result.exit_code != 0
-    assert "a quantized model, which this command does not take" in result.stderr
+    assert "a quantized model; this takes a float one" in result.stderr
 
 
 def test_an_export_of_teachable_machine_is_classified_with_its_names(tmp_path: Path) -> None:
@@ -166,3 +177,24 @@ def test_an_export_of_teachable_machine_is_classified_with_its_names(tmp_path: P
         document(run("classify", "--model", tmp_path / "own.safetensors", "--json", photograph))[0]["predictions"]
         == found
     )
+
+
+@pytest.mark.parametrize("rule", ["tflite", "xnnpack", "single"])
+def test_the_kernels_give_the_bits_of_the_reference(saved: Path, rule: str) -> None:
+    model = QuantizedModel.open(saved).changed(rule=rule)
+    images = np.stack([random_pixels(*SIDES, seed=seed) for seed in range(3)])
+    compiled, reference = (model.predict_integers(images, backend=backend) for backend in ("compiled", "reference"))
+    assert np.array_equal(compiled, reference)
+    x = model.scale(images)
+    for name in model.layer_names:
+        y, wanted = (model.layer_output(name, x, backend=backend) for backend in ("compiled", "reference"))
+        assert np.array_equal(y, wanted)
+
+
+def test_verify_compares_the_engine_step_by_step(saved: Path) -> None:
+    result = run("verify", saved, "--backend", "compiled")
+    assert result.exit_code == 0
+    assert "results are the reference's integers, " in result.stdout
+    engine = document(run("verify", saved, "--backend", "compiled", "--json"))["engine"]
+    assert (engine["differing"], engine["first_differing"]) == ([], None)
+    assert engine["checked"] >= 6

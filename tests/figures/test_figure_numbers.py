@@ -491,3 +491,20 @@ def test_other_files_are_no_ladder(text: str, tmp_path: Path) -> None:
     file.write_text(text, encoding="utf-8")
     with pytest.raises(NpMobileNetError, match=r"times\.json: expected the output of npmobilenet ladder --json"):
         ladder_figure.ladder_data(str(file))
+
+
+def test_eight_bits_is_the_table_of_the_command(tmp_path: Path) -> None:
+    """Since the input, the numbers are those of `npmobilenet quantize`; of a layer alone, those of its own operator."""
+    from tests.helpers.command_line import document, run
+
+    data = numbers("eight-bits")
+    photos = ROOT / "examples" / "digits"
+    answer = document(run("quantize", "digits", "--images", photos, "-o", tmp_path / "d.tflite", "--json"))
+    rows = [(row["name"], row["decibels"]) for row in answer["layers"] if row["operator"] != "RESHAPE"]
+    assert [(row["name"], row["since_input"]) for row in data["layers"]] == rows
+    assert data["same_class"] == data["images"] == 10
+    first, *others = data["layers"]
+    assert first["alone"] == first["since_input"], "only the image comes before it"
+    assert sum(row["alone"] > row["since_input"] for row in others) > 0.9 * len(others)
+    assert int(np.argmax(data["int8"])) == int(np.argmax(data["float"])) == data["digit"]
+    assert data["largest_difference"] < data["step"]

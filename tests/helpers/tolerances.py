@@ -23,6 +23,10 @@ SKETCHES_ACCURACY = 0.95  # of sketches in ways of writing that training held ou
 SKETCHES_ACCURACY_PER_DIGIT = 0.85  # no digit is much worse than the others
 END_TO_END = 10  # ratio of two implementations' errors since the input: both are one draw of the same kind of noise
 SMALL = 1e-3  # of the largest output, since the input, in float32: a mistake changes the output by more
+LEAST_DECIBELS = (
+    15  # of a layer in 8 bits: one that reads wrong integers has about 0, a step of 1/255 of a range 40 to 50
+)
+CALIBRATIONS = 1.0  # decibels between two ways to choose ranges from five images
 
 
 def rounding(layers: int) -> float:

@@ -182,6 +182,9 @@ def network(**changes: Any) -> Change:
         (lambda document: document.update(scaling={"scale": [1, 2], "offset": 0}), "expected a scaling of 3 channels"),
         (lambda document: document.update(labels=[["", "a"]]), "expected 4 labels, one per class, got 1"),
         (lambda document: document.update(network=[]), "corrupt description"),
+        (lambda document: document.update(self_check={"layers": {}}), r'expected {"tensors"} or null'),
+        (lambda document: document["self_check"]["tensors"].update(tail="0"), "the network has no tensor 'tail'"),
+        (lambda document: document["self_check"]["tensors"].update(conv=1), "conv: expected a text, got 1"),
     ],
 )  # fmt: skip
 def test_a_wrong_description_under_a_right_hash_is_refused(

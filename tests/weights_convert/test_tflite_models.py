@@ -217,7 +217,10 @@ def test_names_in_real_metadata() -> None:
     model = read_model(path)
     assert len(model.labels) == 1001
     assert [label for _, label in label_pairs(model.labels[:2])] == ["background", "tench, Tinca tinca"]
-    assert read_model(real_file("tflite", "mobilenet_v2_1.0_224_uint8.tflite")).background
+    unnamed = read_model(real_file("tflite", "mobilenet_v2_1.0_224_uint8.tflite"))
+    assert unnamed.background
+    assert "logits" in unnamed.source["notes"]
+    assert "notes" not in model.source
 
 
 def test_a_shape_that_is_computed() -> None:

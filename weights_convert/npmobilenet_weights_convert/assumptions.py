@@ -27,6 +27,8 @@ WITHOUT_OPTION = {"channels": 3, "depth_multiplier": 1, "shallow": False}  # arg
 IMAGENET_OUTPUTS = (IMAGENET_CLASSES, IMAGENET_CLASSES + 1)
 LOW_PRECISION = re.compile(r'"((?:mixed_)?b?float16)"')
 
+LOGITS = "the output is what the file computes, logits if it is a classifier"
+
 
 def assumed_of(contents: Contents, graph: Graph, found: RecognizedNetwork) -> list[str]:
     """Assumptions about the network of a weights file, one sentence each; none for a published network.

@@ -1,17 +1,16 @@
 """A file of a MobileNet to a `Model`: Keras, Teachable Machine, TensorFlow.js, PyTorch, ONNX or TensorFlow Lite."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from npmobilenet.analysis.engine_check import EngineCheck
+from npmobilenet.analysis.engine_check import ByteEngineCheck, EngineCheck
 from npmobilenet.errors import ArgumentError, NpMobileNetError, WeightsError
 from npmobilenet.models.class_names import LabelsLike, class_output, with_labels
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
-from npmobilenet.models.opening import open_stored
+from npmobilenet.models.opening import Loaded, open_stored
 from npmobilenet.models.preprocessing import PLAUSIBLE, SYMMETRIC, UNIT, Scaling, choose_scaling
 from npmobilenet.reference.graph import Graph
 from npmobilenet_weights_convert.assumptions import precision_notes, with_hidden_activation
@@ -158,7 +157,7 @@ def convert_file(
     scaling: Scaling | None = None,
     labels: LabelsLike | None = None,
     resize: str | None = None,
-    engine_check: Callable[[Model], EngineCheck] | None = None,
+    engine_check: Callable[[Model | Any], EngineCheck | ByteEngineCheck] | None = None,
 ) -> Model | Any:
     """Convert a Keras file to a `.safetensors` file with a self-check, atomically.
 
@@ -175,13 +174,15 @@ def convert_file(
     model = read_model(
         source, graph=graph, hidden_activation=hidden_activation, scaling=scaling, labels=labels, resize=resize
     )
-    if engine_check is not None and isinstance(model, Model):
-        model = replace(model, source=_with_engine_check(model, engine_check))
+    if engine_check is not None:
+        model = model.changed(source=_with_engine_check(model, engine_check))
     model.save(destination)
     return model
 
 
-def _with_engine_check(model: Model, engine_check: Callable[[Model], EngineCheck]) -> dict[str, str]:
+def _with_engine_check(
+    model: Loaded, engine_check: Callable[[Model | Any], EngineCheck | ByteEngineCheck]
+) -> dict[str, str]:
     """The model's source with the result of its engine check, or the reason why there is none."""
     try:
         check = engine_check(model)

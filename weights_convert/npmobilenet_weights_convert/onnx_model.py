@@ -10,7 +10,7 @@ from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import SYMMETRIC, TORCH, Scaling, choose_scaling
 from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Shape
-from npmobilenet_weights_convert.assumptions import unspecified_range
+from npmobilenet_weights_convert.assumptions import LOGITS, unspecified_range
 from npmobilenet_weights_convert.onnx_file import open_onnx
 from npmobilenet_weights_convert.onnx_network import CHANNELS_FIRST, onnx_network
 from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES
@@ -42,7 +42,7 @@ def read_onnx_model(
     if 0 in file.input_shape[1:]:
         notes.append(f"the file does not fix the input size; {DEFAULT_RESOLUTION} is assumed")
     if len(graph.outputs) == 1 and getattr(graph.layers[-1], "activation", "") not in ("softmax", "sigmoid"):
-        notes.append("the output is what the file computes, logits if it is a classifier")
+        notes.append(LOGITS)
     if scaling is None:
         scaling = choose_scaling(graph)
         if scaling == SYMMETRIC:

@@ -14,7 +14,7 @@ from npmobilenet.models.preprocessing import SYMMETRIC, Scaling, choose_scaling
 from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.quantized.consistency import check_network
 from npmobilenet.quantized.tensors import Network
-from npmobilenet_weights_convert.assumptions import unspecified_range
+from npmobilenet_weights_convert.assumptions import LOGITS, unspecified_range
 from npmobilenet_weights_convert.keras_file import ZIP_MAGIC
 from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
 from npmobilenet_weights_convert.teachable_machine import TEACHABLE_MACHINE_NOTES, TEACHABLE_MACHINE_RESIZE
@@ -63,11 +63,14 @@ def read_tflite_model(
         check_network(network)
         metadata = read_metadata(path, data)
         if network.is_quantized:
+            scaling = scaling or _by_channel(metadata)
             model: Loaded = QuantizedModel(network, scaling, source=source)  # type: ignore[arg-type]
         else:
             model = _float_model(network, scaling, metadata, source, is_export)
     except WeightsError as error:
         raise WeightsError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    if _gives_logits(model):
+        model = model.changed(source={**model.source, "notes": LOGITS})
     resize = resize or (TEACHABLE_MACHINE_RESIZE if is_export else None)
     named = _with_own_labels(model.changed(resize=resize), own_labels or metadata.labels)
     return named if labels is None else with_labels(named, labels)
@@ -76,6 +79,12 @@ def read_tflite_model(
 def _named(network: Network, file: str) -> Network:
     """A network with the name of its file, if its own is the one that TensorFlow gives to every network."""
     return replace(network, name=file) if network.name == UNNAMED else network
+
+
+def _by_channel(metadata: Metadata) -> Scaling | None:
+    """The normalization in the metadata if channels differ in it, so that the input's integers cannot be the pixels."""
+    scaling = metadata.scaling
+    return scaling if scaling is not None and isinstance(scaling.scale, tuple) else None
 
 
 def _float_model(
@@ -90,6 +99,12 @@ def _float_model(
         elif scaling == SYMMETRIC:
             source = source | {"assumed_range": unspecified_range("[-1, 1]")}
     return Model(graph, params, scaling, source=source)
+
+
+def _gives_logits(model: ImageModel) -> bool:
+    """Whether the only output is a vector without a softmax or sigmoid."""
+    activations = list(model.interface.output_activations.values())
+    return _classes(model) > 0 and len(activations) == 1 and activations[0] not in ("softmax", "sigmoid")
 
 
 def _with_own_labels(model: Loaded, labels: LabelsLike | None) -> Loaded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from npmobilenet_kernels.drivers.band import bands
+from npmobilenet_kernels.drivers.byte_table import ByteField
 from npmobilenet_kernels.drivers.compiled import compiled
 from npmobilenet_kernels.drivers.dense import dense
 from npmobilenet_kernels.drivers.depthwise import depthwise_panels
@@ -11,7 +12,7 @@ from npmobilenet_kernels.drivers.per_block import image_rows, map_blocks, softma
 from npmobilenet_kernels.drivers.pointwise import pointwise
 from npmobilenet_kernels.drivers.stem import stem_rows
 from npmobilenet_kernels.drivers.step_table import Field, Kind
-from npmobilenet_kernels.runtime.intrinsics import read
+from npmobilenet_kernels.runtime.intrinsics import call, read
 
 
 @compiled
@@ -37,6 +38,8 @@ def compute_units(step, arena, scratch, image, first, last, continues):  # type:
         stem_rows(step, arena, scratch, image, first, last)
     elif kind == Kind.CONV:
         convolution_parts(step, arena, scratch, first, last)
+    elif kind == Kind.BYTES:
+        call(read(step, ByteField.KERNEL), (step, arena, scratch, image, first, last))
     elif kind == Kind.IMAGE:
         image_rows(step, arena, image, first, last)
     elif kind == Kind.SOFTMAX:

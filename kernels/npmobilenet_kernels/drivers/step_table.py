@@ -27,6 +27,7 @@ class Kind(IntEnum):
     SIGMOID = auto()
     CONV = auto()  # any convolution: im2col, then product, by parts of the pixels
     IMAGE = auto()  # interleaved input to a feature map in blocks of channels
+    BYTES = auto()  # a kernel on bytes, whose columns are in `byte_table`
 
 
 class Product(IntEnum):

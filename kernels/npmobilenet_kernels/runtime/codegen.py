@@ -17,23 +17,30 @@ from typing import Any
 
 from llvmlite import binding
 
+from npmobilenet_kernels.microkernels.byte_emitter import build_byte_module
 from npmobilenet_kernels.microkernels.emitter import Emit, build_module
-from npmobilenet_kernels.runtime.cpu import CpuTarget, family, host_target
+from npmobilenet_kernels.runtime.cpu import ByteTarget, CpuTarget, family, host_byte_targets, host_target
 from npmobilenet_kernels.runtime.job import ARGUMENTS, ENTRY
 
 ALLOWED = {"sched_yield", "SwitchToThread", "memcpy", "memset", "memmove"}  # C library functions that it may call
 
 
 def compile_symbol(symbol: str) -> bytes:
-    """Object code of the driver or of a micro-kernel; a micro-kernel's symbol ends with its vector width.
+    """Object code of the driver or of a micro-kernel.
+
+    A micro-kernel's symbol ends with its vector width, that of a kernel on bytes with its target.
 
     Raises:
         NotImplementedError: Numba's code for the driver calls more than the C library.
     """
+    from npmobilenet_kernels.microkernels.byte_catalog import PREFIX, all_byte_kernels
     from npmobilenet_kernels.microkernels.catalog import all_tiles
 
     if symbol == ENTRY:
         return compile_driver()
+    if symbol.startswith(PREFIX):
+        byte_target = host_byte_targets()[symbol.rsplit("_", 1)[1]]
+        return compile_byte_kernels({symbol: all_byte_kernels(byte_target)[symbol]}, byte_target)
     target = host_target(int(symbol.rsplit("x", 1)[1]))
     return compile_tiles({symbol: all_tiles(target)[symbol]}, target)
 
@@ -66,6 +73,11 @@ def compile_tiles(tiles: Mapping[str, Emit], target: CpuTarget) -> bytes:
     return object_code(build_module(tiles, target.width), target)
 
 
+def compile_byte_kernels(kernels: Mapping[str, Emit], target: ByteTarget) -> bytes:
+    """Object code of kernels on bytes, by symbol."""
+    return object_code(build_byte_module(kernels, target), target)
+
+
 def without_python(assembly: str, entry: str) -> bytes:
     """Object code of Numba's function `entry`, as ENTRY.
 
@@ -89,13 +101,13 @@ def without_python(assembly: str, entry: str) -> bytes:
     return code
 
 
-def object_code(assembly: str, target: CpuTarget) -> bytes:
+def object_code(assembly: str, target: CpuTarget | ByteTarget) -> bytes:
     """Object code of a module in LLVM assembly."""
     start_llvm()
     return _object_code(binding.parse_assembly(assembly), target)
 
 
-def _object_code(module: Any, target: CpuTarget) -> bytes:
+def _object_code(module: Any, target: CpuTarget | ByteTarget) -> bytes:
     module.verify()
     machine = machine_for(target)
     optimize(module, machine)
@@ -110,7 +122,7 @@ def optimize(module: Any, machine: Any) -> None:
     passes.getModulePassManager().run(module, passes)
 
 
-def machine_for(target: CpuTarget) -> Any:
+def machine_for(target: CpuTarget | ByteTarget) -> Any:
     """LLVM's code generator for this machine's architecture."""
     return target_machine(binding.Target.from_default_triple(), target.cpu, target.features)
 

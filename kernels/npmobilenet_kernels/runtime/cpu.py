@@ -70,6 +70,43 @@ SSE2 = CpuTarget(4, 2, (5, 4, 2, 1), (8, 4, 1), (4, 8), (8, 1), cpu="x86-64")
 # 32 registers: 8 x 2 accumulators, 2 weights, and four values of each of 8 pixels.
 NEON = CpuTarget(4, 2, (8, 7, 6, 4, 2, 1), (12, 8, 4, 1), (8, 12), (8, 1), by_lane=True)
 
+
+@dataclass(frozen=True)
+class ByteTarget:
+    """Instructions for products of bytes, in one family of CPUs; a vector is 16 channels on all of them.
+
+    Attributes:
+        name: ends the symbols of its micro-kernels.
+        dot: how products of bytes are summed: "vnni512" and "vnni256" are vpdpbusd on 16 and 8 sums at a time, "maddwd"
+            is vpmaddwd, "widened" ordinary multiplications.
+        rows: MR of the tiles with two vectors of output channels, or with one if `panel` is 1, largest first.
+        panel: vectors of output channels in a tile of the matrix product.
+        needs, cpu, features: as of a `CpuTarget`.
+        fused: whether a * b + c of floats is rounded once.
+    """
+
+    name: str
+    dot: str
+    rows: tuple[int, ...]
+    panel: int
+    needs: frozenset[str] = frozenset()
+    cpu: str = "generic"
+    features: str = ""
+    fused: bool = True
+
+
+BYTE_NEEDS = AVX512_NEEDS | {"avx512vnni", "avx512vbmi"}
+BYTE_AVX512 = ByteTarget(
+    "vnni512", "vnni512", (14, 12, 8, 7, 4, 2, 1), 2, BYTE_NEEDS, "x86-64-v4", f"{UNUSED},+avx512vnni,+avx512vbmi"
+)
+BYTE_AVXVNNI = ByteTarget(
+    "vnni256", "vnni256", (4, 2, 1), 1, AVX2.needs | {"avxvnni"}, "x86-64-v3", f"{UNUSED},+avxvnni"
+)
+BYTE_AVX2 = ByteTarget("avx2", "maddwd", (2, 1), 1, AVX2.needs, "x86-64-v3", UNUSED)
+BYTE_SSE2 = ByteTarget("sse2", "maddwd", (1,), 1, cpu="x86-64", fused=False)
+BYTE_NEON = ByteTarget("neon", "widened", (2, 1), 1)
+BYTE_FAMILIES = {"x86_64": (BYTE_AVX512, BYTE_AVXVNNI, BYTE_AVX2, BYTE_SSE2), "aarch64": (BYTE_NEON,)}  # fastest first
+
 FAMILIES = {"x86_64": (AVX512, AVX2, SSE2), "aarch64": (NEON,)}  # by architecture, widest first
 OTHER_NAMES = {"amd64": "x86_64", "arm64": "aarch64"}
 
@@ -80,15 +117,20 @@ def family() -> tuple[CpuTarget, ...]:
     Raises:
         ImportError: this architecture is not supported.
     """
-    machine = platform.machine().lower()
-    name = OTHER_NAMES.get(machine, machine)
+    name = architecture()
     if name not in FAMILIES or struct.calcsize("P") != 8 or sys.byteorder != "little":
         raise ImportError(
-            f"compiled kernels support little-endian 64-bit x86 and ARM, not {machine} with "
+            f"compiled kernels support little-endian 64-bit x86 and ARM, not {platform.machine().lower()} with "
             f"{8 * struct.calcsize('P')}-bit addresses, {sys.byteorder}-endian; use the NumPy reference, "
             "backend='reference'"
         )
     return FAMILIES[name]
+
+
+def architecture() -> str:
+    """Name of this machine's architecture, as LLVM has it."""
+    machine = platform.machine().lower()
+    return OTHER_NAMES.get(machine, machine)
 
 
 def usable(targets: Collection[CpuTarget], features: Collection[str]) -> dict[int, CpuTarget]:
@@ -100,17 +142,34 @@ def usable(targets: Collection[CpuTarget], features: Collection[str]) -> dict[in
 def host_targets() -> dict[int, CpuTarget]:
     """The targets that this CPU and operating system support, by width, widest first."""
     targets = family()
-    if len(targets) == 1:
-        return usable(targets, ())
+    return usable(targets, host_features() if len(targets) > 1 else ())
+
+
+@functools.cache
+def host_features() -> frozenset[str]:
+    """Features of this CPU that its operating system supports, by LLVM's names."""
     from llvmlite import binding
 
-    features = binding.get_host_cpu_features()
-    return usable(targets, {name for name, has in features.items() if has})
+    return frozenset(name for name, has in binding.get_host_cpu_features().items() if has)
 
 
 def host_target(width: int | None = None) -> CpuTarget:
     """The target for this CPU with vectors of at most `width` lanes (None: the widest)."""
     return next(target for target in host_targets().values() if width is None or target.width <= width)
+
+
+@functools.cache
+def host_byte_targets() -> dict[str, ByteTarget]:
+    """The byte targets that this CPU and operating system support, by name, fastest first."""
+    family()  # or an ImportError
+    targets = BYTE_FAMILIES[architecture()]
+    features = host_features() if len(targets) > 1 else frozenset[str]()
+    return {target.name: target for target in targets if target.needs.issubset(features)}
+
+
+def host_byte_target() -> ByteTarget:
+    """The fastest byte target for this CPU."""
+    return next(iter(host_byte_targets().values()))
 
 
 def tile_rows(pixels: int, choice: tuple[int, ...]) -> int:

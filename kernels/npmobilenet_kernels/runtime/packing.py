@@ -31,7 +31,7 @@ def to_blocks(x: ArrayLike, lanes: int, blocks: int | None = None) -> Floats:
 def from_blocks(x: Floats, shape: tuple[int, ...]) -> Floats:
     """(blocks, pixels, lanes) -> a new array of `shape`, whose last axis is C."""
     blocks, pixels, lanes = x.shape
-    return np.ascontiguousarray(x.transpose(1, 0, 2).reshape(pixels, blocks * lanes)[:, : shape[-1]]).reshape(shape)
+    return np.array(x.transpose(1, 0, 2).reshape(pixels, blocks * lanes)[:, : shape[-1]], order="C").reshape(shape)
 
 
 def packed_size(shape: tuple[int, ...], lanes: int) -> int:
