@@ -44,8 +44,8 @@ def compare(
 ) -> None:
     """Find the first layer that another implementation computes wrongly, and name the mistake.
 
-    OTHER is a dump of its layers (.npz, .safetensors, a folder of .npy), a golden pack, or a model that is run: .onnx
-    with onnxruntime installed, .h5 or .keras with Keras.
+    OTHER is a dump of its layers (.npz, .safetensors, a folder of .npy), a golden pack, or a model that is run: .tflite
+    with ai-edge-litert installed, .onnx with onnxruntime, .h5 or .keras with Keras.
     """
     if len(sources) != (2 if model is None else 1):
         raise UsageError("expected PACK OTHER, or --model M [--image IMAGE] OTHER")

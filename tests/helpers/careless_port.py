@@ -87,7 +87,11 @@ def relu6(graph: Graph, layer: Any) -> bool:
 
 
 def relu(graph: Graph, layer: Any) -> bool:
-    return layer.type == "Activation" and layer.activation in ("relu", "relu6") and graph[layer.inputs[0]].type != "Rescaling"
+    return (
+        layer.type == "Activation"
+        and layer.activation in ("relu", "relu6")
+        and graph[layer.inputs[0]].type != "Rescaling"
+    )
 
 
 def softmax(graph: Graph, layer: Any) -> bool:
@@ -132,8 +136,15 @@ def same_shape_before(graph: Graph, layer: Any) -> Iterator[str]:
     for other in graph.layers:
         if other.name == layer.name:
             return
-        if other.name not in layer.inputs and graph.shapes[other.name] == graph.shapes[layer.name] and other.type == "Add" or (
-            other.name not in layer.inputs and graph.shapes[other.name] == graph.shapes[layer.name] and other.type == "BatchNormalization"
+        if (
+            (other.name not in layer.inputs
+            and graph.shapes[other.name] == graph.shapes[layer.name]
+            and other.type == "Add")
+            or (
+                other.name not in layer.inputs
+                and graph.shapes[other.name] == graph.shapes[layer.name]
+                and other.type == "BatchNormalization"
+            )
         ):
             yield other.name
 
@@ -182,7 +193,9 @@ def dilated_by_two(here: Here) -> Array:
         total = max((-(-n // layer.stride) - 1) * layer.stride + K - n, 0)
         pads.append((total // 2, total - total // 2))
     x = np.pad(x, ((0, 0), *pads, (0, 0)))
-    view = np.lib.stride_tricks.sliding_window_view(x, (K, K), axis=(1, 2))[:, :: layer.stride, :: layer.stride, :, ::2, ::2]
+    view = np.lib.stride_tricks.sliding_window_view(x, (K, K), axis=(1, 2))[
+        :, :: layer.stride, :: layer.stride, :, ::2, ::2
+    ]
     if layer.type == "Conv2D":
         y = np.tensordot(view, here.p["kernel"], axes=((3, 4, 5), (2, 0, 1)))
     else:
@@ -214,19 +227,39 @@ def saturated(here: Here) -> Array:
 
 BEFORE: dict[str, Kind] = {
     "weights of another convolution": kind(twinned("Conv2D"), lambda h: h.right(**h.twin()), "other-layer-weights"),
-    "weights of another depthwise layer": kind(twinned("DepthwiseConv2D"), lambda h: h.right(**h.twin()), "other-layer-weights"),
-    "arrays of another batch norm": kind(twinned("BatchNormalization"), lambda h: h.right(**h.twin()), "other-layer-weights"),
-    "folded bias without its scale": kind(BN, lambda h: h.xs[0] * (h.p.get("gamma", np.float32(1)) / np.sqrt(h.p["moving_variance"] + h.layer.epsilon)) + h.p["beta"] - h.p["moving_mean"], "batch-norm-folding"),
+    "weights of another depthwise layer": kind(
+        twinned("DepthwiseConv2D"), lambda h: h.right(**h.twin()), "other-layer-weights"
+    ),
+    "arrays of another batch norm": kind(
+        twinned("BatchNormalization"), lambda h: h.right(**h.twin()), "other-layer-weights"
+    ),
+    "folded bias without its scale": kind(
+        BN,
+        lambda h: (
+            h.xs[0] * (h.p.get("gamma", np.float32(1)) / np.sqrt(h.p["moving_variance"] + h.layer.epsilon))
+            + h.p["beta"]
+            - h.p["moving_mean"]
+        ),
+        "batch-norm-folding",
+    ),
     "relu6 before the residual": kind(ADD, lambda h: h.xs[0] + np.clip(h.xs[1], 0, 6), "residual"),
-    "residual from another block": kind(earlier_residual, lambda h: h.outputs[next(same_shape_before(h.graph, h.layer))] + h.xs[1], "residual"),
+    "residual from another block": kind(
+        earlier_residual, lambda h: h.outputs[next(same_shape_before(h.graph, h.layer))] + h.xs[1], "residual"
+    ),
     "residual shifted by a channel": kind(ADD, lambda h: np.roll(h.xs[0], 1, -1) + h.xs[1], "residual"),
     "mean of all but the last row and column": kind(sized, lambda h: h.on(h.xs[0][:, :-1, :-1]), "pooling"),
     "mean of one row": kind(sized, lambda h: h.on(h.xs[0][:, :1]), "pooling"),
     "dilation for stride": kind(strided, dilated_by_two, "dilation"),
     "softmax over the batch": kind(softmax, lambda h: np.ones_like(logits(h)), "softmax"),
-    "log-softmax": kind(softmax, lambda h: logits(h) - logits(h).max(-1, keepdims=True) - np.log(exp_(logits(h)).sum(-1, keepdims=True)), "softmax"),
+    "log-softmax": kind(
+        softmax,
+        lambda h: logits(h) - logits(h).max(-1, keepdims=True) - np.log(exp_(logits(h)).sum(-1, keepdims=True)),
+        "softmax",
+    ),
     "softmax of base 2": kind(softmax, lambda h: port.softmax(logits(h) * np.float32(np.log(2))), "softmax"),
-    "batch norm in training mode": kind(BN, lambda h: normalized(h, h.xs[0].mean((0, 1, 2)), h.xs[0].var((0, 1, 2))), "batch-norm-training"),
+    "batch norm in training mode": kind(
+        BN, lambda h: normalized(h, h.xs[0].mean((0, 1, 2)), h.xs[0].var((0, 1, 2))), "batch-norm-training"
+    ),
     "dropout active": kind(is_type("Dropout"), drop_out, "dropout-active"),
     "padding by -1": kind(padded, lambda h: padded_by(h, -1.0), "padding-value"),
     "padding by 0.37": kind(padded, lambda h: padded_by(h, 0.37), "padding-value"),
@@ -238,12 +271,26 @@ BEFORE: dict[str, Kind] = {
     "leaky relu": kind(relu, lambda h: np.where(h.xs[0] < 0, np.float32(0.01) * h.xs[0], h.right()), "leaky-relu"),
     "saturating sums": kind(CONV, saturated, "saturation"),
     "bias shifted by one": kind(biased, lambda h: h.right(bias=np.roll(h.p["bias"], 1)), "bias"),
-    "beta shifted by one": kind(lambda g, y: BN(g, y) and "beta" in g.param_shapes_of(y), lambda h: h.right(beta=np.roll(h.p["beta"], 1)), "batch-norm-arrays"),
-    "last input channel left out": kind(CONV, lambda h: h.right(kernel=zeroed(h.p["kernel"], (..., -1, slice(None)))), "not-computed"),
+    "beta shifted by one": kind(
+        lambda g, y: BN(g, y) and "beta" in g.param_shapes_of(y),
+        lambda h: h.right(beta=np.roll(h.p["beta"], 1)),
+        "batch-norm-arrays",
+    ),
+    "last input channel left out": kind(
+        CONV, lambda h: h.right(kernel=zeroed(h.p["kernel"], (..., -1, slice(None)))), "not-computed"
+    ),
     "residual twice": kind(ADD, lambda h: 2 * h.xs[0] + h.xs[1], "residual"),
-    "leaky relu of 0.3": kind(relu, lambda h: np.where(h.xs[0] < 0, np.float32(0.3) * h.xs[0], h.right()), "leaky-relu"),
+    "leaky relu of 0.3": kind(
+        relu, lambda h: np.where(h.xs[0] < 0, np.float32(0.3) * h.xs[0], h.right()), "leaky-relu"
+    ),
     "batch norm done twice": kind(BN, lambda h: h.on(h.right()), "layer-twice"),
     "relu before the batch norm": kind(BN, lambda h: h.on(np.maximum(h.xs[0], 0)), "order"),
-    "kernel in 8 bits": kind(CONV, lambda h: h.right(kernel=np.rint(h.p["kernel"] / (np.abs(h.p["kernel"]).max() / 127)) * (np.abs(h.p["kernel"]).max() / 127)), "quantized-weights"),
+    "kernel in 8 bits": kind(
+        CONV,
+        lambda h: h.right(
+            kernel=np.rint(h.p["kernel"] / (np.abs(h.p["kernel"]).max() / 127)) * (np.abs(h.p["kernel"]).max() / 127)
+        ),
+        "quantized-weights",
+    ),
     "last row not computed": kind(windowed, lambda h: zeroed(h.right(), (slice(None), -1)), "not-computed"),
 }

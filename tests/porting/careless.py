@@ -12,6 +12,7 @@ from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_s
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import RAW, SYMMETRIC
 from npmobilenet.porting.diagnose import diagnose
+from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Array
 from tests.helpers import careless_port, port
 from tests.helpers.careless_port import BEFORE, Kind
@@ -65,26 +66,50 @@ def is_visible(wrong: Array, right: Array) -> bool:
     return wrong.shape != right.shape or float(np.abs(wrong - right).max()) > VISIBLE * float(right.std() or 1)
 
 
+def is_dumped(graph: Graph, name: str) -> bool:
+    """Whether a deployment tool dumps the layer: it is not fused with the normalization or activation after it."""
+    readers = {other.type for other in graph.layers if name in other.inputs}
+    inside = ("Input", "ZeroPadding2D", "Dropout", "Rescaling", "Reshape", "Flatten")
+    fused = graph[name].type in ("Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization")
+    return graph[name].type not in inside and not (
+        fused and readers & {"BatchNormalization", "Activation", "Rescaling"}
+    )
+
+
 def judged(family: str, dump: Mapping[str, Array], layer: str, kind: Kind, **options: Any) -> tuple[bool, bool, str]:
-    """(layer named, cause named, message)."""
+    """(layer named, cause named, message); for a layer that is not dumped, the next dumped one is to be named."""
     model, x, _ = network(family)
     first = diagnose(model, x, dump, **options).first
     if first is None:
         return False, False, "no difference found"
     best = first.explanations[0] if first.explanations else None
     message = f"{first.layer}: " + (f"{best.cause}, {best.what}, left {best.left:.2g}" if best else "no explanation")
-    return first.layer == layer, bool(first.layer == layer and best and best.fits and best.cause in kind.causes), message
+    named = first.layer == layer if layer in dump else layer in first.covers
+    return named, bool(named and best and best.fits and best.cause in kind.causes and layer in best.layers), message
 
 
-def measured(repeats: int, families: Iterable[str] = tuple(NETWORKS), every: int = 1) -> tuple[dict[str, Row], list[str]]:
-    """Counts by kind, and a message for every miss; `every`: only every so-many-th kind."""
+def measured(
+    repeats: int, families: Iterable[str] = tuple(NETWORKS), every: int = 1, fused: bool = False
+) -> tuple[dict[str, Row], list[str]]:
+    """Counts by kind, and a message for every miss.
+
+    Args:
+        repeats: mistakes of each kind in each network.
+        families: the networks.
+        every: only every so-many-th kind.
+        fused: only fused layers are dumped.
+    """
     rows: dict[str, Row] = {}
     misses = []
     for which, kinds in (("before", BEFORE), ("after", AFTER)):
         for name, kind in list(kinds.items())[::every]:
             row = rows[name] = Row(which)
             for family in families:
-                for layer, dump in drawn(name, kind, family, repeats):
+                for layer, everything in drawn(name, kind, family, repeats):
+                    graph = network(family)[0].graph
+                    dump = {n: y for n, y in everything.items() if not fused or is_dumped(graph, n)}
+                    if fused and all(np.array_equal(y, network(family)[2][n]) for n, y in dump.items()):
+                        continue
                     found, named, message = judged(family, dump, layer, kind)
                     row.made, row.layers, row.causes = row.made + 1, row.layers + found, row.causes + named
                     if not named:
@@ -99,5 +124,7 @@ def table(rows: Mapping[str, Row]) -> str:
         of_set = {name: row for name, row in rows.items() if row.set == which}
         lines += [f"| {name} | {row.made} | {row.layers} | {row.causes} |" for name, row in of_set.items()]
         sums = [sum(getattr(row, field) for row in of_set.values()) for field in ("made", "layers", "causes")]
-        lines.append(f"| **{len(of_set)} kinds written {which} the explanations** | " + " | ".join(map(str, sums)) + " |")
+        lines.append(
+            f"| **{len(of_set)} kinds written {which} the explanations** | " + " | ".join(map(str, sums)) + " |"
+        )
     return "\n".join(lines)

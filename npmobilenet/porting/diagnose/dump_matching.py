@@ -58,7 +58,9 @@ def match(
     """
     mapped = _by_mapping(reference, dump, mapping or {})
     rest = {name: array for name, array in dump.items() if name not in mapped}
-    anchors = mapped | _by_name({name: y for name, y in reference.items() if name not in mapped.values()}, rest, outputs)
+    anchors = mapped | _by_name(
+        {name: y for name, y in reference.items() if name not in mapped.values()}, rest, outputs
+    )
     hints = _hints(reference, dump, anchors)
     found = Pairing(reference, dump, model).run(anchors, hints)
     names = {layer: name for name, layer in found.items()}

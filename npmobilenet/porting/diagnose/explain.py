@@ -16,7 +16,7 @@ from npmobilenet.porting.diagnose.mistakes.further_mistakes import further
 from npmobilenet.porting.diagnose.mistakes.input_mistakes import InputImage, other_inputs
 from npmobilenet.porting.diagnose.mistakes.layer_mistakes import alone, everywhere
 from npmobilenet.porting.diagnose.mistakes.precision_mistakes import roundings
-from npmobilenet.porting.diagnose.mistakes.variants import SHORT, Altered
+from npmobilenet.porting.diagnose.mistakes.variants import Altered
 from npmobilenet.porting.progress import Progress, no_progress
 
 SECONDS = 30.0

@@ -80,7 +80,9 @@ def _kinds(expected: Array, actual: Array) -> Iterator[str]:
         if np.sqrt(((actual - fit) ** 2).mean()) < EXACTLY * size:
             yield f"each channel is the expected one times a factor plus a constant: factors {_numbers(slope)}"
             return
-    if np.allclose(np.sort(actual, None), np.sort(expected, None), rtol=1e-5, atol=1e-6 * float(np.abs(expected).max())):
+    if np.allclose(
+        np.sort(actual, None), np.sort(expected, None), rtol=1e-5, atol=1e-6 * float(np.abs(expected).max())
+    ):
         yield "the values are a permutation of the expected ones"
 
 

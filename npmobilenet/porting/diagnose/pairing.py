@@ -25,6 +25,8 @@ HYPOTHESES = 8
 """Number of layers tried for an array with a mistake, and number of layers after each."""
 PENDING = 3
 """Number of unpaired arrays for which a layer is sought whenever the next array agrees with none."""
+NEXT = 4
+"""Number of arrays after one that could be a layer's, among which a better one is sought."""
 SAMPLE = 4096
 """Values by which two arrays are compared."""
 
@@ -63,10 +65,11 @@ class Pairing:
         last = {layer: name for name, layers in hints.items() for layer in layers[:1]}
         for name in self._dump:
             if name in anchors:
+                self._take_before(name, anchors[name], position)
                 self._take(name, anchors[name])
                 self._pending.clear()
             elif name in hints:
-                self._take_hinted(name, [layer for layer in hints[name] if layer not in taken], last)
+                self._take_hinted(name, [layer for layer in hints[name] if layer not in taken], last, taken)
             else:
                 end = next(self._after(name, anchors), len(self._layers)) if in_order else len(self._layers)
                 self._take_nameless(name, position if in_order else -1, end, taken)
@@ -88,13 +91,31 @@ class Pairing:
         self._deviates |= not _residual(arranged.values, expected) < EQUALLY
         self._given[layer] = arranged.values
 
-    def _take_hinted(self, name: str, layers: Sequence[str], last: Mapping[str, str]) -> None:
-        """One of the layers that the name could mean: the one that agrees, or else the first, for its last array."""
+    def _take_hinted(self, name: str, layers: Sequence[str], last: Mapping[str, str], taken: set[str]) -> None:
+        """One of the layers that the name could mean, or one close before: the one that agrees.
+
+        If none agrees, the first, for the last array with its name: `block_1_relu/conv` may be a convolution's output.
+        """
         layer, _ = self._best(name, layers, self._given)
         if layer is None:
+            place = max((self._place[layer] for layer in layers), default=0)
+            near = [y for y in self._fitting(name) if y not in taken and place - BACK <= self._place[y] < place]
+            layer, _ = self._best(name, near, self._given)
+        if layer is None:
             layer = next((layer for layer in layers[:1] if last.get(layer) == name), None)
+            if layer is not None and self._has_another(name, layer):
+                return
         if layer is not None:
             self._take(name, layer)
+
+    def _has_another(self, name: str, layer: str) -> bool:
+        """Whether one of the next arrays of another name agrees with a layer."""
+        names = list(self._dump)
+        later = names[names.index(name) + 1 :][:NEXT]
+        fitting = (
+            other for other in later if can_be_arranged(np.shape(self._dump[other]), self._reference[layer].shape)
+        )
+        return any(self._best(other, [layer], self._given)[0] is not None for other in fitting)
 
     def _take_nameless(self, name: str, position: int, end: int, taken: set[str]) -> None:
         if self._is_repeated(name):
@@ -113,6 +134,22 @@ class Pairing:
             self._pending.clear()
             return
         self._pending.append(name)
+
+    def _take_before(self, name: str, anchor: str, position: int) -> None:
+        """Pair an array before with the layer that makes a certain one after it agree, if it does not agree without."""
+        if self._graph is None or not self._pending or self._best(name, [anchor], self._given)[0] is not None:
+            return
+        best: tuple[float, int, str, str] | None = None
+        for before in self._pending[-PENDING:]:
+            layers = [y for y in self._fitting(before) if position < self._place[y] < self._place[anchor]]
+            for layer in layers[-HYPOTHESES:]:
+                values = arrange(self._dump[before], self._reference[layer]).values
+                other, residual = self._best(name, [anchor], {**self._given, layer: values}, reads=layer)
+                if other is not None:
+                    found = (max(residual, EQUALLY), self._place[layer], before, layer)
+                    best = found if best is None else min(best, found)
+        if best is not None:
+            self._take(best[2], best[3])
 
     def _take_both(self, name: str, position: int, free: Sequence[str]) -> bool:
         """Pair an array before with the layer that makes this array agree with a layer after it."""

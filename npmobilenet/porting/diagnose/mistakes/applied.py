@@ -54,7 +54,9 @@ def applied(layer: Layer, function: Function, *sources: str, slope: float = 1.0)
     return Applied(name=layer.name, inputs=sources or layer.inputs, function=function, slope=slope)
 
 
-def followed_by(step: SegmentStep, function: Function, *, slope: float = 1.0, moves: Function | None = None) -> Iterator[SegmentStep]:
+def followed_by(
+    step: SegmentStep, function: Function, *, slope: float = 1.0, moves: Function | None = None
+) -> Iterator[SegmentStep]:
     """The step, and a function of its output."""
     bare = f"{step.layer.name}+before"
     yield SegmentStep(replace(step.layer, name=bare), step.params, step.before)
@@ -62,7 +64,9 @@ def followed_by(step: SegmentStep, function: Function, *, slope: float = 1.0, mo
     yield SegmentStep(after, {})
 
 
-def preceded_by(step: SegmentStep, function: Function, *, which: int = 0, slope: float = 1.0, moves: Function | None = None) -> Iterator[SegmentStep]:
+def preceded_by(
+    step: SegmentStep, function: Function, *, which: int = 0, slope: float = 1.0, moves: Function | None = None
+) -> Iterator[SegmentStep]:
     """A function of one of the step's inputs, and the step."""
     source, altered = step.layer.inputs[which], f"{step.layer.name}+input"
     inputs = tuple(altered if place == which else name for place, name in enumerate(step.layer.inputs))
@@ -80,7 +84,9 @@ def linear_part(step: SegmentStep) -> tuple[tuple[SegmentStep, ...], str]:
     return (SegmentStep(bare, step.params, step.before),), sums
 
 
-def with_function(step: SegmentStep, cause: str, what: str, function: Function, *, slope: float = 1.0, size: Function | None = None) -> Variant:
+def with_function(
+    step: SegmentStep, cause: str, what: str, function: Function, *, slope: float = 1.0, size: Function | None = None
+) -> Variant:
     """Another function instead of the step's activation."""
     before, source = linear_part(step)
     new = Applied(name=step.layer.name, inputs=(source,), function=function, slope=slope, size=size)

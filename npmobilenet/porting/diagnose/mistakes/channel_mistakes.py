@@ -115,7 +115,11 @@ def _borders(H: int, W: int) -> dict[str, Array]:
         "last row and column": lambda m: (m[:, -1:].fill(0), m[:, :, -1:].fill(0))[0],
         "first row": lambda m: m[:, :1].fill(0),
         "first column": lambda m: m[:, :, :1].fill(0),
-        "border": lambda m: (m[:, [0, -1]].fill(0), m.__setitem__((slice(None), [0, -1]), 0), m.__setitem__((slice(None), slice(None), [0, -1]), 0))[0],
+        "border": lambda m: (
+            m[:, [0, -1]].fill(0),
+            m.__setitem__((slice(None), [0, -1]), 0),
+            m.__setitem__((slice(None), slice(None), [0, -1]), 0),
+        )[0],
     }
     found = {}
     for what, clear in masks.items():

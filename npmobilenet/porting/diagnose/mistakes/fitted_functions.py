@@ -1,7 +1,6 @@
 """Mistakes with numbers, fitted to the port's output: ceilings, slopes, factors, padding values, steps of a grid."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from npmobilenet.types import Array
 DIGITS = 4  # of a number in source code; the rounded value is taken if it fits as well as the fitted one
 AS_WELL = 1.5  # a residual up to this factor of another one is as good
 MINIMUM_SHARE = 0.02  # of values that a dropped mask must drop, and keep
+MOST_LEVELS = 2**16  # of a quantized output
 LARGEST = 1e30  # of values that are fitted: their squares are finite
 CEILINGS = (5.0, 4.0, 8.0, 7.0, 3.0, 2.0, 1.0, 6.35, 5.9, 6.5, 10.0, 20.0, 127.0, 16.0)
 
@@ -54,7 +54,9 @@ def inner(step: SegmentStep) -> Iterator[Variant]:
     if own not in ("relu", "relu6"):
         return
     for top in CEILINGS:
-        yield with_function(step, "clipping", f"clipped at {top:g} instead of {own}", lambda x, top=top: np.clip(x, 0, top))
+        yield with_function(
+            step, "clipping", f"clipped at {top:g} instead of {own}", lambda x, top=top: np.clip(x, 0, top)
+        )
     top = 6.0 if own == "relu6" else np.inf
     for slope in (0.01, 0.1, 0.2, 0.3, 0.25, 0.05):
         leaky = _leaky(slope, top)
@@ -112,11 +114,19 @@ def _sloped(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Vari
         size = float((x[negative] ** 2).sum())
         exact = float((actual[negative] * x[negative]).sum()) / size
         for slope in dict.fromkeys((float(f"{exact:.{DIGITS}g}"), exact)):
+            if slope == -1:  # |x|, which has a name
+                continue
             what = f"leaky: negative values times {slope:.6g} instead of {own}"
             yield with_function(step, "leaky-relu", what, _leaky(slope, top))
         scale = float((actual[negative] * np.expm1(x[negative])).sum() / (np.expm1(x[negative]) ** 2).sum())
         what = f"elu with factor {scale:.6g} instead of {own}"
-        yield with_function(step, "activation", what, lambda x: np.where(x < 0, scale * np.expm1(np.minimum(x, 0)), np.minimum(x, top)), slope=max(1.0, abs(scale)))
+        yield with_function(
+            step,
+            "activation",
+            what,
+            lambda x: np.where(x < 0, scale * np.expm1(np.minimum(x, 0)), np.minimum(x, top)),
+            slope=max(1.0, abs(scale)),
+        )
     kept, cut = x[(actual != 0) & (x > 0)], x[(actual == 0) & (x > 0)]
     if kept.size and cut.size and cut.max() < kept.min():
         threshold = float((cut.max() + kept.min()) / 2)
@@ -139,9 +149,17 @@ def _gated(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Varia
     for a, b in dict.fromkeys(((float(f"{a:.{DIGITS}g}"), float(f"{b:.{DIGITS}g}")), (a, b))):
         what = f"clip({a:.6g} x + {b:.6g}, 0, 1)"
         if own == "hard_swish":
-            yield with_function(step, "hard-sigmoid", f"x * {what} instead of {own}", lambda x, a=a, b=b: x * np.clip(a * x + b, 0, 1), slope=2.0)
+            yield with_function(
+                step,
+                "hard-sigmoid",
+                f"x * {what} instead of {own}",
+                lambda x, a=a, b=b: x * np.clip(a * x + b, 0, 1),
+                slope=2.0,
+            )
         else:
-            yield with_function(step, "hard-sigmoid", f"{what} instead of {own}", lambda x, a=a, b=b: np.clip(a * x + b, 0, 1))
+            yield with_function(
+                step, "hard-sigmoid", f"{what} instead of {own}", lambda x, a=a, b=b: np.clip(a * x + b, 0, 1)
+            )
 
 
 def _tempered(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Variant]:
@@ -191,7 +209,12 @@ def dropped(segment: Segment, actual: Array) -> Iterator[Altered]:
             lines = dropped.any(axis=others)
             where = np.expand_dims(lines, others)
             if lines.any() and not (np.broadcast_to(where, dropped.shape) & kept).any():
-                yield _followed(segment, "not-computed", f"{kind} {_listed(np.flatnonzero(lines))} left at 0", lambda x, where=where: x * ~where)
+                yield _followed(
+                    segment,
+                    "not-computed",
+                    f"{kind} {_listed(np.flatnonzero(lines))} left at 0",
+                    lambda x, where=where: x * ~where,
+                )
 
 
 def _listed(numbers: Array) -> str:
@@ -200,7 +223,9 @@ def _listed(numbers: Array) -> str:
     return ", ".join(map(str, numbers[:5])) + (", ..." if numbers.size > 5 else "")
 
 
-def _followed(segment: Segment, cause: str, what: str, function: Function, slope: float = 1.0, moves: Function | None = None) -> Altered:
+def _followed(
+    segment: Segment, cause: str, what: str, function: Function, slope: float = 1.0, moves: Function | None = None
+) -> Altered:
     steps = followed_by(segment[segment.output], function, slope=slope, moves=moves)
     return Altered(cause, what, (segment.output,), segment.altered({segment.output: steps}))
 
@@ -211,27 +236,42 @@ def shifted(segment: Segment, actual: Array) -> Iterator[Altered]:
     C = y.shape[-1]
     if C > 2:
         means, wanted = (np.nan_to_num(a).reshape(-1, C) for a in (y, actual))
-        costs = [float(np.abs(np.roll(means, k, -1) - wanted).sum()) for k in range(C)] if means.size * C < 3e8 else [0.0]
+        costs = (
+            [float(np.abs(np.roll(means, k, -1) - wanted).sum()) for k in range(C)] if means.size * C < 3e8 else [0.0]
+        )
         shift = int(np.argmin(costs))
         if shift:
             by = shift if shift <= C // 2 else shift - C
-            def moved(x, by=by): return np.roll(x, by, -1)
+
+            def moved(x, by=by):
+                return np.roll(x, by, -1)
+
             yield _followed(segment, "channels-shifted", f"output channels shifted by {by}", moved, moves=moved)
         order = _order(means, wanted)
         if order is not None:
-            def moved(x): return x[..., order]
-            groups = next((g for g in range(2, C) if C % g == 0 and np.array_equal(order, np.arange(C).reshape(g, -1).T.ravel())), 0)
+
+            def moved(x):
+                return x[..., order]
+
+            groups = next(
+                (g for g in range(2, C) if C % g == 0 and np.array_equal(order, np.arange(C).reshape(g, -1).T.ravel())),
+                0,
+            )
             how = f"interleaved in {groups} groups" if groups else f"in another order: {_listed(order)}"
             yield _followed(segment, "channels-permuted", f"output channels {how}", moved, moves=moved)
     for axis, kind in ((1, "rows"), (2, "columns")) if y.ndim == 4 else ():
         for by in (1, -1, 2, -2):
-            def along(x, by=by, axis=axis): return np.roll(x, by, axis)
+
+            def along(x, by=by, axis=axis):
+                return np.roll(x, by, axis)
+
             def cut(x, by=by, axis=axis):
                 moved = np.roll(x, by, axis)
                 edge = [slice(None)] * 4
                 edge[axis] = slice(0, by) if by > 0 else slice(by, None)
                 moved[tuple(edge)] = 0
                 return moved
+
             yield _followed(segment, "layout", f"{kind} of the output rotated by {by}", along, moves=along)
             yield _followed(segment, "layout", f"{kind} of the output shifted by {by}, zeros behind", cut, moves=cut)
 
@@ -251,16 +291,22 @@ def _order(y: Array, actual: Array) -> Array | None:
 def on_a_grid(segment: Segment, actual: Array) -> Iterator[Altered]:
     """Values that are multiples of one step: fixed-point or quantized outputs, rounded or cut off."""
     levels = np.unique(actual)
-    if not 3 < levels.size < 70000 or levels.size > actual.size / 2 and actual.size > 1000:
+    if levels.size < 4:
         return
-    gaps = np.diff(levels)
-    step = float(gaps[gaps > 1e-9 * np.abs(levels).max()].min())
+    step = float(np.diff(levels).min())
+    if np.ptp(levels) / step > MOST_LEVELS:
+        return
     step = float(np.abs(actual).max() / np.rint(np.abs(actual).max() / step))
     offset = float(levels[0] - np.rint(levels[0] / step) * step)
     if np.abs((levels - offset) / step - np.rint((levels - offset) / step)).max() > 0.02:
         return
     low, high = float(levels[0]), float(levels[-1])
-    for how, rounding in (("rounded", np.rint), ("rounded half up", lambda q: np.floor(q + 0.5)), ("cut off", np.trunc), ("rounded down", np.floor)):
+    for how, rounding in (
+        ("rounded", np.rint),
+        ("rounded half up", lambda q: np.floor(q + 0.5)),
+        ("cut off", np.trunc),
+        ("rounded down", np.floor),
+    ):
 
         def function(x: Array, rounding: Function = rounding) -> Array:  # type: ignore[assignment]
             y: Array = np.clip(rounding((x - offset) / step) * step + offset, low, high)
@@ -289,8 +335,15 @@ def operands(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Alt
     p, q = (float(f"{factor:.{DIGITS}g}") for factor in factors)
     for p, q in dict.fromkeys(((p, q), (float(factors[0]), float(factors[1])))):
         what = f"{p:.6g} * {step.layer.inputs[0]} + {q:.6g} * {step.layer.inputs[1]}"
-        layer = Applied(name=step.layer.name, inputs=step.layer.inputs, function=lambda a, b, p=p, q=q: p * a + q * b, slope=max(abs(p), abs(q)))
-        yield Altered("residual", what, (step.layer.name,), segment.altered({step.layer.name: [SegmentStep(layer, {})]}))
+        layer = Applied(
+            name=step.layer.name,
+            inputs=step.layer.inputs,
+            function=lambda a, b, p=p, q=q: p * a + q * b,
+            slope=max(abs(p), abs(q)),
+        )
+        yield Altered(
+            "residual", what, (step.layer.name,), segment.altered({step.layer.name: [SegmentStep(layer, {})]})
+        )
 
 
 def padding(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Altered]:

@@ -41,7 +41,6 @@ def fitted(segment: Segment, actual: Array) -> Iterator[Altered]:
                 yield from permuted_filters(segment, step, step.layer, actual)
             if isinstance(step.layer, GlobalAveragePooling2D | AveragePooling2D):
                 yield from factors(segment, step, actual)
-    yield from affine(segment, actual)
 
 
 def moved(segment: Segment, actual: Array) -> Iterator[Altered]:

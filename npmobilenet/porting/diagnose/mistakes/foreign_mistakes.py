@@ -51,7 +51,11 @@ def blocks(segment: Segment, surroundings: Surroundings) -> Iterator[Altered]:
         return
     graph = surroundings.graph
     weighted = [layer for layer in graph.layers if graph.param_shapes_of(layer)]
-    kinds = [(step.layer.type, graph.param_shapes_of(graph[step.layer.name])) for step in steps if step.layer.name in graph.shapes]
+    kinds = [
+        (step.layer.type, graph.param_shapes_of(graph[step.layer.name]))
+        for step in steps
+        if step.layer.name in graph.shapes
+    ]
     own = next((place for place, layer in enumerate(weighted) if layer.name == steps[0].layer.name), None)
     for start in range(len(weighted) - len(steps) + 1):
         others = weighted[start : start + len(steps)]

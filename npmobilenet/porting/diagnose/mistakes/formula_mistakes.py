@@ -54,7 +54,7 @@ def other_functions(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
     if own in ("linear", "softmax"):
         return
     for name, (function, slope) in FUNCTIONS.items():
-        yield with_function(step, "activation", f"{name} instead of {own}", function, slope=slope)
+        yield with_function(step, "activation", f"{name} instead of {own}", function, slope=slope, size=np.abs)
 
 
 def softmaxes(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
@@ -84,19 +84,24 @@ SOFTMAXES: dict[str, Function] = {
     "softmax over all values of the batch": lambda x: _softmax(x, tuple(range(x.ndim))),
     "softmax over the rows of the map": lambda x: _softmax(x, 1),
     "softmax over the columns of the map": lambda x: _softmax(x, min(2, x.ndim - 1)),
-    "log-softmax": lambda x: x - x.max(-1, keepdims=True) - np.log(np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True)),
+    "log-softmax": lambda x: (
+        x - x.max(-1, keepdims=True) - np.log(np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True))
+    ),
     "softmax of base 2": lambda x: _base(x, 2),
     "softmax of base 10": lambda x: _base(x, 10),
-    "exp(x - max) without the division by the sum": lambda x: np.exp(x - x.max(-1, keepdims=True)),
+    "exp(x - max) without the division by the sum, or divided by the largest": lambda x: np.exp(
+        x - x.max(-1, keepdims=True)
+    ),
     "exp without the division by the sum": lambda x: np.exp(np.minimum(x, 80)),
     "x - max without exp": lambda x: x - x.max(-1, keepdims=True),
     "x divided by the sum, without exp": lambda x: x / x.sum(-1, keepdims=True),
     "softmax of -x": lambda x: _softmax(-x),
-    "softmax of the probabilities' logarithm, cut at 0": lambda x: np.maximum(x, 0) / np.maximum(x, 0).sum(-1, keepdims=True),
     "one-hot of the largest": lambda x: (x == x.max(-1, keepdims=True)).astype(np.float64),
     "sigmoid of every class": _sigmoid,
-    "divided by the largest instead of the sum": lambda x: np.exp(x - x.max(-1, keepdims=True)) / 1.0,
-    "divided by the norm": lambda x: np.exp(x - x.max(-1, keepdims=True)) / np.linalg.norm(np.exp(x - x.max(-1, keepdims=True)), axis=-1, keepdims=True),
+    "divided by the norm": lambda x: (
+        np.exp(x - x.max(-1, keepdims=True))
+        / np.linalg.norm(np.exp(x - x.max(-1, keepdims=True)), axis=-1, keepdims=True)
+    ),
 }
 
 
@@ -117,12 +122,24 @@ def normalizations(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
         ("beta scaled too", scale, beta * scale - mean * scale),
         ("beta scaled by gamma", scale, beta * gamma - mean * scale),
         ("gamma applied twice", scale * gamma, beta - mean * scale * gamma),
-        ("gamma + 1 for gamma", scale + scale / np.where(gamma == 0, 1, gamma), beta - mean * (scale + scale / np.where(gamma == 0, 1, gamma))),
+        (
+            "gamma + 1 for gamma",
+            scale + scale / np.where(gamma == 0, 1, gamma),
+            beta - mean * (scale + scale / np.where(gamma == 0, 1, gamma)),
+        ),
         ("scale without offset: x * scale", scale, 0 * mean),
         ("offset without scale", np.ones_like(scale), beta - mean * scale),
         ("the mean divided by the deviation twice", scale, beta - mean * scale / np.sqrt(variance + layer.epsilon)),
-        ("divided by the root of the variance minus epsilon", gamma / np.sqrt(np.maximum(variance - layer.epsilon, 1e-30)), beta - mean * gamma / np.sqrt(np.maximum(variance - layer.epsilon, 1e-30))),
-        ("multiplied by the deviation", gamma * np.sqrt(variance + layer.epsilon), beta - mean * gamma * np.sqrt(variance + layer.epsilon)),
+        (
+            "divided by the root of the variance minus epsilon",
+            gamma / np.sqrt(np.maximum(variance - layer.epsilon, 1e-30)),
+            beta - mean * gamma / np.sqrt(np.maximum(variance - layer.epsilon, 1e-30)),
+        ),
+        (
+            "multiplied by the deviation",
+            gamma * np.sqrt(variance + layer.epsilon),
+            beta - mean * gamma * np.sqrt(variance + layer.epsilon),
+        ),
     ):
         yield instead(step, "batch-norm-folding", what, _affine(step, factor, offset, mean))
     for name in ("relu", "relu6"):
@@ -132,7 +149,9 @@ def normalizations(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
     unscaled = segment[layer.inputs[0]].params.get("bias") if layer.inputs[0] in segment else None
     if unscaled is not None:
         what = "the convolution's bias not scaled by the batch norm"
-        yield instead(step, "batch-norm-folding", what, _affine(step, scale, beta - mean * scale + unscaled * (1 - scale), mean))
+        yield instead(
+            step, "batch-norm-folding", what, _affine(step, scale, beta - mean * scale + unscaled * (1 - scale), mean)
+        )
     if "beta" in params:
         yield with_params(step, "batch-norm-arrays", "beta added twice", beta=2 * beta)
 
@@ -147,7 +166,11 @@ def _affine(step: SegmentStep, factor: Array, offset: Array, mean: Array) -> App
 
 def _training(step: SegmentStep, gamma: Array, beta: Array, epsilon: float) -> Iterator[Variant]:
     """The statistics of the batch itself, over all pixels or one pixel each; with and without Bessel's correction."""
-    for axes, where in (((0, 1, 2), "of the batch (training mode)"), ((1, 2), "of each image (instance norm)"), ((3,), "over the channels (layer norm)")):
+    for axes, where in (
+        ((0, 1, 2), "of the batch (training mode)"),
+        ((1, 2), "of each image (instance norm)"),
+        ((3,), "over the channels (layer norm)"),
+    ):
         for correction in (0, 1):
 
             def normalized(x: Array, axes: tuple[int, ...] = axes, correction: int = correction) -> Array:
@@ -188,6 +211,8 @@ def bias_after_activation(segment: Segment, step: SegmentStep) -> Iterator[Varia
     yield with_params(step, "bias", "bias in reverse order", bias=b[::-1])
     yield with_params(step, "bias", "the first bias at every channel", bias=np.full_like(b, b[0]))
     if layer.activation not in ("linear", "softmax"):
-        without = SegmentStep(replace(layer, name=f"{layer.name}+unbiased"), {**step.params, "bias": 0 * b}, step.before)
+        without = SegmentStep(
+            replace(layer, name=f"{layer.name}+unbiased"), {**step.params, "bias": 0 * b}, step.before
+        )
         added = Applied(name=layer.name, inputs=(f"{layer.name}+unbiased",), function=lambda x: x + b)
         yield in_place(step, "order", "bias added after the activation", without, SegmentStep(added, {}))

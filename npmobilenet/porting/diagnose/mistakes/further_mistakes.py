@@ -7,6 +7,7 @@ import numpy as np
 from npmobilenet.analysis.segments import Segment, SegmentStep
 from npmobilenet.porting.diagnose.mistakes.channel_mistakes import left_out, repeated_layers, shifted_arrays
 from npmobilenet.porting.diagnose.mistakes.fitted_functions import fitted_functions
+from npmobilenet.porting.diagnose.mistakes.fitted_mistakes import affine
 from npmobilenet.porting.diagnose.mistakes.foreign_mistakes import Surroundings, foreign
 from npmobilenet.porting.diagnose.mistakes.formula_mistakes import (
     bias_after_activation,
@@ -30,14 +31,22 @@ def quantized_weights(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
     depthwise = step.layer.type == "DepthwiseConv2D"
     axes = tuple(range(2)) if depthwise else tuple(range(w.ndim - 1))
     for bits in BITS:
-        for where, largest in (("one scale", np.abs(w).max()), ("a scale per channel", np.abs(w).max(axes, keepdims=True))):
+        for where, largest in (
+            ("one scale", np.abs(w).max()),
+            ("a scale per channel", np.abs(w).max(axes, keepdims=True)),
+        ):
             scale = np.maximum(largest, 1e-30) / (2 ** (bits - 1) - 1)
             what = f"kernel rounded to {bits} bits with {where}"
             yield with_params(step, "quantized-weights", what, kernel=np.rint(w / scale) * scale)
     for bits in FRACTIONS:
         what = f"kernel rounded to multiples of 2**-{bits}"
         yield with_params(step, "quantized-weights", what, kernel=np.rint(w * 2**bits) / 2**bits)
-        yield with_params(step, "quantized-weights", f"kernel cut off to multiples of 2**-{bits}", kernel=np.trunc(w * 2**bits) / 2**bits)
+        yield with_params(
+            step,
+            "quantized-weights",
+            f"kernel cut off to multiples of 2**-{bits}",
+            kernel=np.trunc(w * 2**bits) / 2**bits,
+        )
 
 
 IN_LAYERS: tuple[Callable[[Segment, SegmentStep], Iterator[Variant]], ...] = (
@@ -63,3 +72,5 @@ def further(segment: Segment, actual: Array, surroundings: Surroundings) -> Iter
             for variant in variants(segment, step):
                 yield Altered(variant.cause, variant.what, variant.layers, segment.altered(variant.steps))
     yield from foreign(segment, surroundings)
+    if actual.shape == segment.y.shape:
+        yield from affine(segment, actual)

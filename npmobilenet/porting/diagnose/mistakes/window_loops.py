@@ -30,13 +30,21 @@ def padding_values(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
         yield padded_with(step, source, zeros, value, layer.inputs if source not in layer.inputs else ())
     x = segment.outputs[source]
     mean, least = x.mean(), x.min()
-    for number, name in ((mean, "the mean of the map"), (least, "the least value of the map"), (x.max(), "the largest value of the map")):
+    for number, name in (
+        (mean, "the mean of the map"),
+        (least, "the least value of the map"),
+        (x.max(), "the largest value of the map"),
+    ):
         if number:
-            yield padded_with(step, source, zeros, float(number), layer.inputs if source not in layer.inputs else (), name)
+            yield padded_with(
+                step, source, zeros, float(number), layer.inputs if source not in layer.inputs else (), name
+            )
     yield _wrapped(step, source, zeros)
 
 
-def padded_with(step: SegmentStep, source: str, zeros: Pads, value: float, pads: tuple[str, ...] = (), name: str = "") -> Variant:
+def padded_with(
+    step: SegmentStep, source: str, zeros: Pads, value: float, pads: tuple[str, ...] = (), name: str = ""
+) -> Variant:
     """The window on a map padded with a number."""
     layer = step.layer
     assert isinstance(layer, Window)
@@ -70,7 +78,9 @@ def strides(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
         return
     source, zeros = padding_of(segment, layer)
     size = segment.outputs[source].shape[1:3]
-    for stride, dilation in {(layer.stride, 2), (1, 2), (1, layer.stride), (2, 1), (1, 1), (layer.stride, 3)} - {(layer.stride, layer.dilation)}:
+    for stride, dilation in {(layer.stride, 2), (1, 2), (1, layer.stride), (2, 1), (1, 1), (layer.stride, 3)} - {
+        (layer.stride, layer.dilation)
+    }:
         changed = replace(layer, stride=stride, dilation=dilation, padding="valid", inputs=(source,))
         K = changed.extent
         same = same_padding(size[0], K[0], stride), same_padding(size[1], K[1], stride)
@@ -78,7 +88,9 @@ def strides(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
         for pads in dict.fromkeys((same, more, zeros)):
             what = f"stride {stride}, dilation {dilation} instead of stride {layer.stride}, dilation {layer.dilation}"
             new = replace(changed, padding=pads)
-            yield in_place(step, "dilation" if dilation != layer.dilation else "stride", what, SegmentStep(new, step.params))
+            yield in_place(
+                step, "dilation" if dilation != layer.dilation else "stride", what, SegmentStep(new, step.params)
+            )
 
 
 def means(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
@@ -106,7 +118,14 @@ def means(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
                 yield in_place(step, "pooling", f"{what}, divided by {H * W}", *whole)
     shape = (lambda y: y[:, None, None, :]) if layer.keepdims else (lambda y: y)
     for name, function in POOLINGS.items():
-        pooled = Applied(name=layer.name, inputs=layer.inputs, function=lambda x, f=function: shape(f(x)), slope=float(H * W), moves=lambda e: shape(e.max((1, 2))), size=lambda x: shape(np.abs(x).max((1, 2))))
+        pooled = Applied(
+            name=layer.name,
+            inputs=layer.inputs,
+            function=lambda x, f=function: shape(f(x)),
+            slope=float(H * W),
+            moves=lambda e: shape(e.max((1, 2))),
+            size=lambda x: shape(np.abs(x).max((1, 2))),
+        )
         yield in_place(step, "pooling", f"{name} instead of the mean", SegmentStep(pooled, {}))
 
 
