@@ -15,7 +15,8 @@ from npmobilenet.models.self_check import synthetic_image
 from npmobilenet.output import print_json, print_line, print_table, progress_bar
 from npmobilenet.porting.diagnose import walk
 from npmobilenet.porting.diagnose.dump_matching import Matched, match, read_mapping
-from npmobilenet.porting.diagnose.dumps import RUNNABLE, read_dump
+from npmobilenet.porting.diagnose.dumps import RUNNABLE, Dump, read_dump
+from npmobilenet.porting.diagnose.explain import SECONDS
 from npmobilenet.porting.diagnose.mistakes.input_mistakes import InputImage
 from npmobilenet.porting.diagnose.walk import Diagnosis, Finding
 from npmobilenet.types import Array
@@ -38,7 +39,7 @@ def compare(
     dtype: Annotated[str, Option(help="Arithmetic of the port: float16, float32 or float64.")] = "float32",
     effort: Annotated[
         float, Option(metavar="SECONDS", help="Time for explanations; what was not tried by then is counted.")
-    ] = walk.SECONDS,
+    ] = SECONDS,
     per_layer: Annotated[bool, Option("--per-layer", help="One row per layer.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -56,19 +57,7 @@ def compare(
     other = Path(sources[-1])
     with reported(as_json, NOTHING_COMPARED):
         network, x, recorded = _from_pack(sources[0]) if model is None else _from_image(model, image, resize, other)
-        dump = read_dump(other, network, x)
-        matched = match(
-            dict(network.trace(x.astype(np.float64))),
-            dump.arrays,
-            None if mapping is None else read_mapping(mapping),
-            network.graph.outputs,
-            network,
-        )
-        if not matched.arrays:
-            raise NpMobileNetError(
-                f"{other}: none of its {len(dump.arrays)} arrays has the name or the shape of a layer of "
-                f"{network.graph.name}; {_examples(dump.arrays)}; --map FILE maps names"
-            )
+        dump, matched = _matched(network, x, other, mapping)
         comparison = walk.diagnose(
             network,
             x,
@@ -85,6 +74,24 @@ def compare(
         _print(other, comparison, matched, notes, per_layer)
     if comparison.exit_code:
         raise Exit(comparison.exit_code)
+
+
+def _matched(network: Model, x: Array, other: Path, mapping: Path | None) -> tuple[Dump, Matched]:
+    """The arrays of a port, and the layers that they are matched to."""
+    dump = read_dump(other, network, x)
+    matched = match(
+        dict(network.trace(x.astype(np.float64))),
+        dump.arrays,
+        None if mapping is None else read_mapping(mapping),
+        network.graph.outputs,
+        network,
+    )
+    if not matched.arrays:
+        raise NpMobileNetError(
+            f"{other}: none of its {len(dump.arrays)} arrays has the name or the shape of a layer of "
+            f"{network.graph.name}; {_examples(dump.arrays)}; --map FILE maps names"
+        )
+    return dump, matched
 
 
 def _from_pack(folder: str) -> tuple[Model, Array, InputImage]:

@@ -137,14 +137,13 @@ def same_shape_before(graph: Graph, layer: Any) -> Iterator[str]:
         if other.name == layer.name:
             return
         if (
-            (other.name not in layer.inputs
+            other.name not in layer.inputs
             and graph.shapes[other.name] == graph.shapes[layer.name]
-            and other.type == "Add")
-            or (
-                other.name not in layer.inputs
-                and graph.shapes[other.name] == graph.shapes[layer.name]
-                and other.type == "BatchNormalization"
-            )
+            and other.type == "Add"
+        ) or (
+            other.name not in layer.inputs
+            and graph.shapes[other.name] == graph.shapes[layer.name]
+            and other.type == "BatchNormalization"
         ):
             yield other.name
 

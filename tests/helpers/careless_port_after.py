@@ -34,7 +34,7 @@ from tests.helpers.careless_port import (
 
 
 def square(graph: Graph, layer: Any) -> bool:
-    H, W, C = graph.shapes[layer.name] if len(graph.shapes[layer.name]) == 3 else (1, 1, 1)
+    H, W, _ = graph.shapes[layer.name] if len(graph.shapes[layer.name]) == 3 else (1, 1, 1)
     return layer.type in ("Conv2D", "DepthwiseConv2D") and H == W > 1
 
 
@@ -169,7 +169,7 @@ AFTER: dict[str, Kind] = {
         lambda g, y: y.type in ("Add", "BatchNormalization") and any(earlier(g, y)), of_earlier_block, "other-output"
     ),
     "convolution skipped": kind(same_channels, lambda h: h.xs[0], "missing-layer"),
-    "sums cut at 16 bits of 12 behind the point": kind(
+    "sums cut at the tenth largest of a hundred": kind(
         DW,
         lambda h: np.clip(h.right(), -np.quantile(np.abs(h.right()), 0.9), np.quantile(np.abs(h.right()), 0.9)),
         "saturation",

@@ -1,4 +1,4 @@
-"""No alarm on honest dumps, whatever their arrays are called, and no second alarm beside a real one."""
+"""No alarm on honest dumps, whatever their arrays are called, and one alarm for one mistake."""
 
 from collections.abc import Callable, Mapping
 from functools import cache

@@ -42,9 +42,9 @@ def match(
 ) -> Matched:
     """Match the arrays of a dump to the layers of a network.
 
-    A mapping is followed. Then names are: those that equal a layer's or that of an output which the layer computes, then
-    those that have a layer's between slashes (`outputs/conv1`, `model/conv1/Relu6:0`). The other arrays are placed
-    between these, by order, shape and values; see `pairing`.
+    A mapping is followed. Then names are: those that equal a layer's or that of an output which it computes, then those
+    that have a layer's between slashes (`outputs/conv1`, `model/conv1/Relu6:0`). The other arrays are placed between
+    these, by order, shape and values; see `pairing`.
 
     Args:
         reference: every layer's output (N, ...) by its name, in the order of the graph.

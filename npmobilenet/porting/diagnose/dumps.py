@@ -33,8 +33,8 @@ def read_dump(path: Path, model: Model, x: Array) -> Dump:
     """Another implementation's arrays, read from files or computed.
 
     Args:
-        path: `.npz`, `.npy` or `.safetensors`; a directory of `.npy` files; golden data; or a `.tflite`, `.onnx` or Keras
-            model, which is run on x.
+        path: `.npz`, `.npy` or `.safetensors`; a directory of `.npy` files; golden data; or a model (`.tflite`, `.onnx`
+            or Keras's), which is run on x.
         model: the network that it implements.
         x: (N, H, W, C) the scaled input.
 

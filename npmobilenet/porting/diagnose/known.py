@@ -155,7 +155,9 @@ def _next_dump(segment: Segment) -> str:
         return f"dump next: {names}, the layers between this array and the one before it"
     layer = segment[segment.output].layer if segment.output in segment else None
     if isinstance(layer, KernelLayer):
-        return f"dump next: the sums of {segment.output} before its bias and activation, and its weights as the port holds them"
+        return (
+            f"dump next: the sums of {segment.output} before bias and activation, and the weights as the port has them"
+        )
     if layer is not None and layer.inputs:
         return f"dump next: what the port passes to {segment.output}, to compare with {', '.join(layer.inputs)}"
     return "dump next: the network's input as the port holds it"

@@ -55,4 +55,5 @@ def _input(entry: dict[str, Any], x: Array) -> Array:
         return x.astype(dtype)
     scale, zero_point = entry["quantization"]
     limits = np.iinfo(dtype)
-    return np.clip(np.rint(x / scale) + zero_point, limits.min, limits.max).astype(dtype)
+    quantized: Array = np.clip(np.rint(x / scale) + zero_point, limits.min, limits.max).astype(dtype)
+    return quantized

@@ -1,11 +1,11 @@
 """Mistakes in which channels, taps, rows or columns a loop visits: shifted by one, or the last one left out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from npmobilenet.analysis.segments import Segment, SegmentStep
+from npmobilenet.analysis.segments import Segment, SegmentStep, identity
 from npmobilenet.porting.diagnose.mistakes.applied import followed_by, preceded_by, rolled
 from npmobilenet.porting.diagnose.mistakes.variants import Variant, in_place, with_params
 from npmobilenet.reference.layer import Layer
@@ -109,22 +109,20 @@ def _keep(C: int, start: int, end: int) -> Array:
 def _borders(H: int, W: int) -> dict[str, Array]:
     if H < 2 or W < 2:
         return {}
-    masks: dict[str, Callable[[Array], None]] = {
-        "last row": lambda m: m[:, -1:].fill(0),
-        "last column": lambda m: m[:, :, -1:].fill(0),
-        "last row and column": lambda m: (m[:, -1:].fill(0), m[:, :, -1:].fill(0))[0],
-        "first row": lambda m: m[:, :1].fill(0),
-        "first column": lambda m: m[:, :, :1].fill(0),
-        "border": lambda m: (
-            m[:, [0, -1]].fill(0),
-            m.__setitem__((slice(None), [0, -1]), 0),
-            m.__setitem__((slice(None), slice(None), [0, -1]), 0),
-        )[0],
+    last, first = slice(-1, None), slice(0, 1)
+    cleared: dict[str, tuple[tuple[slice, ...], ...]] = {
+        "last row": ((last,),),
+        "last column": ((slice(None), last),),
+        "last row and column": ((last,), (slice(None), last)),
+        "first row": ((first,),),
+        "first column": ((slice(None), first),),
+        "border": ((last,), (first,), (slice(None), last), (slice(None), first)),
     }
     found = {}
-    for what, clear in masks.items():
-        mask = np.ones((1, H, W, 1))
-        clear(mask)
+    for what, lines in cleared.items():
+        mask = np.ones((H, W, 1))
+        for line in lines:
+            mask[line] = 0
         found[what] = mask
     return found
 
@@ -135,14 +133,8 @@ def repeated_layers(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
     x, y = segment.outputs[layer.inputs[0]], segment.outputs[layer.name]
     if x.shape != y.shape or len(layer.inputs) != 1:
         return
-    yield in_place(step, "missing-layer", "layer left out: its input is passed on", *_skipped(step))
+    yield in_place(step, "missing-layer", "layer left out: its input is passed on", identity(layer))
     first = f"{layer.name}+first"
     once = SegmentStep(replace(layer, name=first), step.params, step.before)
     again = SegmentStep(replace(layer, inputs=(first,)), step.params, step.before)
     yield in_place(step, "layer-twice", "layer applied twice", once, again)
-
-
-def _skipped(step: SegmentStep) -> Iterator[SegmentStep]:
-    from npmobilenet.analysis.segments import identity
-
-    yield identity(step.layer)

@@ -12,6 +12,7 @@ from npmobilenet.porting.diagnose.mistakes.applied import (
     linear_part,
     with_function,
 )
+from npmobilenet.porting.diagnose.mistakes.output_mistakes import output_mistakes
 from npmobilenet.porting.diagnose.mistakes.variants import Altered, Variant
 from npmobilenet.porting.diagnose.mistakes.window_loops import padded_with
 from npmobilenet.porting.diagnose.mistakes.window_mistakes import padding_of
@@ -20,9 +21,6 @@ from npmobilenet.reference.layers import Activation, Add
 from npmobilenet.types import Array
 
 DIGITS = 4  # of a number in source code; the rounded value is taken if it fits as well as the fitted one
-AS_WELL = 1.5  # a residual up to this factor of another one is as good
-MINIMUM_SHARE = 0.02  # of values that a dropped mask must drop, and keep
-MOST_LEVELS = 2**16  # of a quantized output
 LARGEST = 1e30  # of values that are fitted: their squares are finite
 CEILINGS = (5.0, 4.0, 8.0, 7.0, 3.0, 2.0, 1.0, 6.35, 5.9, 6.5, 10.0, 20.0, 127.0, 16.0)
 
@@ -38,9 +36,7 @@ def fitted_functions(segment: Segment, actual: Array) -> Iterator[Altered]:
     yield from _variants(segment, _sloped(segment, last, actual))
     yield from _variants(segment, _gated(segment, last, actual))
     yield from _variants(segment, _tempered(segment, last, actual))
-    yield from dropped(segment, actual)
-    yield from shifted(segment, actual)
-    yield from on_a_grid(segment, actual)
+    yield from output_mistakes(segment, actual)
     yield from operands(segment, last, actual)
     for step in segment.steps:
         yield from padding(segment, step, actual)
@@ -61,6 +57,12 @@ def inner(step: SegmentStep) -> Iterator[Variant]:
     for slope in (0.01, 0.1, 0.2, 0.3, 0.25, 0.05):
         leaky = _leaky(slope, top)
         yield with_function(step, "leaky-relu", f"leaky: negative values times {slope:g} instead of {own}", leaky)
+
+
+def _candidates(*exact: float) -> list[tuple[float, ...]]:
+    """Fitted numbers as somebody would have written them, and as they were fitted."""
+    rounded = tuple(float(f"{number:.{DIGITS}g}") for number in exact)
+    return list(dict.fromkeys((rounded, tuple(map(float, exact)))))
 
 
 def _variants(segment: Segment, variants: Iterator[Variant]) -> Iterator[Altered]:
@@ -113,7 +115,7 @@ def _sloped(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Vari
     if own != "hard_swish" and np.any(actual[negative]):
         size = float((x[negative] ** 2).sum())
         exact = float((actual[negative] * x[negative]).sum()) / size
-        for slope in dict.fromkeys((float(f"{exact:.{DIGITS}g}"), exact)):
+        for (slope,) in _candidates(exact):
             if slope == -1:  # |x|, which has a name
                 continue
             what = f"leaky: negative values times {slope:.6g} instead of {own}"
@@ -145,8 +147,8 @@ def _gated(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Varia
     inside = (gate > 0.02) & (gate < 0.98) & (np.abs(x) > 0.05)
     if inside.sum() < 8:
         return
-    a, b = (float(number) for number in np.polyfit(x[inside], gate[inside], 1))
-    for a, b in dict.fromkeys(((float(f"{a:.{DIGITS}g}"), float(f"{b:.{DIGITS}g}")), (a, b))):
+    fit = np.polyfit(x[inside], gate[inside], 1)
+    for a, b in _candidates(*fit):
         what = f"clip({a:.6g} x + {b:.6g}, 0, 1)"
         if own == "hard_swish":
             yield with_function(
@@ -168,13 +170,13 @@ def _tempered(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Va
         return
     x, logs = _linear(segment, step), np.log(actual)
     x, logs = x - x.mean(-1, keepdims=True), logs - logs.mean(-1, keepdims=True)
-    factor = float((x * logs).sum() / (x * x).sum())
-    if abs(factor) < 1e-3:
+    exact = float((x * logs).sum() / (x * x).sum())
+    if abs(exact) < 1e-3:
         return
-    for factor in dict.fromkeys((float(f"{factor:.{DIGITS}g}"), factor)):
+    for (factor,) in _candidates(exact):
 
         def tempered(x: Array, factor: float = factor) -> Array:
-            e = np.exp(factor * (x - x.max(-1, keepdims=True) * np.sign(factor) ** 2))
+            e = np.exp(factor * x - (factor * x).max(-1, keepdims=True))
             y: Array = e / e.sum(-1, keepdims=True)
             return y
 
@@ -182,145 +184,6 @@ def _tempered(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Va
             step, "softmax", f"softmax of the logits times {factor:.6g}", tempered, slope=4 * max(abs(factor), 1.0),
             size=lambda x: np.broadcast_to(np.abs(x).max(-1, keepdims=True), x.shape),
         )  # fmt: skip
-
-
-def dropped(segment: Segment, actual: Array) -> Iterator[Altered]:
-    """Dropout that is active: a share of the values is 0, and the others are larger by one factor."""
-    y = segment.y
-    nonzero = np.abs(y) > 1e-6 * max(float(np.abs(y).max()), 1e-30)
-    dropped = nonzero & (actual == 0)
-    share = float(dropped.sum() / max(nonzero.sum(), 1))
-    if not MINIMUM_SHARE < share < 1 - MINIMUM_SHARE:
-        return
-    kept = nonzero & ~dropped
-    factor = float(np.median(actual[kept] / y[kept]))
-    channels = dropped.any(axis=tuple(range(dropped.ndim - 1)))
-    mask = (actual != 0) | ~nonzero
-    if abs(factor - 1) > 1e-4:
-        what = f"dropout active: {share:.0%} of the values are 0, the others times {factor:.6g}"
-        yield _followed(segment, "dropout-active", what, lambda x: x * mask * factor, abs(factor))
-    whole = np.broadcast_to(channels, dropped.shape)
-    if channels.any() and not (whole & kept).any():
-        names = _listed(np.flatnonzero(channels))
-        yield _followed(segment, "not-computed", f"channels {names} left at 0", lambda x: x * ~channels)
-    if y.ndim == 4:
-        for axis, kind in ((1, "rows"), (2, "columns")):
-            others = tuple(other for other in range(4) if other != axis)
-            lines = dropped.any(axis=others)
-            where = np.expand_dims(lines, others)
-            if lines.any() and not (np.broadcast_to(where, dropped.shape) & kept).any():
-                yield _followed(
-                    segment,
-                    "not-computed",
-                    f"{kind} {_listed(np.flatnonzero(lines))} left at 0",
-                    lambda x, where=where: x * ~where,
-                )
-
-
-def _listed(numbers: Array) -> str:
-    if numbers.size > 2 and np.array_equal(numbers, np.arange(numbers[0], numbers[-1] + 1)):
-        return f"{numbers[0]} to {numbers[-1]}"
-    return ", ".join(map(str, numbers[:5])) + (", ..." if numbers.size > 5 else "")
-
-
-def _followed(
-    segment: Segment, cause: str, what: str, function: Function, slope: float = 1.0, moves: Function | None = None
-) -> Altered:
-    steps = followed_by(segment[segment.output], function, slope=slope, moves=moves)
-    return Altered(cause, what, (segment.output,), segment.altered({segment.output: steps}))
-
-
-def shifted(segment: Segment, actual: Array) -> Iterator[Altered]:
-    """Channels, rows or columns of the output shifted by any number, or channels in any order."""
-    y = segment.y
-    C = y.shape[-1]
-    if C > 2:
-        means, wanted = (np.nan_to_num(a).reshape(-1, C) for a in (y, actual))
-        costs = (
-            [float(np.abs(np.roll(means, k, -1) - wanted).sum()) for k in range(C)] if means.size * C < 3e8 else [0.0]
-        )
-        shift = int(np.argmin(costs))
-        if shift:
-            by = shift if shift <= C // 2 else shift - C
-
-            def moved(x, by=by):
-                return np.roll(x, by, -1)
-
-            yield _followed(segment, "channels-shifted", f"output channels shifted by {by}", moved, moves=moved)
-        order = _order(means, wanted)
-        if order is not None:
-
-            def moved(x):
-                return x[..., order]
-
-            groups = next(
-                (g for g in range(2, C) if C % g == 0 and np.array_equal(order, np.arange(C).reshape(g, -1).T.ravel())),
-                0,
-            )
-            how = f"interleaved in {groups} groups" if groups else f"in another order: {_listed(order)}"
-            yield _followed(segment, "channels-permuted", f"output channels {how}", moved, moves=moved)
-    for axis, kind in ((1, "rows"), (2, "columns")) if y.ndim == 4 else ():
-        for by in (1, -1, 2, -2):
-
-            def along(x, by=by, axis=axis):
-                return np.roll(x, by, axis)
-
-            def cut(x, by=by, axis=axis):
-                moved = np.roll(x, by, axis)
-                edge = [slice(None)] * 4
-                edge[axis] = slice(0, by) if by > 0 else slice(by, None)
-                moved[tuple(edge)] = 0
-                return moved
-
-            yield _followed(segment, "layout", f"{kind} of the output rotated by {by}", along, moves=along)
-            yield _followed(segment, "layout", f"{kind} of the output shifted by {by}, zeros behind", cut, moves=cut)
-
-
-def _order(y: Array, actual: Array) -> Array | None:
-    """The order of channels that makes y (pixels, C) the port's, None if there is none or it is the own one."""
-    C = y.shape[1]
-    if C > 2048 or y.shape[0] < 4:
-        return None
-    some = np.random.default_rng(0).permutation(len(y))[:256]
-    a, b = y[some], actual[some]
-    costs = (a**2).sum(0)[:, None] - 2 * a.T @ b + (b**2).sum(0)[None]
-    best = costs.argmin(0)
-    return best if np.unique(best).size == C and not np.array_equal(best, np.arange(C)) else None
-
-
-def on_a_grid(segment: Segment, actual: Array) -> Iterator[Altered]:
-    """Values that are multiples of one step: fixed-point or quantized outputs, rounded or cut off."""
-    levels = np.unique(actual)
-    if levels.size < 4:
-        return
-    step = float(np.diff(levels).min())
-    if np.ptp(levels) / step > MOST_LEVELS:
-        return
-    step = float(np.abs(actual).max() / np.rint(np.abs(actual).max() / step))
-    offset = float(levels[0] - np.rint(levels[0] / step) * step)
-    if np.abs((levels - offset) / step - np.rint((levels - offset) / step)).max() > 0.02:
-        return
-    low, high = float(levels[0]), float(levels[-1])
-    for how, rounding in (
-        ("rounded", np.rint),
-        ("rounded half up", lambda q: np.floor(q + 0.5)),
-        ("cut off", np.trunc),
-        ("rounded down", np.floor),
-    ):
-
-        def function(x: Array, rounding: Function = rounding) -> Array:  # type: ignore[assignment]
-            y: Array = np.clip(rounding((x - offset) / step) * step + offset, low, high)
-            return np.where(np.abs(y - actual) <= 1.01 * step * _near_tie(x, offset, step, rounding), actual, y)
-
-        what = f"output {how} to multiples of {step:.6g}, {levels.size} levels"
-        yield _followed(segment, "quantized-output", what, function)
-
-
-def _near_tie(x: Array, offset: float, step: float, rounding: Function) -> Array:
-    """Where float32 arithmetic may round to the other side."""
-    q = (x - offset) / step
-    margin = 1e-5 * (np.abs(q) + 1)
-    return rounding(q - margin) != rounding(q + margin)
 
 
 def operands(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Altered]:
@@ -332,8 +195,7 @@ def operands(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Alt
     factors = np.linalg.lstsq(A, actual.ravel(), rcond=None)[0]
     if np.abs(factors).min() < 1e-3:
         return
-    p, q = (float(f"{factor:.{DIGITS}g}") for factor in factors)
-    for p, q in dict.fromkeys(((p, q), (float(factors[0]), float(factors[1])))):
+    for p, q in _candidates(*factors):
         what = f"{p:.6g} * {step.layer.inputs[0]} + {q:.6g} * {step.layer.inputs[1]}"
         layer = Applied(
             name=step.layer.name,
@@ -362,7 +224,7 @@ def padding(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Alte
     value = _newton(lambda value: with_value(value).y, actual, float(np.abs(segment.outputs[source]).mean()) or 1.0)
     if value is None:
         return
-    for number in dict.fromkeys((float(f"{value:.{DIGITS}g}"), value)):
+    for (number,) in _candidates(value):
         variant = padded_with(step, source, zeros, number, pads)
         yield Altered(variant.cause, variant.what, variant.layers, segment.altered(variant.steps))
 

@@ -173,7 +173,7 @@ def affine(segment: Segment, actual: Array) -> Iterator[Altered]:
 
 def _is_negligible(slope: float, y: Array, t: Array) -> bool:
     """Whether the factor is so small that the port's values t do not depend on y."""
-    return abs(slope) * np.ptp(y) < NEGLIGIBLE * max(np.ptp(t), np.abs(t).max())
+    return bool(abs(slope) * np.ptp(y) < NEGLIGIBLE * max(np.ptp(t), np.abs(t).max()))
 
 
 def _affine(segment: Segment, slope: float, offset: float, what: str) -> Altered:

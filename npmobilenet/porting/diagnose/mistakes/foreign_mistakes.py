@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from npmobilenet.analysis.segments import Segment, SegmentStep
-from npmobilenet.porting.diagnose.mistakes.applied import Applied, preceded_by, rolled
+from npmobilenet.porting.diagnose.mistakes.applied import Applied, Function, preceded_by, rolled
 from npmobilenet.porting.diagnose.mistakes.variants import Altered
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layer import Layer
@@ -106,7 +106,7 @@ def other_inputs_of_joints(segment: Segment, surroundings: Surroundings) -> Iter
             yield from _read_elsewhere(segment, step, which, surroundings, cause, f"{source}")
 
 
-OPERANDS = {
+OPERANDS: dict[str, Function] = {
     "relu6 of {} before the joint": lambda x: np.clip(x, 0, 6),
     "relu of {} before the joint": lambda x: np.maximum(x, 0),
     "minus {}": lambda x: -x,
@@ -120,7 +120,7 @@ OPERANDS = {
 }
 
 
-def _moves(what: str, function):  # type: ignore[no-untyped-def]
+def _moves(what: str, function: Function) -> Function | None:
     return function if "shifted" in what or "moved" in what or "transposed" in what else None
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from npmobilenet.analysis.segments import Segment, SegmentStep
-from npmobilenet.porting.diagnose.mistakes.applied import Applied
+from npmobilenet.porting.diagnose.mistakes.applied import Applied, Function
 from npmobilenet.porting.diagnose.mistakes.variants import Variant, in_place, scaled
 from npmobilenet.porting.diagnose.mistakes.window_mistakes import Pads, padding_of
 from npmobilenet.reference.layer import Window
@@ -84,7 +84,9 @@ def strides(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
         changed = replace(layer, stride=stride, dilation=dilation, padding="valid", inputs=(source,))
         K = changed.extent
         same = same_padding(size[0], K[0], stride), same_padding(size[1], K[1], stride)
-        more = tuple((a + (k - 1) // 2, b + (k - 1) // 2) for (a, b), k in zip(zeros, layer.kernel_size, strict=True))
+        (top, bottom), (left, right) = zeros
+        h, w = ((k - 1) // 2 for k in layer.kernel_size)
+        more = (top + h, bottom + h), (left + w, right + w)
         for pads in dict.fromkeys((same, more, zeros)):
             what = f"stride {stride}, dilation {dilation} instead of stride {layer.stride}, dilation {layer.dilation}"
             new = replace(changed, padding=pads)
@@ -112,11 +114,12 @@ def means(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
             what = f"mean over rows {top} to {bottom - 1}, columns {left} to {right - 1} of {H} x {W} only"
             yield in_place(step, "pooling", what, SegmentStep(layer, {}, cropped))
             factor = (bottom - top) * (right - left) / (H * W)
-            part = SegmentStep(replace(layer, name=f"{layer.name}+part"), {}, cropped)
-            whole = list(scaled(SegmentStep(layer, {}, cropped), factor))
-            if part:
-                yield in_place(step, "pooling", f"{what}, divided by {H * W}", *whole)
-    shape = (lambda y: y[:, None, None, :]) if layer.keepdims else (lambda y: y)
+            whole = scaled(SegmentStep(layer, {}, cropped), factor)
+            yield in_place(step, "pooling", f"{what}, divided by {H * W}", *whole)
+
+    def shape(y: Array) -> Array:
+        return y[:, None, None, :] if layer.keepdims else y
+
     for name, function in POOLINGS.items():
         pooled = Applied(
             name=layer.name,
@@ -129,7 +132,7 @@ def means(segment: Segment, step: SegmentStep) -> Iterator[Variant]:
         yield in_place(step, "pooling", f"{name} instead of the mean", SegmentStep(pooled, {}))
 
 
-POOLINGS = {
+POOLINGS: dict[str, Function] = {
     "the minimum": lambda x: x.min((1, 2)),
     "the median": lambda x: np.median(x, (1, 2)),
     "the root mean square": lambda x: np.sqrt((x**2).mean((1, 2))),
