@@ -162,8 +162,8 @@ def _print_first(first: Finding) -> None:
             print_line(f"    in {_some(explanation.layers)}; {explanation.left:.2g} of the difference remains: {rest}")
     if first.untried:
         print_line(
-            f"  {first.untried} more were not tried, to save time; --effort SECONDS allows more, and a dump with more "
-            "layers is faster to diagnose"
+            "  the time was over before everything was tried; --effort SECONDS allows more, a dump with more layers "
+            "takes less"
         )
 
 

@@ -85,7 +85,8 @@ def judged(family: str, dump: Mapping[str, Array], layer: str, kind: Kind, **opt
     best = first.explanations[0] if first.explanations else None
     message = f"{first.layer}: " + (f"{best.cause}, {best.what}, left {best.left:.2g}" if best else "no explanation")
     named = first.layer == layer if layer in dump else layer in first.covers
-    return named, bool(named and best and best.fits and best.cause in kind.causes and layer in best.layers), message
+    here = layer not in dump or bool(best and layer in best.layers)
+    return named, bool(named and here and best and best.fits and best.cause in kind.causes), message
 
 
 def measured(

@@ -109,7 +109,7 @@ class Explainer:
                 port's.
 
         Returns:
-            The explanations, and the number of mistakes left untried to save time.
+            The explanations, and a lower bound on the number of mistakes left untried to save time.
         """
         started = monotonic()
         trial = _Trial(segment, actual, self._dtype, min(EFFORT_PER_LAYER, self._effort_left))
@@ -123,7 +123,7 @@ class Explainer:
             fitted(segment, actual.values),
             further(segment, actual.values, surroundings),
         ):
-            if not _fits(tried) and trial.effort_left > 0:
+            if not _fits(tried):
                 tried += trial.run(self._progress(some, len(candidates), f"explaining {segment.output}"))
         if not _fits(tried):
             tried += trial.run(_pairs(tried))
@@ -154,12 +154,12 @@ class _Trial:
         return self._allowed - self.effort if monotonic() < self.ends else 0.0
 
     def run(self, candidates: Iterable[Altered]) -> list[_Tried]:
-        """The candidates that reduce the difference."""
+        """The candidates that reduce the difference; without effort left, not even the next one is asked for."""
         tried = []
         for altered in candidates:
             if self.effort_left <= 0:
                 self.untried += 1
-                continue
+                break
             explanation = self._judged(altered)
             altered.segment.forget()  # hundreds of outputs would not fit into memory
             if explanation is not None:

@@ -44,7 +44,7 @@ class Finding:
         covers: the layers that were computed for it: itself, and those before it that the dump does not include.
         note: further remarks.
         explanations: for a wrong layer, the best first.
-        untried: number of explanations left untried to save time.
+        untried: number of groups of explanations that were cut short, or left untried, to save time.
         facts: for a wrong layer that nothing explains, what is known of the difference.
     """
 

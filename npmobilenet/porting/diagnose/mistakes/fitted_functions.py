@@ -8,6 +8,7 @@ from npmobilenet.analysis.segments import Segment, SegmentStep, distance
 from npmobilenet.porting.diagnose.mistakes.applied import (
     Applied,
     Function,
+    applied,
     followed_by,
     linear_part,
     with_function,
@@ -21,6 +22,8 @@ from npmobilenet.reference.layers import Activation, Add
 from npmobilenet.types import Array
 
 DIGITS = 4  # of a number in source code; the rounded value is taken if it fits as well as the fitted one
+STEPS = 12  # of Newton's method, on functions that are linear in pieces
+SECTIONS = 40  # of a golden section search for a limit
 LARGEST = 1e30  # of values that are fitted: their squares are finite
 CEILINGS = (5.0, 4.0, 8.0, 7.0, 3.0, 2.0, 1.0, 6.35, 5.9, 6.5, 10.0, 20.0, 127.0, 16.0)
 
@@ -42,6 +45,7 @@ def fitted_functions(segment: Segment, actual: Array) -> Iterator[Altered]:
         yield from padding(segment, step, actual)
         if step is not last:
             yield from _variants(segment, inner(step))
+            yield from inner_saturation(segment, step, actual)
 
 
 def inner(step: SegmentStep) -> Iterator[Variant]:
@@ -57,6 +61,39 @@ def inner(step: SegmentStep) -> Iterator[Variant]:
     for slope in (0.01, 0.1, 0.2, 0.3, 0.25, 0.05):
         leaky = _leaky(slope, top)
         yield with_function(step, "leaky-relu", f"leaky: negative values times {slope:g} instead of {own}", leaky)
+
+
+def inner_saturation(segment: Segment, step: SegmentStep, actual: Array) -> Iterator[Altered]:
+    """Sums whose output is not dumped, cut at the limit that fits best."""
+    if not isinstance(step.layer, KernelLayer) or step.layer.activation != "linear":
+        return
+    name, sums = step.layer.name, segment.outputs[step.layer.name]
+
+    def error(limit: float) -> float:
+        cut = applied(step.layer, lambda *_: np.clip(sums, -limit, limit))
+        return distance(actual, segment.altered({name: [SegmentStep(cut, {})]}).y)
+
+    limit = _least(error, 0.0, float(np.abs(sums).max()))
+    what = f"sums cut at -{limit:.6g} and {limit:.6g}: saturating"
+    cut = followed_by(step, lambda x: np.clip(x, -limit, limit))
+    yield Altered("saturation", what, (name,), segment.altered({name: cut}))
+
+
+def _least(f: Callable[[float], float], a: float, b: float) -> float:
+    """Where f is least between a and b, by golden section search."""
+    ratio = (5**0.5 - 1) / 2
+    c, d = b - ratio * (b - a), a + ratio * (b - a)
+    f_c, f_d = f(c), f(d)
+    for _ in range(SECTIONS):
+        if f_c < f_d:
+            b, d, f_d = d, c, f_c
+            c = b - ratio * (b - a)
+            f_c = f(c)
+        else:
+            a, c, f_c = c, d, f_d
+            d = a + ratio * (b - a)
+            f_d = f(d)
+    return (a + b) / 2
 
 
 def _candidates(*exact: float) -> list[tuple[float, ...]]:
@@ -234,7 +271,7 @@ def _newton(y_of: Callable[[float], Array], actual: Array, size: float) -> float
     best: tuple[float, float] | None = None
     for start in (0.0, size, -size):
         value = start
-        for _ in range(4):
+        for _ in range(STEPS):
             y = y_of(value)
             slope = (y_of(value + 1e-3 * size) - y) / (1e-3 * size)
             square = float((slope**2).sum())

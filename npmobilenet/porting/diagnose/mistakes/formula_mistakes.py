@@ -13,7 +13,7 @@ from npmobilenet.reference.layers import BatchNormalization
 from npmobilenet.types import Array
 
 FUNCTIONS: dict[str, tuple[Function, float]] = {
-    "elu": (lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))), 1.0),
+    "elu": (lambda x: _elu(x), 1.0),
     "gelu": (lambda x: 0.5 * x * (1 + _erf(x / np.sqrt(2))), 1.2),
     "gelu (tanh)": (lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))), 1.2),
     "softplus": (lambda x: np.logaddexp(0, x), 1.0),
@@ -35,6 +35,10 @@ FUNCTIONS: dict[str, tuple[Function, float]] = {
     "x * sigmoid(x) cut at 6": (lambda x: np.clip(x * _sigmoid(x), 0, 6), 1.2),
 }
 """Functions that are used by mistake, and bounds on their slopes."""
+
+
+def _elu(x: Array) -> Array:
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
 
 
 def _sigmoid(x: Array) -> Array:
