@@ -1,4 +1,4 @@
-"""The engine compared with ONNX Runtime, LiteRT and OpenVINO on five networks: the table of the README.
+"""The engine compared with ONNX Runtime, LiteRT and OpenVINO on five networks and two detectors: the README's table.
 
     python benchmarks/engines.py [--threads 1] [--batch 1] [--rounds 7] [--networks v1,v2,...] [--engines litert,...]
 
@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
+from npmobilenet.architectures.ssd import ssd
 from npmobilenet.bench.measure import EngineComparison, Timing, compare_engines
 from npmobilenet.bench.measure_bytes import compare_byte_engines
 from npmobilenet.bench.random_weights import random_model
@@ -30,6 +31,8 @@ NETWORKS: dict[str, tuple[str, Callable[[], Graph]]] = {
     "v3-large": ("V3-Large 224", mobilenet_v3_large),
     "v3-small": ("V3-Small 224", mobilenet_v3_small),
     "v1-0.25-128": ("V1 0.25/128", lambda: mobilenet_v1(alpha=0.25, resolution=128)),
+    "ssdlite-v2": ("SSDLite V2 320", lambda: ssd("mobilenet_v2")),
+    "ssdlite-v3-large": ("SSDLite V3-Large 320", lambda: ssd("mobilenet_v3_large", reduced_tail=True)),
 }
 
 
@@ -44,22 +47,29 @@ def main() -> None:
     parser.add_argument("--rule", choices=RULES, default="tflite", help="how npmobilenet rounds with --int8")
     parser.add_argument("--engines", help="runtimes to compare with (default: all installed)")
     options = parser.parse_args()
+    if options.int8 and options.batch != 1:
+        parser.error("quantized files compute one image at a time: --batch does not apply")
 
     runtimes = select_runtimes(options.engines)
     names = ["npmobilenet", *(runtime.name for runtime in runtimes)]
     first = "network" if options.batch == 1 else f"network, {options.batch} images"
-    print(f"| {first} | threads | {' | '.join(names)} | npmobilenet / best other | npmobilenet, % of FMA peak |")
-    print(f"|---|{'---:|' * (len(names) + 3)}")
+    heads = [first, "threads", *names, "npmobilenet / best other"]
+    heads += [] if options.int8 else ["npmobilenet, % of FMA peak"]
+    print(f"| {' | '.join(heads)} |")
+    print(f"|---|{'---:|' * (len(heads) - 1)}")
     for network in options.networks.split(","):
         title, graph = NETWORKS[network]
         model = random_model(graph())
-        how = {"threads": options.threads, "batch": options.batch, "rounds": options.rounds}
         if options.int8:
-            compared = compare_byte_engines(_quantized(model), RULES[options.rule], runtimes, **how)
+            rule = RULES[options.rule]
+            compared = compare_byte_engines(
+                _quantized(model), rule, runtimes, threads=options.threads, rounds=options.rounds
+            )
         else:
+            how = {"threads": options.threads, "batch": options.batch, "rounds": options.rounds}
             compared = compare_engines(model, runtimes, **how)
         timings = (_cell(timing, options.batch) for timing in compared.timings)
-        cells = [title, str(options.threads), *timings, *_shares(compared)]
+        cells = [title, str(options.threads), *timings, *_shares(compared)][: len(heads)]
         print(f"| {' | '.join(cells)} |", flush=True)
 
 

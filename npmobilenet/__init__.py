@@ -26,6 +26,8 @@ from npmobilenet.errors import (
 )
 from npmobilenet.former_modules import register as _register_former_modules
 from npmobilenet.hub.load import load
+from npmobilenet.models.detections import Detection
+from npmobilenet.models.detector import Detector
 from npmobilenet.models.labels import decode_predictions
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Scaling
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ArgumentError",
     "AssumptionWarning",
+    "Detection",
+    "Detector",
     "DownloadError",
     "DumpError",
     "Graph",

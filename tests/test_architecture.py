@@ -18,6 +18,7 @@ FLOORS = [  # bottom to top
     "kernels",
     "base",
     "reference",
+    "detection",
     "quantized",
     "architectures",
     "compiler",

@@ -82,6 +82,13 @@ def write_photos(folder: Path) -> None:
         shutil.copy(path, target)
 
 
+def write_detector(folder: Path) -> None:
+    """Put a detector and photographs in place."""
+    shutil.copy(real_file("tflite", "ssd_mobilenet_v1_coco_uint8.tflite"), folder / "detect.tflite")
+    for name in ("cat.bmp", "parrot.jpg"):
+        shutil.copy(real_file("images", name), folder / name)
+
+
 def copy_quantized(folder: Path) -> None:
     """Copy a real quantized file and a photograph."""
     shutil.copy(real_file("tflite", "mobilenet_v1_0.25_128_quant.tflite"), folder)
@@ -96,6 +103,8 @@ def copy_float(folder: Path) -> None:
 
 FILES = {
     "dump.md": copy_float,
+    "detect.md": write_detector,
+    "explain.md": copy_quantized,
     "features.md": write_photos,
     "quantized.md": copy_quantized,
     "teachable-machine.md": write_teachable_machine,

@@ -110,7 +110,7 @@ NETWORKS: dict[str, Callable[[Figure], Graph]] = {
     "MobileNetV3-Small SSDLite": _lite("mobilenet_v3_small"),
     "MobileNetV3-Small SSDLite reduced tail": _lite("mobilenet_v3_small", reduced_tail=True),
     "ssdlite320_mobilenet_v3_large COCO_V1": lambda figure: ssd(
-        "mobilenet_v3_large", reduced_tail=True, first_anchors=6
+        "mobilenet_v3_large", reduced_tail=True, world="torchvision"
     ),
 }  # fmt: skip
 

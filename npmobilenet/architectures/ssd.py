@@ -1,21 +1,31 @@
-"""SSD and SSDLite on MobileNet, as graphs, so that the costs in the papers' detection tables can be counted.
+"""SSD and SSDLite on MobileNet, as graphs.
 
 A detector takes two feature maps of a classifier, at 1/16 and 1/32 of the image, adds four smaller ones, and puts two
 predictors on each of the six: 4 numbers for the box and one score per class, for every anchor. SSDLite is SSD with
-every 3 x 3 convolution after the classifier made depthwise separable. The graph's output is (anchors, 4 + slots).
+every 3 x 3 convolution after the classifier made depthwise separable. The graph has two outputs, `boxes` (anchors, 4)
+and `scores` (anchors, slots); `npmobilenet.detection` makes boxes on a photograph of them.
 
 Sources: Liu et al. 2016 (arXiv:1512.02325); Sandler et al. 2018 (arXiv:1801.04381), section 6.2; Howard et al. 2019
 (arXiv:1905.02244), section 6.3; the configurations of TensorFlow's Object Detection API and of torchvision.
 """
 
+from dataclasses import replace
+from typing import Literal
+
 from npmobilenet.architectures.builder import Builder
 from npmobilenet.architectures.mobilenet_v1 import mobilenet_v1
 from npmobilenet.architectures.mobilenet_v2 import V2_LAST, mobilenet_v2
 from npmobilenet.architectures.mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
+from npmobilenet.errors import ArgumentError
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import Concatenate, Conv2D, DepthwiseConv2D, Reshape
 from npmobilenet.reference.shapes import make_divisible
 from npmobilenet.reference.transforms import fold_padding, with_filters
+from npmobilenet.types import Padding
+
+World = Literal["tensorflow", "torchvision"]
+"""Whose conventions: TensorFlow's Object Detection API pads SAME and has 3 anchors per pixel of the first map;
+torchvision pads (K - 1) // 2 zeros on every side and has 6 anchors per pixel of every map."""
 
 EXTRA_MAPS = (512, 256, 256, 128)  # channels; each map has half the side of the one before
 COCO_80 = 81  # score slots: 80 classes and background
@@ -57,7 +67,9 @@ REDUCED_TAIL = {
 """Half the channels from the 1/32 map on (Howard et al. 2019, section 6.3), as filters of each convolution."""
 
 
-def backbone(arch: str, alpha: float, resolution: int, *, reduced_tail: bool = False) -> Graph:
+def backbone(
+    arch: str, alpha: float, resolution: int, *, reduced_tail: bool = False, world: World = "tensorflow"
+) -> Graph:
     """The body of a classifier as detectors use it, up to its feature map at 1/32 of the image.
 
     Args:
@@ -65,18 +77,49 @@ def backbone(arch: str, alpha: float, resolution: int, *, reduced_tail: bool = F
         alpha: width multiplier; here it also narrows the last convolution of V2.
         resolution: side of the image in pixels.
         reduced_tail: V3 with half the channels from the 1/32 map on.
+        world: conventions of the padding. In torchvision's, V3 takes pixels in [-1, 1].
+
+    Raises:
+        ArgumentError: an argument is out of range.
 
     Source: TensorFlow's Object Detection API, `ssd_mobilenet_v*_feature_extractor.py`.
     """
+    if arch not in TAPS:
+        raise ArgumentError(f"unknown architecture {arch!r}; choose from {', '.join(TAPS)}")
+    if reduced_tail and (arch not in REDUCED_TAIL or alpha != 1):
+        raise ArgumentError("reduced_tail: expected a MobileNetV3 with alpha 1")
+    graph = _body(arch, alpha, resolution, is_torch=world == "torchvision")
+    if arch == "mobilenet_v2":
+        graph = with_filters(graph, {"Conv_1": make_divisible(V2_LAST * alpha)})
+    if reduced_tail:
+        graph = with_filters(graph, REDUCED_TAIL[arch])
+    return _padded_as_torch(graph) if world == "torchvision" else graph
+
+
+def _body(arch: str, alpha: float, resolution: int, *, is_torch: bool) -> Graph:
     if arch == "mobilenet_v1":
         body = mobilenet_v1(alpha, resolution, include_top=False)
         return fold_padding(body, "same")  # Keras puts the zeros at the end, also on odd sides
     if arch == "mobilenet_v2":
-        graph = mobilenet_v2(alpha, resolution, include_top=False)
-        return with_filters(graph, {"Conv_1": make_divisible(V2_LAST * alpha)})
+        return mobilenet_v2(alpha, resolution, include_top=False)
     build = mobilenet_v3_large if arch == "mobilenet_v3_large" else mobilenet_v3_small
-    graph = build(alpha, resolution, include_top=False)
-    return with_filters(graph, REDUCED_TAIL[arch]) if reduced_tail else graph
+    return build(alpha, resolution, include_top=False, include_preprocessing=not is_torch)
+
+
+def _padded_as_torch(graph: Graph) -> Graph:
+    """The same layers; convolutions of stride 2 pad (K - 1) // 2 zeros on every side."""
+    layers = (
+        replace(layer, padding=_symmetric(layer.kernel_size[0]))
+        if isinstance(layer, Conv2D | DepthwiseConv2D) and layer.stride == 2
+        else layer
+        for layer in fold_padding(graph).layers
+    )
+    return replace(graph, layers=tuple(layers))
+
+
+def _symmetric(K: int) -> Padding:
+    side = (K - 1) // 2
+    return (side, side), (side, side)
 
 
 def ssd(
@@ -87,37 +130,48 @@ def ssd(
     lite: bool = True,
     slots: int = COCO_90,
     predictor_kernel: int = 3,
-    first_anchors: int = 3,
     reduced_tail: bool = False,
+    world: World = "tensorflow",
 ) -> Graph:
     """SSD or SSDLite on a MobileNet.
 
     Args:
         arch, alpha, resolution, reduced_tail: see `backbone`.
         lite: depthwise separable convolutions after the backbone.
-        slots: scores per anchor, background included.
+        slots: scores per anchor, background included, before the sigmoid or softmax.
         predictor_kernel: side of the predictors' kernel if they are plain convolutions.
-        first_anchors: anchors per pixel of the first map (TensorFlow 3, torchvision 6); the others have 6.
+        world: conventions of padding and anchors.
 
     Returns:
-        A graph with output (anchors, 4 + slots); anchors run over maps, rows, columns, then shapes.
+        A graph with outputs `boxes` (anchors, 4) and `scores` (anchors, slots); anchors run over maps, rows, columns,
+        then shapes.
+
+    Raises:
+        ArgumentError: an argument is out of range.
     """
-    body = backbone(arch, alpha, resolution, reduced_tail=reduced_tail)
+    body = backbone(arch, alpha, resolution, reduced_tail=reduced_tail, world=world)
     net = Builder(f"ssd{'lite' if lite else ''}_{body.name}", body.input_shape)  # type: ignore[arg-type]
     net.extend(body.layers[1:])
     maps = [_tap(body, TAPS[arch]), net.last]
     for number, depth in enumerate(EXTRA_MAPS, start=1):
-        maps.append(_extra_map(net, f"extra_{number}_", max(16, int(depth * alpha)), lite))
-    joined = []
-    for number, source in enumerate(maps, start=1):
-        anchors = first_anchors if number == 1 else 6
-        predictors = (
-            _predictor(net, f"box_{number}_", source, anchors, 4, lite, predictor_kernel),
-            _predictor(net, f"class_{number}_", source, anchors, slots, lite, predictor_kernel),
-        )
-        joined.append(net.add(Concatenate, f"anchors_{number}", inputs=predictors))
-    net.add(Concatenate, "anchors", inputs=tuple(joined), axis=1)
-    return net.graph()
+        maps.append(_extra_map(net, f"extra_{number}_", max(16, int(depth * alpha)), lite, world))
+    for prefix, output, values in (("box_", "boxes", 4), ("class_", "scores", slots)):
+        rows = []
+        for number, (source, anchors) in enumerate(zip(maps, anchors_per_map(world), strict=True), start=1):
+            rows.append(_predictor(net, f"{prefix}{number}_", source, anchors, values, lite, predictor_kernel))
+        net.add(Concatenate, output, inputs=tuple(rows), axis=1)
+    return net.graph((("boxes", "boxes"), ("scores", "scores")))
+
+
+def anchors_per_map(world: World) -> tuple[int, ...]:
+    """Anchors per pixel of the six maps."""
+    return (3 if world == "tensorflow" else 6, 6, 6, 6, 6, 6)
+
+
+def map_sides(graph: Graph) -> tuple[tuple[int, int], ...]:
+    """(H, W) of the six maps of a graph that `ssd` made."""
+    sides = [graph.shapes[f"box_{number}_conv"][:2] for number in range(1, 3 + len(EXTRA_MAPS))]
+    return tuple((H, W) for H, W in sides)
 
 
 def _tap(body: Graph, name: str) -> str:
@@ -127,12 +181,13 @@ def _tap(body: Graph, name: str) -> str:
     return next(layer.name for layer in body.layers if layer.inputs == (name,))
 
 
-def _extra_map(net: Builder, prefix: str, depth: int, lite: bool) -> str:
+def _extra_map(net: Builder, prefix: str, depth: int, lite: bool, world: World) -> str:
+    padding: Padding = "same" if world == "tensorflow" else _symmetric(3)
     _conv(net, f"{prefix}reduce", max(16, depth // 2), K=1)
     if lite:
-        _depthwise(net, f"{prefix}depthwise", stride=2)
+        _depthwise(net, f"{prefix}depthwise", stride=2, padding=padding)
         return _conv(net, f"{prefix}pointwise", depth, K=1)
-    return _conv(net, f"{prefix}conv", depth, K=3, stride=2)
+    return _conv(net, f"{prefix}conv", depth, K=3, stride=2, padding=padding)
 
 
 def _predictor(net: Builder, prefix: str, source: str, anchors: int, values: int, lite: bool, K: int) -> str:
@@ -145,15 +200,15 @@ def _predictor(net: Builder, prefix: str, source: str, anchors: int, values: int
     return net.add(Reshape, f"{prefix}reshape", target_shape=(-1, values))
 
 
-def _conv(net: Builder, name: str, filters: int, K: int, stride: int = 1) -> str:
-    net.conv(name, filters, K, stride)
+def _conv(net: Builder, name: str, filters: int, K: int, stride: int = 1, padding: Padding = "same") -> str:
+    net.conv(name, filters, K, stride, padding)
     net.bn(f"{name}_bn")
     return net.activation("relu6", f"{name}_relu")
 
 
-def _depthwise(net: Builder, name: str, stride: int = 1, source: str = "") -> str:
+def _depthwise(net: Builder, name: str, stride: int = 1, source: str = "", padding: Padding = "same") -> str:
     net.add(
-        DepthwiseConv2D, name, inputs=(source,) if source else (), kernel_size=(3, 3), stride=stride, padding="same",
+        DepthwiseConv2D, name, inputs=(source,) if source else (), kernel_size=(3, 3), stride=stride, padding=padding,
         use_bias=False,
     )  # fmt: skip
     net.bn(f"{name}_bn")

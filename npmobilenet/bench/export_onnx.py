@@ -17,6 +17,7 @@ from npmobilenet.compiler.ir import (
     Dense,
     Depthwise,
     GlobalAverage,
+    Joined,
     LayerOperation,
     Multiply,
     Operation,
@@ -27,6 +28,9 @@ from npmobilenet.compiler.ir import (
     outputs_of,
 )
 from npmobilenet.errors import NpMobileNetError
+from npmobilenet.reference.layers import Concatenate, Flatten, Reshape
+
+AXES = {1: 2, 2: 3, 3: 1, -1: 1, -2: 3, -3: 2}  # of maps (N, H, W, C) in ONNX's (N, C, H, W)
 
 
 def write_onnx(ops: Operations, batch: int, path: Path) -> None:
@@ -35,7 +39,7 @@ def write_onnx(ops: Operations, batch: int, path: Path) -> None:
     Raises:
         NpMobileNetError: an operation is not supported.
     """
-    writer = _OnnxWriter(batch)
+    writer = _OnnxWriter(batch, ops)
     writer.node("Identity", ["x"], ops[0].name)
     for op in ops[1:]:
         writer.operation(op)
@@ -47,9 +51,10 @@ def write_onnx(ops: Operations, batch: int, path: Path) -> None:
 class _OnnxWriter(OnnxBuilder):
     """The nodes of every operation; a value has the name of the operation that computes it."""
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, ops: Operations) -> None:
         super().__init__()
         self.batch = batch
+        self._shapes = {op.name: op.shape for op in ops}
 
     def operation(self, op: Operation) -> None:
         """Add the nodes of one operation."""
@@ -63,6 +68,9 @@ class _OnnxWriter(OnnxBuilder):
             case GlobalAverage(inputs=(x,)):
                 pooled = self.node("GlobalAveragePool", [x], f"{name}/pool")
                 self.node("Identity" if len(op.shape) == 3 else "Flatten", [pooled], name)
+            case Joined():
+                rows = [self._rows(op, x) for x in op.inputs]
+                self.node("Concat", rows, name, axis=1)
             case Output():
                 self.node("Identity", list(op.inputs), name)
             case Alias(inputs=(x,)):
@@ -72,11 +80,24 @@ class _OnnxWriter(OnnxBuilder):
                 self.node("Add", list(op.inputs), name)
             case Multiply(inputs=(_, _)):
                 self.node("Mul", list(op.inputs), name)
+            case LayerOperation(layer=Concatenate(axis=axis)):
+                self.node("Concat", list(op.inputs), name, axis=AXES[axis] if len(op.shape) == 3 else axis)
+            case LayerOperation(layer=Reshape() | Flatten(), inputs=(x,)) if len(op.shape) < 3:
+                if len(self._shapes[x]) == 3:
+                    x = self.node("Transpose", [x], f"{name}/channels_last", perm=[0, 2, 3, 1])
+                sides = self.constant(f"{name}/shape", np.array([self.batch, *op.shape]), np.int64)
+                self.node("Reshape", [x, sides], name)
             case Softmax(inputs=(x,)):
                 self.node("Softmax", [x], name, axis=1)
             case _:
                 layer = op.layer.type if isinstance(op, LayerOperation) else op.label
                 raise NpMobileNetError(f"{name}: {layer} has no ONNX export")
+
+    def _rows(self, op: Joined, x: str) -> str:
+        """A map (N, C, H, W) as rows of the joined output's values, channels last."""
+        sides = self.constant(f"{x}/sides", np.array([self.batch, -1, op.shape[-1]]), np.int64)
+        last = self.node("Transpose", [x], f"{x}/channels_last", perm=[0, 2, 3, 1])
+        return self.node("Reshape", [last, sides], f"{x}/rows")
 
     def _convolution(self, op: Conv | Depthwise) -> None:
         name, x = op.name, op.inputs[0]

@@ -30,13 +30,13 @@ CHANNELS_FIRST = (0, 3, 1, 2)
 CHANNELS_LAST = (0, 2, 3, 1)
 
 
-def write_qdq(network: Network, batch: int, path: Path) -> None:
-    """Write a network as ONNX: image x (batch, C, H, W) and outputs y, y1, ... as unsigned bytes.
+def write_qdq(network: Network, path: Path) -> None:
+    """Write a network as ONNX: image x (1, C, H, W) and outputs y, y1, ... as unsigned bytes.
 
     Raises:
         NpMobileNetError: an operator is not supported.
     """
-    writer = _QdqWriter(network, batch)
+    writer = _QdqWriter(network)
     for operator in network.operators:
         writer.operator(operator)
     writer.finish(path)
@@ -45,9 +45,9 @@ def write_qdq(network: Network, batch: int, path: Path) -> None:
 class _QdqWriter(OnnxBuilder):
     """The nodes of every operator; maps are (N, C, H, W), all other tensors as in the network."""
 
-    def __init__(self, network: Network, batch: int) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        self._network, self._batch = network, batch
+        self._network = network
         self._bytes: dict[int, str] = {}  # names of quantized tensors, by number
         self._real: dict[int, str] = {}  # of the numbers that they stand for
         self._bytes[network.inputs[0]] = "x"
@@ -70,7 +70,7 @@ class _QdqWriter(OnnxBuilder):
         for position, number in enumerate(self._network.outputs):
             ys.append(self.node("Identity", [self._bytes[number]], f"y{position or ''}"))
         _, H, W, C = image.shape
-        self.save(path, x="x", shape=(self._batch, C, H, W), ys=ys, dtype=np.uint8)
+        self.save(path, x="x", shape=(1, C, H, W), ys=ys, dtype=np.uint8)
 
     def _computed(self, operator: Operator, y: str) -> str:
         code, options = operator.code, operator.options
@@ -159,7 +159,7 @@ class _QdqWriter(OnnxBuilder):
         return self.node("Reshape", [x, self._target(ordered, f"{y}/shape")], y)
 
     def _target(self, shape: Shape, name: str) -> str:
-        return self.constant(name, np.array([self._batch, *shape[1:]]), np.int64)
+        return self.constant(name, np.array(shape), np.int64)
 
     def _clipped(self, operator: Operator, x: str, y: str) -> str:
         activation = operator.options.activation

@@ -27,7 +27,9 @@ from npmobilenet.quantized.running import run
 from npmobilenet.quantized.tensors import Network
 from npmobilenet.types import Array
 
-MOST_STEPS = 64  # of 256 by which an output of another runtime may differ: it rounds otherwise in every layer
+LIKENESS = (
+    0.7  # least correlation of another runtime's outputs with ours: 0.84 and more, with other weights 0.48 and less
+)
 
 
 @dataclass(frozen=True)
@@ -54,29 +56,28 @@ class ByteStepTiming:
 
 
 def compare_byte_engines(
-    network: Network, rule: Rule, runtimes: Sequence[Runtime], *, threads: int, batch: int, rounds: int
+    network: Network, rule: Rule, runtimes: Sequence[Runtime], *, threads: int, rounds: int
 ) -> EngineComparison:
-    """Time npmobilenet under a rule, and other runtimes, on a quantized network; method as of `compare_engines`.
+    """Time npmobilenet under a rule, and other runtimes, on one image; method as of `compare_engines`.
 
     Raises:
         NpMobileNetError: a process ended while measuring.
     """
-    x = sample_integers(network, batch)
+    x = sample_integers(network)
     with tempfile.TemporaryDirectory(prefix="npmobilenet-bench-") as name:
         folder = Path(name)
         write_byte_inputs(folder, network, rule, x)
-        problems = _export(network, runtimes, batch, folder)
+        problems = _export(network, runtimes, folder)
         tasks = [ENGINE, *(runtime.name for runtime in runtimes if runtime.name not in problems)]
         with workers(tasks, folder, threads) as started:
             with waiting(f"starting {', '.join(tasks)}"):
-                made = [run(network, image[None], rule) for image in x]
-                expected = [as_stored(np.concatenate(ys)) for ys in zip(*made, strict=True)]
+                expected = [as_stored(y) for y in run(network, x, rule)]
                 problems |= wait_for_all(started)
             judged = [_judged(timing, problems.get(timing.engine), folder, expected) for timing in untimed(runtimes)]
             wrong = {timing.engine for timing in judged if timing.problem}
             runs = take_turns([process for process in started if process.task not in wrong], rounds)
     timed = tuple(with_times(timing, runs.get(timing.engine, [])) for timing in judged)
-    return EngineComparison(multiply_adds(network), batch, threads, rounds, None, timed)
+    return EngineComparison(multiply_adds(network), 1, threads, rounds, None, timed)
 
 
 def profile_byte_steps(
@@ -89,7 +90,7 @@ def profile_byte_steps(
     """
     with tempfile.TemporaryDirectory(prefix="npmobilenet-bench-") as name:
         folder = Path(name)
-        write_byte_inputs(folder, network, rule, sample_integers(network, 1))
+        write_byte_inputs(folder, network, rule, sample_integers(network))
         with workers((ENGINE, BYTE_STEPS), folder, threads) as started:
             with waiting("starting"):
                 for process in started:
@@ -104,22 +105,21 @@ def profile_byte_steps(
     return steps, min(runs[ENGINE])[0]
 
 
-def sample_integers(network: Network, batch: int) -> Array:
-    """(batch, H, W, C) of the input's type: the image of the self-check, rolled down by 5 rows per image."""
+def sample_integers(network: Network) -> Array:
+    """(1, H, W, C) of the input's type: the image of the self-check."""
     image = network.input
-    pixels = synthetic_image(image.shape[1:])
-    x = np.stack([np.roll(pixels, 5 * number, axis=0) for number in range(batch)]).astype(np.uint8)
+    x = synthetic_image(image.shape[1:])[None].astype(np.uint8)
     return (x ^ SIGN_BIT).view(np.int8) if image.dtype == np.int8 else x
 
 
-def _export(network: Network, runtimes: Sequence[Runtime], batch: int, folder: Path) -> dict[str, str]:
+def _export(network: Network, runtimes: Sequence[Runtime], folder: Path) -> dict[str, str]:
     """Write the runtimes' files; returns the problem by name of each runtime without one."""
     problems: dict[str, str] = {}
     for runtime in runtimes:
         path = folder / runtime.file
         if not path.exists():
             try:
-                write_qdq(network, batch, path)
+                write_qdq(network, path)
             except NpMobileNetError as error:
                 problems[runtime.name] = str(error)
     return problems
@@ -134,5 +134,16 @@ def _judged(timing: Timing, problem: str | None, folder: Path, expected: list[Ar
     if got != shapes:
         return replace(timing, problem=f"output differs: expected shapes {shapes}, got {got}")
     steps = max(int(np.abs(y.astype(int) - exact).max()) for y, exact in zip(ys, expected, strict=True))
-    allowed = 0 if timing.engine == ENGINE else MOST_STEPS
-    return replace(timing, difference=steps, problem="" if steps <= allowed else f"output differs by {steps} steps")
+    if timing.engine == ENGINE:
+        problem = "" if steps == 0 else f"output differs by {steps} steps"
+    else:
+        alike = all(_is_like(y, exact) for y, exact in zip(ys, expected, strict=True))
+        problem = "" if alike else f"output differs by {steps} steps, and does not follow the reference's"
+    return replace(timing, difference=steps, problem=problem)
+
+
+def _is_like(y: Array, exact: Array) -> bool:
+    """Whether values rise and fall with those of the reference; a constant must be the same."""
+    if exact.min() == exact.max():
+        return np.array_equal(y, exact)
+    return y.min() < y.max() and bool(np.corrcoef(y.ravel(), exact.ravel())[0, 1] >= LIKENESS)

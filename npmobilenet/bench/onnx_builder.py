@@ -27,7 +27,7 @@ class OnnxBuilder:
 
     def constant(self, name: str, values: ArrayLike, dtype: DTypeLike = np.float32) -> str:
         """Add a constant and return its name."""
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype), name))
+        self._constants.append(numpy_helper.from_array(np.array(values, dtype, order="C"), name))
         return name
 
     def save(

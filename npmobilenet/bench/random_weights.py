@@ -13,6 +13,8 @@ from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import BatchNormalization, DepthwiseConv2D
 from npmobilenet.types import Array
 
+FEW_PIXELS = 64  # of all images together, from which no channel's statistics can be taken
+
 
 def random_model(graph: Graph, seed: int = 0) -> Model:
     """A network with random weights, to be measured without a weights file.
@@ -47,6 +49,8 @@ def random_params(graph: Graph, seed: int, x: Array, dtype: DTypeLike = np.float
         if name in norms:
             C = y.shape[-1:]
             rows = y.reshape(-1, *C).astype(np.float64)
+            if len(rows) < FEW_PIXELS:  # all channels together, or small variances would multiply rounding errors
+                rows = np.broadcast_to(rows.reshape(-1, 1), (rows.size, *C))
             mean = rows.mean(0) + rows.std(0) * rng.normal(0, 0.3, C)
             params[f"{norms[name]}/moving_mean"] = mean.astype(dtype)
             params[f"{norms[name]}/moving_variance"] = (rows.var(0) * rng.uniform(0.5, 2, C) + 1e-4).astype(dtype)

@@ -62,11 +62,12 @@ def bench(
         if steps:
             _time_steps(model, measured, facts, threads, rounds, as_json)
             return
-        how = {"threads": threads, "batch": batch or 1, "rounds": rounds}
         if isinstance(measured, Model):
-            comparison = compare_engines(measured, peers, **how)
+            comparison = compare_engines(measured, peers, threads=threads, batch=batch or 1, rounds=rounds)
+        elif batch not in (None, 1):
+            raise UsageError("--batch does not apply to a quantized model, whose file computes one image at a time")
         else:
-            comparison = quantized_bench.compare(measured, peers, **how)
+            comparison = quantized_bench.compare(measured, peers, threads=threads, rounds=rounds)
         absent = [] if against else [peer for peer in RUNTIMES.values() if peer not in peers]
         if as_json:
             missing = [{"engine": peer.name, "install": peer.install_command} for peer in absent]

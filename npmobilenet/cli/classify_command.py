@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from npmobilenet.cli.image_sources import image_files
 from npmobilenet.cli.options import Argument, Exit, Option
 from npmobilenet.cli.shared import (
-    COMPILING,
     DEFAULT_MODEL,
     AsJson,
     Backend,
@@ -17,21 +16,23 @@ from npmobilenet.cli.shared import (
     ResizeOption,
     RuleOption,
     compile_with_notice,
+    finish_compilation,
     print_notes,
     print_resize_note,
     reported,
     with_range,
 )
-from npmobilenet.errors import ArgumentError, KernelError, NpMobileNetError
+from npmobilenet.errors import ArgumentError, NpMobileNetError
 from npmobilenet.hub.load import load_unnamed, with_names, with_rule
 from npmobilenet.models.class_names import AnyModel, class_output
+from npmobilenet.models.detects import Detects
 from npmobilenet.models.image_file import WHITE
 from npmobilenet.models.image_model import ImageModel
 from npmobilenet.models.interface import output_names
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Reading
 from npmobilenet.models.quantized_model import QuantizedModel
-from npmobilenet.output import json_text, print_json_list, print_note, print_table, progress_bar, waiting
+from npmobilenet.output import json_text, print_json_list, print_note, print_table, progress_bar
 from npmobilenet.types import Array, Outputs
 
 BAR = 24  # characters of a bar for probability 1, and for logits beyond
@@ -71,6 +72,8 @@ def classify(
     with reported(as_json):
         sources = list(image_files(images, recursive))
         network = with_rule(load_unnamed(model), rule)
+        if isinstance(network, Detects) and output is None:
+            raise ArgumentError(f"{model}: a detector; npmobilenet detect finds the objects on an image")
         print_notes(model, network, {"range": pixels, "resize": resize})
         network, note = with_names(_one_output(network, output), model, labels)
         if note:
@@ -91,7 +94,7 @@ def classify(
                 _print_result(result)
         if as_json:
             print_json_list(texts)
-        _finish_compilation()
+        finish_compilation()
     if failed:
         raise Exit(1)
 
@@ -132,25 +135,6 @@ def _classified(
         (classes,) = network.decode(result[None], top)
         predictions = [{"wnid": wnid, "label": label, "probability": p} for wnid, label, p in classes]
         yield {"image": name, "predictions": predictions}
-
-
-def _finish_compilation() -> None:
-    """Wait for kernels that are being compiled for the next command."""
-    try:
-        from npmobilenet.compiler.compilation import compilation, finish_compilation
-    except ImportError:
-        return
-    sys.stdout.flush()  # results first
-    build = compilation()
-    if build is None:
-        return
-    try:
-        with waiting(f"{COMPILING}, for the next time; Ctrl+C does no harm"):
-            finish_compilation()
-    except KeyboardInterrupt:  # wherever it came, the process has to end
-        build.stop()
-    except KernelError as error:
-        print_note(f"npmobilenet: computed with the NumPy reference, which is slower: {error}")
 
 
 def _print_result(result: dict[str, Any]) -> None:

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from npmobilenet.cli.integer_comparison import ANY_RULE, compare_integers, quantized_source
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
-from npmobilenet.cli.shared import AsJson, ResizeOption, load_with_notes, reported
+from npmobilenet.cli.shared import AsJson, ResizeOption, load_any_with_notes, reported
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Reading, decode, network_pixels
@@ -38,8 +39,11 @@ def compare(
     ] = None,
     dtype: Annotated[str, Option(help="Arithmetic of the port: float16, float32 or float64.")] = "float32",
     effort: Annotated[
-        float, Option(metavar="SECONDS", help="Time for explanations; what was not tried by then is counted.")
+        float, Option(metavar="SECONDS", min=0, help="Time for explanations; what was not tried by then is counted.")
     ] = SECONDS,
+    rule: Annotated[
+        str, Option(help="Rule that the port of a quantized network should follow; any: the one that fits best.")
+    ] = ANY_RULE,
     per_layer: Annotated[bool, Option("--per-layer", help="One row per layer.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -50,13 +54,22 @@ def compare(
     """
     if len(sources) != (2 if model is None else 1):
         raise UsageError("expected PACK OTHER, or --model M [--image IMAGE] OTHER")
-    if not effort >= 0:
-        raise UsageError(f"expected --effort of at least 0 seconds, got {effort}")
     if dtype not in ("float16", "float32", "float64"):
         raise UsageError(f"unknown --dtype {dtype!r}; choose float16, float32 or float64")
     other = Path(sources[-1])
     with reported(as_json, NOTHING_COMPARED):
-        network, x, recorded = _from_pack(sources[0]) if model is None else _from_image(model, image, resize, other)
+        loaded = None if model is None else load_any_with_notes(model, {"resize": resize})
+        quantized = quantized_source(sources, loaded, image, resize)
+        if quantized is not None:
+            code = compare_integers(*quantized, other, mapping, rule, per_layer=per_layer, as_json=as_json)
+            if code:
+                raise Exit(code)
+            return
+        if rule != ANY_RULE:
+            raise UsageError("--rule is for quantized networks")
+        network, x, recorded = (
+            _from_image(loaded, image, resize, other) if isinstance(loaded, Model) else _from_pack(sources[0])
+        )
         dump, matched = _matched(network, x, other, mapping)
         comparison = walk.diagnose(
             network,
@@ -102,9 +115,8 @@ def _from_pack(folder: str) -> tuple[Model, Array, InputImage]:
     return pack.model(), pack.input("scaled"), InputImage(pack.scaling, decoded)
 
 
-def _from_image(name: str, image: str | None, resize: str | None, other: Path) -> tuple[Model, Array, InputImage]:
+def _from_image(network: Model, image: str | None, resize: str | None, other: Path) -> tuple[Model, Array, InputImage]:
     """The network and its input; by default the synthetic image of the self-check, if OTHER is a model to run."""
-    network = load_with_notes(name, {"resize": resize})
     if image is None:
         if other.suffix.lower() not in RUNNABLE:
             raise NpMobileNetError(f"{other} holds outputs: give the image that it was computed from, --image IMAGE")

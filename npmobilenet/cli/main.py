@@ -20,6 +20,7 @@ INTERRUPTED = 130  # as shells count: 128 and the number of the signal
 
 SUMMARIES = {
     "classify": "Classify images.",
+    "detect": "Find objects on images: boxes with names, by an SSD network.",
     "features": "Write the embeddings of images, or the outputs of a layer, to a file.",
     "convert": "Convert a Keras file to a self-describing .safetensors file.",
     "quantize": "Quantize a network to 8-bit integers, by the ranges that typical images bring about.",
@@ -30,6 +31,7 @@ SUMMARIES = {
     "bounds": "Show how rounding errors grow through a network: measured, and bounded.",
     "compare": "Find the first layer that another implementation computes wrongly, and name the mistake.",
     "dump": "Run a model file in its own runtime, and write the outputs of all its layers to a file, for `compare`.",
+    "explain": "Show one value of a layer from its terms.",
     "verify": "Run the self-check of a file, and compare its layers with the engine and with Keras.",
     "page": "Write the page: a real MobileNet, number by number, in one HTML file that needs no network.",
     "figures": "Draw the papers' figures from the networks' graphs, with numbers counted, or quoted with their source.",

@@ -15,11 +15,9 @@ from npmobilenet.output import print_line, print_table
 GIGA, MILLI, MICRO = 1e9, 1e-3, 1e-6
 
 
-def compare(
-    model: QuantizedModel, peers: Sequence[Runtime], *, threads: int, batch: int, rounds: int
-) -> EngineComparison:
-    """The model under its rule, and other runtimes."""
-    return compare_byte_engines(model.computed, model.rounding, peers, threads=threads, batch=batch, rounds=rounds)
+def compare(model: QuantizedModel, peers: Sequence[Runtime], *, threads: int, rounds: int) -> EngineComparison:
+    """The model under its rule, and other runtimes, on one image."""
+    return compare_byte_engines(model.computed, model.rounding, peers, threads=threads, rounds=rounds)
 
 
 def print_comparison(name: str, model: QuantizedModel, comparison: EngineComparison) -> None:
@@ -27,7 +25,7 @@ def print_comparison(name: str, model: QuantizedModel, comparison: EngineCompari
     print_table(
         ("engine", "version", "min ms", "median ms", "images/s", "GOP/s", "steps off", ""),
         [_row(comparison, timing) for timing in comparison.timings],
-        title=f"{name}: {comparison.macs:,} multiply-adds of 8 bits, rule {model.rule}, batch {comparison.batch}, "
+        title=f"{name}: {comparison.macs:,} multiply-adds of 8 bits, rule {model.rule}, "
         f"{counted(comparison.threads, 'thread')}, {counted(comparison.rounds, 'round')}, on {cpu_name()}",
     )
 

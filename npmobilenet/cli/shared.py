@@ -1,5 +1,6 @@
 """Options, networks and error reports that the commands share."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from npmobilenet.architectures import ARCHITECTURES
 from npmobilenet.cli.options import Argument, Exit, Option, UsageError
-from npmobilenet.errors import NpMobileNetError, WeightsError
+from npmobilenet.errors import KernelError, NpMobileNetError, WeightsError
 from npmobilenet.hub.load import DIGITS, as_float, load_with_names, names_a_file, with_rule
 from npmobilenet.hub.published_models import find_model
 from npmobilenet.models.class_names import AnyModel
@@ -270,6 +271,25 @@ def compile_with_notice(network: Loaded) -> None:
     if not network.is_compiled():
         with waiting(COMPILING):
             network.compile()
+
+
+def finish_compilation() -> None:
+    """Wait for kernels that are being compiled for the next command."""
+    try:
+        from npmobilenet.compiler import compilation
+    except ImportError:
+        return
+    sys.stdout.flush()  # results first
+    build = compilation.compilation()
+    if build is None:
+        return
+    try:
+        with waiting(f"{COMPILING}, for the next time; Ctrl+C does no harm"):
+            compilation.finish_compilation()
+    except KeyboardInterrupt:  # wherever it came, the process has to end
+        build.stop()
+    except KernelError as error:
+        print_note(f"npmobilenet: computed with the NumPy reference, which is slower: {error}")
 
 
 def checked_engine(network: Loaded) -> "EngineCheck | ByteEngineCheck":

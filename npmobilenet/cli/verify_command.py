@@ -18,7 +18,9 @@ DIFFERENT = 1
 
 
 def verify(
-    file: Annotated[str, Argument(metavar="FILE", help="Converted file (.safetensors).")],
+    file: Annotated[
+        str, Argument(metavar="FILE", help="Converted file (.safetensors), or golden data of a quantized network.")
+    ],
     against: Annotated[
         tuple[str, Path] | None,
         Option("--against", metavar="keras SOURCE", help="Compare every layer with Keras running the original file."),

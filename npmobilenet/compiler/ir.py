@@ -7,6 +7,7 @@ meaning in NumPy: what the kernel that computes it must equal. Exporters, schedu
     Image                               the network's input
     Alias                               the values of another operation, under another shape
     Output                              the values of another operation, read from outside the network
+    Joined                              an output made of several values, one after another
     Conv, Depthwise, Dense              sums of products with an epilogue: bias, activation, residual
     GlobalAverage                       mean of every channel over its map
     LayerOperation                      one layer of the graph, computed as the reference computes it; of it:
@@ -95,6 +96,14 @@ class Alias(Operation):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Output(Alias):
     """An output of the network: its input, which nothing may replace or overwrite."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Joined(Output):
+    """An output (rows, values) of the rows of several maps, one after another: the heads of a detector."""
+
+    def evaluate(self, *inputs: Array) -> Array:
+        return np.concatenate([x.reshape(len(x), -1, self.shape[-1]) for x in inputs], axis=1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -5,8 +5,10 @@ call; a step without one is computed in its place by NumPy.
 """
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from time import perf_counter
 
+from npmobilenet_kernels.runtime import packing
 from npmobilenet_kernels.runtime.job import Job
 from npmobilenet_kernels.runtime.native import Native
 from npmobilenet_kernels.runtime.thread_pool import ThreadPool, shared_pool
@@ -14,7 +16,7 @@ from npmobilenet_kernels.runtime.thread_pool import ThreadPool, shared_pool
 from npmobilenet.compiler.arena import Memory, Workspace
 from npmobilenet.compiler.compilation import begin_to_compile, compiled_kernels, kernels_if_ready
 from npmobilenet.compiler.encoding import Table
-from npmobilenet.compiler.ir import Operations, outputs_of
+from npmobilenet.compiler.ir import Joined, Operations, outputs_of
 from npmobilenet.compiler.step_types import ReferenceStep, Step
 from npmobilenet.compiler.thread_count import default_threads
 from npmobilenet.types import Array
@@ -113,9 +115,23 @@ class NativePlan:
             else:
                 self._run_native(begin, end, workspace, x, members)
         for output, y in zip(self._outputs, ys, strict=True):
-            stored_image = self.memory.stored[output.name] == self.ops[0].name
-            y[...] = x.reshape(y.shape) if stored_image else self.value(output.name, workspace)
+            if self.memory.stored[output.name] == self.ops[0].name:
+                y[...] = x.reshape(y.shape)
+            elif isinstance(output, Joined):
+                self._join(output, y, workspace)
+            else:
+                y[...] = self.value(output.name, workspace)
         self._free_workspaces.append(workspace)
+
+    def _join(self, output: Joined, y: Array, workspace: Workspace) -> None:
+        """Copy the maps that an output (rows, values) joins, one after another, out of the workspace."""
+        start = 0
+        for name in output.inputs:
+            shape = self._shapes[name]
+            count = prod(shape) // y.shape[1]
+            part = y[start : start + count].reshape(-1, shape[-1])  # (H * W, C) of the map
+            packing.from_blocks(workspace.blocks(name), part.shape, part)
+            start += count
 
     def new_workspace(self) -> Workspace:
         """Memory for one image, computed by one thread."""

@@ -6,6 +6,7 @@ activations fused into convolutions if the format allows it, hard swish as one o
 """
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -52,6 +53,8 @@ class _Builder:
         """Number of the tensor that holds an operation's output."""
         inputs = [self.values[name] for name in op.inputs]
         match op:
+            case ir.Joined():
+                return self._joined(op, inputs)
             case ir.Output():
                 return inputs[0]
             case ir.Conv():
@@ -177,6 +180,15 @@ class _Builder:
         (H, W, C), (rows, columns) = self._shape(x), padding
         amounts = self._constant(f"{op.name}/padding", np.array(((0, 0), rows, columns, (0, 0)), np.int32))
         return self._add("PAD", [x, amounts], op, Options(), part, (H + sum(rows), W + sum(columns), C))
+
+    def _joined(self, op: ir.Joined, inputs: list[int]) -> int:
+        """Rows of every map, one after another."""
+        values, rows = op.shape[-1], []
+        for name, x in zip(op.inputs, inputs, strict=True):
+            shape = prod(self._shape(x)) // values, values
+            sides = self._constant(f"{name}/sides", np.array((self.batch, *shape), np.int32))
+            rows.append(self._add("RESHAPE", [x, sides], op, Options(), f"{name}/rows", shape))
+        return self._add("CONCATENATION", rows, op, Options(axis=1))
 
     def _reshaped(self, op: ir.Operation, x: int) -> int:
         shape = self._constant(f"{op.name}/shape", np.array((self.batch, *op.shape), np.int32))

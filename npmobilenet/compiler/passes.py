@@ -12,6 +12,7 @@ list of operations to a shorter list, and each can be run, printed and tested by
     fuse_rescaling         the input's scaling happens where the first convolution reads it
     fuse_gate              squeeze-and-excite scales the next convolution's weights instead of its map
     fuse_residual          the residual is added where the sum is stored
+    join_outputs           maps that are reshaped and concatenated for an output are read from where they are
 """
 
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from npmobilenet.compiler.ir import (
     Alias,
     BatchNorm,
     Conv,
+    Joined,
+    LayerOperation,
     Multiply,
     Operation,
     Operations,
@@ -39,7 +42,8 @@ from npmobilenet.compiler.ir import (
 )
 from npmobilenet.compiler.lowering import lower
 from npmobilenet.reference.graph import Graph
-from npmobilenet.reference.layers import Activation
+from npmobilenet.reference.layer import Layer
+from npmobilenet.reference.layers import Activation, Concatenate, Reshape
 from npmobilenet.types import Array, Params
 
 Pass = Callable[[Operations], Operations]
@@ -201,6 +205,31 @@ def fuse_residual(ops: Operations) -> Operations:
     return [fused.get(op.name, op) for op in ops if op.name not in dropped]
 
 
+def join_outputs(ops: Operations) -> Operations:
+    """An output that concatenates maps, each reshaped to rows, reads the maps themselves."""
+    consumers = consumer_counts(ops)
+    by_name = {op.name: op for op in ops}
+
+    def only_here(op: Operation, kind: type[Layer]) -> bool:
+        return isinstance(op, LayerOperation) and isinstance(op.layer, kind) and consumers[op.name] == 1
+
+    joined: dict[str, Joined] = {}
+    dropped: set[str] = set()
+    for output in (op for op in ops if isinstance(op, Output)):
+        whole = by_name[output.inputs[0]]
+        parts = [by_name[name] for name in whole.inputs]
+        if (
+            only_here(whole, Concatenate)
+            and len(whole.shape) == 2
+            and all(only_here(part, Reshape) and part.shape[-1] == whole.shape[-1] for part in parts)
+        ):
+            sources = tuple(part.inputs[0] for part in parts)
+            layers = tuple(layer for op in (*parts, whole) for layer in op.layers)
+            joined[output.name] = Joined(name=output.name, layers=layers, inputs=sources, shape=output.shape)
+            dropped |= {whole.name, *whole.inputs}
+    return [joined.get(op.name, op) for op in ops if op.name not in dropped]
+
+
 PASSES: tuple[Pass, ...] = (
     remove_identities,
     merge_zero_padding,
@@ -210,6 +239,7 @@ PASSES: tuple[Pass, ...] = (
     fuse_rescaling,
     fuse_gate,
     fuse_residual,
+    join_outputs,
 )
 
 

@@ -30,7 +30,7 @@ def place(
     last = dict(made)
     for number, step in enumerate(steps):
         last |= {stored[name]: number for name in step.reads if stored[name] in made}
-    last |= {stored[output.name]: len(steps) for output in outputs_of(ops)}
+    last |= {stored[name]: len(steps) for output in outputs_of(ops) for name in output.inputs}
     blocks = {name: ceil_div(shapes[name][-1], width) for name in made}
     block_bytes = {name: prod(shapes[name][:-1]) * width * dtype.itemsize for name in made}
     sizes = {name: round_up(blocks[name] * block_bytes[name], ALIGNMENT) for name in made}

@@ -124,6 +124,8 @@ def prove(rescale: Rescaling | RisingFunction, reach: Reach, limits: Pair) -> Fl
     """
     if rescale.rounding == "float32":
         return _as_it_is(np.broadcast_to(rescale.M, reach.least.shape).astype(np.float32), reach)
+    if not _rises(rescale, reach):
+        return _unproven(reach)
     if len(reach.least) > 1 == rescale.M.size:  # one factor: what holds in the reach of all channels holds in each
         least, most = reach.least.min(keepdims=True), reach.most.max(keepdims=True)
         return prove(rescale, Reach(least, most), limits).repeated(len(reach.least))
@@ -144,6 +146,19 @@ def prove(rescale: Rescaling | RisingFunction, reach: Reach, limits: Pair) -> Fl
         k = M[left].astype(np.float32)
         _search(found, np.flatnonzero(left), k + places * np.spacing(k), all_sides.among(left), split)
     return found
+
+
+def _rises(rescale: Rescaling | RisingFunction, reach: Reach) -> bool:
+    """Whether the rule rises with the accumulator: it does not where a left shift leaves 32 bits."""
+    most = np.maximum(np.abs(reach.least), np.abs(reach.most))
+    return bool((np.where(rescale.M < 1, 0, most * rescale.M) < 2.0**30).all())
+
+
+def _unproven(reach: Reach) -> FloatRescaling:
+    """No channel proven."""
+    zeros = np.zeros(reach.least.shape, np.int64)
+    none = zeros.astype(np.float32)
+    return FloatRescaling(zeros, none, none, none, 0, zeros.astype(bool))
 
 
 def _as_it_is(k: Floats, reach: Reach) -> FloatRescaling:

@@ -12,6 +12,7 @@ from npmobilenet.figures import (
     accuracy_figures,
     activation_figures,
     block_figures,
+    detection_figures,
     edge_figures,
     filter_figures,
     ladder_figure,
@@ -177,6 +178,7 @@ def _definitions() -> tuple[Definition, ...]:
     norm, bits, tails = normalization_figures, quantization_figures, tail_figures
     wang = "Wang 2018, A Basic Introduction to Separable Convolutions"
     conv_arithmetic = "Dumoulin & Visin 2016, arXiv:1603.07285"
+    ssd = "Liu et al. 2016, arXiv:1512.02325, fig. 1"
     bn, nin = "Ioffe & Szegedy 2015, arXiv:1502.03167", "Lin et al. 2013, arXiv:1312.4400"
     return (
         Definition("filters", filters.filters_data, filters.draw_filters, f"{V1}, fig. 2", (9, 3.9)),
@@ -208,6 +210,7 @@ def _definitions() -> tuple[Definition, ...]:
         Definition("v3-tail", tails.v3_tail_data, tails.draw_v3_tail, f"{V3}, fig. 5", (11, 5)),
         Definition("gap-or-flatten", tails.gap_or_flatten_data, tails.draw_gap_or_flatten, nin, (9.6, 4.8)),
         Definition("ssd-heads", nets.ssd_heads_data, nets.draw_ssd_heads, f"{V2}, table 5"),
+        Definition("anchors", detection_figures.anchors_data, detection_figures.draw_anchors, ssd, (11, 4.8)),
         Definition("conventions", nets.conventions_data, nets.draw_conventions, "", (9.6, 7)),
         Definition("intensity", nets.intensity_data, nets.draw_intensity, "", (10, 5.2)),
         Definition("ladder", ladder_figure.ladder_data, ladder_figure.draw_ladder, "", (9.6, 6)),

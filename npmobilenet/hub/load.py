@@ -14,7 +14,8 @@ from npmobilenet.errors import (
     WeightsError,
 )
 from npmobilenet.models.backends import check_backend
-from npmobilenet.models.class_names import AnyModel, LabelsLike, with_labels
+from npmobilenet.models.class_names import AnyModel, LabelsLike
+from npmobilenet.models.detects import Detects, relabeled
 from npmobilenet.models.label_file import find_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.model_file import is_foreign
@@ -82,12 +83,18 @@ def load_with_names(model: str | PathLike[str], labels: LabelsLike | None = None
 def with_names(loaded: AnyModel, model: str | PathLike[str], labels: LabelsLike | None) -> tuple[AnyModel, str]:
     """A model that was loaded from `model` with its class names; see `load_with_names`."""
     if labels is not None:
-        return with_labels(loaded, labels), ""
+        return relabeled(loaded, labels), ""
     name = fspath(model)
-    if loaded.labels or name == DIGITS or not names_a_file(name) or (found := find_labels(name)) is None:
+    if (
+        loaded.labels
+        or (isinstance(loaded, Detects) and loaded.category_names)
+        or name == DIGITS
+        or not names_a_file(name)
+        or (found := find_labels(name)) is None
+    ):
         return loaded, ""
     try:
-        return with_labels(loaded, found), f"class names from {found}"
+        return relabeled(loaded, found), f"class names from {found}"
     except (LabelFileError, ShapeError) as error:  # without a classifier, it names something else
         return loaded, f"{error}; ignored" if isinstance(error, LabelFileError) else ""
 

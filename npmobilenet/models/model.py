@@ -76,7 +76,8 @@ class Model(ImageModel):
         shape = " x ".join(map(str, self.graph.input_shape))
         shapes = self.graph.output_shapes
         named = [str(y) if len(shapes) == 1 else f"{name} {y}" for name, y in shapes.items()]
-        return f"<Model {self.graph.name}, {shape} -> {', '.join(named)}, {self.graph.total_params:,} parameters>"
+        what = f"{type(self).__name__} {self.graph.name}"
+        return f"<{what}, {shape} -> {', '.join(named)}, {self.graph.total_params:,} parameters>"
 
     @property
     def interface(self) -> Interface:
@@ -178,15 +179,15 @@ class Model(ImageModel):
         Raises:
             OSError: the folder is not writable.
         """
-        fields = {
-            "scaling": asdict(self.scaling),
-            "labels": self.labels,
-            "background": self.background,
-            "resize": self.resize,
-            "source": dict(self.source),
-            "self_check": self.self_check(),
-        }
+        fields = self.file_fields() | {"self_check": self.self_check()}
         ModelFile.of(self.graph, self.params, fields).write(Path(path))
+
+    def file_fields(self) -> dict[str, Any]:
+        """What the file holds, besides graph, tensors and self-check."""
+        return {
+            "scaling": asdict(self.scaling), "labels": self.labels, "background": self.background,
+            "resize": self.resize, "source": dict(self.source),
+        }  # fmt: skip
 
     @staticmethod
     def open(path: str | PathLike[str], *, intact: bool = True) -> "Model":
@@ -202,7 +203,13 @@ class Model(ImageModel):
         """
         file = ModelFile.read(fspath(path))
         with corruption_reported(fspath(path)):
-            model = Model(**file.arguments())
+            arguments = file.arguments()
+            if "detection" in arguments:
+                from npmobilenet.models.detector import Detector
+
+                model: Model = Detector.opened(arguments)
+            else:
+                model = Model(**arguments)
             if intact:
                 file.check_hash(model.graph.param_shapes)
         return model

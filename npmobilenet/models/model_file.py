@@ -3,7 +3,7 @@
 The header's metadata holds a JSON document under the key `npmobilenet`:
 
     format       1; 2 if the scaling has one value per channel; 3 if the network has several outputs; 4 if it is
-                 quantized (`quantized_file`)
+                 quantized (`quantized_file`); 5 if it is a detector
     version      of this package that wrote the file
     graph        Graph.to_json()
     scaling      {"scale", "offset"} from pixels in 0..255 to the network's input: numbers, or lists of one per channel
@@ -11,6 +11,8 @@ The header's metadata holds a JSON document under the key `npmobilenet`:
     resize       how images are resized, a name in resizing.RESIZES, or null
     background   true if output 0 stands for none of the labels, so that they start at output 1
     source       {"file", "sha256", "keras_version", "matched_by"} of the converted file
+    detection    {"rule", "names"} of a detector: how its outputs become boxes, and its categories from number 1; else
+                 absent
     self_check   digests of every layer's output (`self_check`)
 
 and, under the key `sha256`, the hash of that document's bytes followed by the name and bytes of every tensor in the
@@ -39,7 +41,8 @@ FORMAT = 1
 FORMAT_PER_CHANNEL = 2  # the scaling has one value per channel, which earlier versions cannot read
 FORMAT_OUTPUTS = 3  # several outputs, of which earlier versions would give only the last
 FORMAT_QUANTIZED = 4
-FORMATS = (FORMAT, FORMAT_PER_CHANNEL, FORMAT_OUTPUTS)
+FORMAT_DETECTOR = 5  # boxes on photographs, which earlier versions cannot draw
+FORMATS = (FORMAT, FORMAT_PER_CHANNEL, FORMAT_OUTPUTS, FORMAT_DETECTOR)
 
 
 def is_foreign(path: Path) -> bool:
@@ -104,7 +107,8 @@ class ModelFile:
     def of(graph: Graph, params: Params, fields: Mapping[str, Any]) -> "ModelFile":
         """The file of a graph with its parameters; `fields` are the keys of the document from `scaling` on."""
         per_channel = any(isinstance(value, tuple) for value in fields["scaling"].values())
-        number = FORMAT_OUTPUTS if len(graph.outputs) > 1 else FORMAT_PER_CHANNEL if per_channel else FORMAT
+        several = FORMAT_DETECTOR if "detection" in fields else FORMAT_OUTPUTS
+        number = several if len(graph.outputs) > 1 else FORMAT_PER_CHANNEL if per_channel else FORMAT
         tensors = {name: params[name] for name in graph.param_shapes}
         return ModelFile.written(number, {"graph": graph.to_json()} | dict(fields), tensors)
 
@@ -144,6 +148,7 @@ class ModelFile:
             "resize": document.get("resize"),  # absent from files of version 0.1
             "source": document["source"],
             "stored_check": document["self_check"],
+            **({"detection": document["detection"]} if "detection" in document else {}),
         }
 
     @staticmethod

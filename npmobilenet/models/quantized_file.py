@@ -10,7 +10,6 @@ The hash under the key `sha256` is of that document's bytes, followed by the nam
 """
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +29,7 @@ def write(model: "QuantizedModel", path: Path) -> None:
     Raises:
         OSError: the folder is not writable.
     """
-    fields = {
-        "network": network_to_json(model.network),
-        "scaling": asdict(model.scaling),
-        "labels": model.labels,
-        "background": model.background,
-        "resize": model.resize,
-        "source": dict(model.source),
-        "self_check": model.self_check(),
-    }
+    fields = {"network": network_to_json(model.network)} | model.file_fields() | {"self_check": model.self_check()}
     ModelFile.written(FORMAT_QUANTIZED, fields, network_arrays(model.network)).write(path)
 
 
@@ -63,4 +54,5 @@ def read(file: ModelFile, *, intact: bool = True) -> dict[str, Any]:
         "resize": document["resize"],
         "source": document["source"],
         "stored_check": document["self_check"],
+        **({"detection": document["detection"]} if "detection" in document else {}),
     }

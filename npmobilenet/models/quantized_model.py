@@ -1,7 +1,7 @@
 """An 8-bit network with its weights: images in; predictions, or every tensor's integers, out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
@@ -22,17 +22,20 @@ from npmobilenet.models.preprocessing import ImagesLike, Scaling, check_input_ra
 from npmobilenet.models.quantized_input import PixelQuantization, implied_scaling
 from npmobilenet.models.resizing import check_resize
 from npmobilenet.models.self_check import changed_tensors, synthetic_image, tensor_digests
+from npmobilenet.quantized.consistency import check_image_input
+from npmobilenet.quantized.expected_shapes import with_shapes
 from npmobilenet.quantized.parts import embedding, final_operator, network_to, unique_names, without_post_processing
 from npmobilenet.quantized.rules import Rule, find_rule
-from npmobilenet.quantized.running import run, trace
+from npmobilenet.quantized.running import trace
 from npmobilenet.quantized.tensors import Network, Tensor
-from npmobilenet.types import Array, Outputs, Shape
+from npmobilenet.types import Array, Outputs
 
 if TYPE_CHECKING:
     from npmobilenet.compiler.byte_engine import ByteEngine
 
 ACTIVATIONS = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
 CHECKED_RULE = "tflite"  # of the self-check in a file
+LARGEST_TRIED = 1 << 22  # values of an image that shows the shapes of outputs: three times that of an SSD of 640 x 640
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +101,7 @@ class QuantizedModel(ImageModel):
         shapes = self.interface.output_shapes
         named = [str(y) if len(shapes) == 1 else f"{name} {y}" for name, y in shapes.items()]
         return (
-            f"<QuantizedModel {self.network.name}, {sides} {image.dtype} -> {', '.join(named)}, "
+            f"<{type(self).__name__} {self.network.name}, {sides} {image.dtype} -> {', '.join(named)}, "
             f"{len(self.computed.operators)} operators, rule {self.rule}>"
         )
 
@@ -109,8 +112,8 @@ class QuantizedModel(ImageModel):
 
     @cached_property
     def computed(self) -> Network:
-        """What is computed: the network, a detector's up to its heads."""
-        return without_post_processing(self.network)
+        """What is computed: the network with all its shapes, a detector's up to its heads."""
+        return with_shapes(without_post_processing(self.network))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -127,7 +130,7 @@ class QuantizedModel(ImageModel):
         return PlainInterface(
             network.name,
             network.input.shape[1:],
-            dict(zip(names, _output_shapes(network), strict=True)),
+            {name: network.tensors[number].shape[1:] for name, number in zip(names, network.outputs, strict=True)},
             dict(zip(names, activations, strict=True)),
         )
 
@@ -227,7 +230,7 @@ class QuantizedModel(ImageModel):
         x = self._as_input(x)
         images = [trace(self.computed, x[i : i + 1], self.rounding) for i in range(len(x))]
         for name, *made in zip(self.layer_names, *images, strict=True):
-            yield name, np.concatenate([y for _, y in made])
+            yield name, np.concatenate([np.atleast_1d(y) for _, y in made])
 
     def scale(self, pixels: Array) -> Array:
         """Pixels (N, H, W, C) in 0..255 as the network's input: integers of its type, or scaled float32."""
@@ -270,6 +273,13 @@ class QuantizedModel(ImageModel):
 
         write(self, Path(path))
 
+    def file_fields(self) -> dict[str, Any]:
+        """What the file holds, besides network and self-check."""
+        return {
+            "scaling": asdict(self.scaling), "labels": self.labels, "background": self.background,
+            "resize": self.resize, "source": dict(self.source),
+        }  # fmt: skip
+
     @staticmethod
     def open(path: str | PathLike[str], *, intact: bool = True) -> "QuantizedModel":
         """Read a model that `save` wrote; arguments and errors as `Model.open`."""
@@ -277,7 +287,12 @@ class QuantizedModel(ImageModel):
 
         file = ModelFile.read(fspath(path))
         with corruption_reported(fspath(path)):
-            return QuantizedModel(**read(file, intact=intact))
+            arguments = read(file, intact=intact)
+            if "detection" in arguments:
+                from npmobilenet.models.quantized_detector import QuantizedDetector
+
+                return QuantizedDetector.opened(arguments)
+            return QuantizedModel(**arguments)
 
     def _as_input(self, x: Array) -> Array:
         """Integers of the input's type; real numbers are quantized."""
@@ -300,16 +315,4 @@ def _check_network(network: Network) -> None:
     """Raise WeightsError if a network is not quantized, or does not take one image."""
     if not network.is_quantized:
         raise WeightsError(f"{network.name}: expected a quantized network, got one that computes with real numbers")
-    shape = network.input.shape
-    if len(network.inputs) != 1 or len(shape) != 4 or shape[0] != 1:
-        shapes = ", ".join(str(network.tensors[number].shape) for number in network.inputs)
-        raise WeightsError(f"{network.name}: expected one input of shape (1, H, W, C), got {shapes}")
-
-
-def _output_shapes(network: Network) -> list[Shape]:
-    """Shapes of the outputs without the batch axis; files may leave them out, then they are computed."""
-    shapes = [network.tensors[number].shape for number in network.outputs]
-    if all(shapes):
-        return [shape[1:] for shape in shapes]
-    image = network.input
-    return [y.shape[1:] for y in run(network, np.zeros(image.shape, image.dtype))]
+    check_image_input(network)

@@ -85,7 +85,7 @@ def prepared_batches(
     sources = iter(sources)
     first = list(islice(sources, 2))
     is_quick = len(first) < 2 or isinstance(first[0], np.ndarray)  # a single image, or arrays: not worth a thread
-    workers = 1 if is_quick else _number_of_threads(threads)
+    workers = 1 if is_quick else threads_for(threads)
     pairs = in_order(prepare, chain(first, sources), workers)
     while batch := list(islice(pairs, -(-BATCH // workers) * workers)):
         yield batch
@@ -141,8 +141,8 @@ def or_raise(found: Array | NpMobileNetError) -> Array:
     return found
 
 
-def _number_of_threads(requested: int | None) -> int:
-    """The requested number, or the engine's default, and at most the number of cores."""
+def threads_for(requested: int | None) -> int:
+    """Threads that decode: the requested number, or the engine's default, and at most the number of cores."""
     from npmobilenet_kernels.runtime.thread_pool import available_cores
 
     cores = available_cores()

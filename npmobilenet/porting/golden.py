@@ -19,7 +19,6 @@ With layout NCHW maps, images and kernels are stored channels first, as `channel
 order of NHWC in both. `GoldenData` returns this package's layouts, whatever is stored; `golden_writer` writes.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,8 +32,8 @@ from npmobilenet.errors import WeightsError
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import Scaling
 from npmobilenet.porting.channels_first import map_to_channels_last, weight_to_channels_last
-from npmobilenet.porting.golden_formats import DTYPES, FORMATS
-from npmobilenet.porting.golden_manifest import MANIFEST, PACK_FORMAT, manifest_hash, suggestion, tensor_hash
+from npmobilenet.porting.golden_folder import read_manifest, stored_tensor
+from npmobilenet.porting.golden_manifest import MANIFEST, suggestion
 from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Array, Shape
 
@@ -59,10 +58,8 @@ class GoldenData:
             WeightsError: the folder does not exist, or its manifest is missing or corrupt.
         """
         path = Path(folder)
-        manifest = _read_manifest(path / MANIFEST)
+        manifest = read_manifest(path / MANIFEST)
         golden = GoldenData(path, manifest)
-        if manifest.get("sha256") != manifest_hash(manifest):
-            raise WeightsError(f"{path / MANIFEST}: checksum mismatch: the file is corrupt or was edited")
         try:
             _ = golden.graph, golden.layers, golden.scaling
             _ = manifest["layout"], manifest["formats"][0], manifest["chosen"]
@@ -189,37 +186,4 @@ class GoldenData:
             raise WeightsError(f"{self.folder}: the network has no parameter {name}") from None
 
     def _stored(self, kind: str, name: str, form: str) -> Array:
-        """A tensor as stored, checked against the manifest.
-
-        Exception is caught on purpose: the readers of five formats raise many types on corrupt files.
-        """
-        where = f"{self.folder}: {kind}/{name} ({form})"
-        try:
-            entry = self._tensors[kind, name]
-            dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
-            location = entry["stored"][form]
-            file = (self.folder / form / location["file"]).resolve()
-            if not file.is_relative_to(self.folder.resolve()):
-                raise WeightsError(f"{where}: the path {location['file']} is outside the folder")
-            values = FORMATS[form].read(file, location.get("key", ""), dtype, shape)
-            intact = values.dtype == dtype and values.shape == shape and tensor_hash(values) == entry["sha256"]
-        except WeightsError:
-            raise
-        except Exception as error:
-            raise WeightsError(f"{where}: cannot be read: {type(error).__name__}: {error}") from error
-        if not intact:
-            raise WeightsError(f"{where}: checksum mismatch: the file is corrupt")
-        return values
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise WeightsError(f"{path.parent}: not golden data: no {MANIFEST}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: cannot be read: {error}") from error
-    version = manifest.get("pack_format") if isinstance(manifest, dict) else None
-    if version != PACK_FORMAT:
-        raise WeightsError(f"{path}: unsupported pack_format, expected {PACK_FORMAT}, got {version}")
-    return dict(manifest)
+        return stored_tensor(self.folder, self._tensors[kind, name], form)

@@ -4,7 +4,8 @@
     safetensors  the same as .safetensors
     raw          one file per tensor of little-endian numbers only, and index.tsv for programs without JSON
     c            one .c per tensor and pack.h, decimals that round-trip bit-exactly
-    readmemh     one .hex per tensor for Verilog's $readmemh: one IEEE-754 word per line, in hexadecimal
+    readmemh     one .hex per tensor for Verilog's $readmemh: one word per line, in hexadecimal: IEEE-754, or an integer
+                 in two's complement
 
 Every format holds every tensor, in the same order of axes, so any one of them is enough.
 """
@@ -21,11 +22,22 @@ import numpy as np
 
 from npmobilenet.types import Array, Shape
 
-DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8"), "uint8": np.dtype("u1")}
-C_TYPES = {"float32": "float", "float64": "double", "uint8": "unsigned char"}
-C_NUMBERS = {"float32": "%.8ef", "float64": "%.16e", "uint8": "%d"}  # 9 and 17 digits round-trip bit-exactly
+DTYPES: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype("<f4"),
+    "float64": np.dtype("<f8"),
+    "uint8": np.dtype("u1"),
+    "int8": np.dtype("i1"),
+    "int32": np.dtype("<i4"),
+    "int64": np.dtype("<i8"),
+}
+C_TYPES = {
+    "float32": "float", "float64": "double",
+    "uint8": "unsigned char", "int8": "signed char", "int32": "int", "int64": "long long",
+}  # fmt: skip
+C_NUMBERS = {"float32": "%.8ef", "float64": "%.16e", "int64": "%dLL"}  # 9 and 17 digits round-trip bit-exactly
+C_INTEGER = "%d"
 C_VALUES_PER_LINE = 8
-SUFFIXES = {"float32": "f32", "float64": "f64", "uint8": "u8"}
+SUFFIXES = {"float32": "f32", "float64": "f64", "uint8": "u8", "int8": "i8", "int32": "i32", "int64": "i64"}
 
 Location = Mapping[str, str]
 """{"file": path inside the format's folder}, and the "key" of the tensor if the file holds several, or a C symbol."""
@@ -36,7 +48,7 @@ class Tensor:
     """An array as stored.
 
     Attributes:
-        kind: image, outputs, truth or weights.
+        kind: image, outputs, truth or weights; of quantized networks also accumulators, multipliers, shifts, factors.
         name: of a stage, of a layer, or `layer/array`.
         axes: one letter per axis, outermost first.
         values: of a dtype in `DTYPES`, contiguous.
@@ -122,19 +134,21 @@ def _write_c(folder: Path, tensors: Sequence[Tensor]) -> Iterator[Location]:
 
 
 def _c_values(tensor: Tensor) -> str:
-    number = C_NUMBERS[tensor.dtype]
+    number = C_NUMBERS.get(tensor.dtype, C_INTEGER)
     values = tensor.values.ravel().tolist()
     rows = (values[start : start + C_VALUES_PER_LINE] for start in range(0, len(values), C_VALUES_PER_LINE))
     text = ",\n".join("    " + ", ".join([number] * len(row)) % tuple(row) for row in rows)
-    if tensor.dtype != "uint8" and not np.isfinite(tensor.values).all():
+    if tensor.values.dtype.kind == "f" and not np.isfinite(tensor.values).all():
         text = re.sub(r"\binff?\b", "INFINITY", re.sub(r"\bnanf?\b", "NAN", text))
     return text or "    0"
 
 
 def _read_c(file: Path, key: str, dtype: np.dtype[Any], shape: Shape) -> Array:
     body = file.read_text(encoding="ascii").split("{")[1].split("}")[0]
-    numbers = [value.strip().removesuffix("f") for value in body.split(",")] if np.prod(shape) else []
-    return np.array([float(number.lower()) for number in numbers]).astype(dtype).reshape(shape)
+    texts = [value.strip() for value in body.split(",")] if np.prod(shape) else []
+    if dtype.kind == "f":
+        return np.array([float(text.removesuffix("f").lower()) for text in texts]).astype(dtype).reshape(shape)
+    return np.array([int(text.removesuffix("LL")) for text in texts], dtype).reshape(shape)
 
 
 def _write_readmemh(folder: Path, tensors: Sequence[Tensor]) -> Iterator[Location]:

@@ -1,12 +1,10 @@
 """Writing golden data: an image is traced through a network, and every tensor is stored with its tolerance."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
 from importlib.metadata import version
 from math import isfinite
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +16,9 @@ from npmobilenet.files import folder_written_atomically
 from npmobilenet.models.model import Model
 from npmobilenet.porting.channels_first import AXES, to_channels_first
 from npmobilenet.porting.golden import GoldenData
-from npmobilenet.porting.golden_formats import DTYPES, FORMATS, Tensor
-from npmobilenet.porting.golden_manifest import LAYOUTS, MANIFEST, PACK_FORMAT, manifest_hash, suggestion, tensor_hash
+from npmobilenet.porting.golden_folder import check_choices, check_free, entry_of, name_of, write_tensors
+from npmobilenet.porting.golden_formats import DTYPES, Tensor
+from npmobilenet.porting.golden_manifest import PACK_FORMAT, matching_names
 from npmobilenet.porting.progress import Progress, no_progress
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layer import Convolution, Layer, Window
@@ -73,9 +72,9 @@ def write_golden_data(
         OSError: the folder cannot be written.
     """
     path = Path(folder)
-    _check_choices(formats, layout)
+    check_choices(formats, layout)
     _check_names(model.graph)
-    _check_free(path, overwrite)
+    check_free(path, overwrite)
     chosen = chosen_layers(model.graph, layers)
     stages = _stages(model, image, resize := model.resize_rule(resize))
     graph = _graph_for(model.graph, stages["scaled"])
@@ -89,60 +88,27 @@ def write_golden_data(
         "pack_format": PACK_FORMAT,
         "version": version("npmobilenet"),
         "model": {"name": graph.name, "source": dict(model.source), "scaling": asdict(model.scaling)},
-        "image": {"source": _name_of(image), "resize": resize if "resized" in stages else None},
+        "image": {"source": name_of(image), "resize": resize if "resized" in stages else None},
         "layout": layout,
         "formats": list(formats),
         "chosen": chosen,
         "graph": graph.to_json(),
-        "tensors": [_entry(tensor) | dict(entry.facts) for tensor, entry in zip(stored, described, strict=True)],
+        "tensors": [entry_of(tensor) | dict(entry.facts) for tensor, entry in zip(stored, described, strict=True)],
     }
     with folder_written_atomically(path) as new:
-        _write(new, manifest, stored, progress)
+        write_tensors(new, manifest, stored, _index, progress)
     return GoldenData.open(path)
 
 
 def chosen_layers(graph: Graph, patterns: Sequence[str] | None) -> list[str]:
-    """Names of the layers that match a pattern, in the order of the graph.
-
-    Args:
-        graph: the network.
-        patterns: names, or patterns with *, ? and [...]; None for all layers.
-
-    Raises:
-        NpMobileNetError: some patterns match no layer; all of them are named.
-    """
-    names = [layer.name for layer in graph.layers]
-    if patterns is None:
-        return names
-    unmatched = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)]
-    if unmatched or not patterns:
-        problems = [f"no layer matches {pattern!r}{suggestion(pattern, names)}" for pattern in unmatched]
-        raise NpMobileNetError(f"{graph.name}: {' '.join(problems) or 'expected at least one pattern, got none'}")
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
-
-
-def _check_choices(formats: Sequence[str], layout: str) -> None:
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown or not formats or len(set(formats)) < len(formats):
-        got = ", ".join(formats) or "none"
-        raise NpMobileNetError(f"expected one or more distinct formats of {', '.join(FORMATS)}, got {got}")
-    if layout not in LAYOUTS:
-        raise NpMobileNetError(f"unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
+    """Names of the layers that match a pattern, in the order of the graph; arguments and errors as `matching_names`."""
+    return matching_names([layer.name for layer in graph.layers], patterns, graph.name)
 
 
 def _check_names(graph: Graph) -> None:
     unprintable = [layer.name for layer in graph.layers if not layer.name.isprintable()]
     if unprintable:
         raise NpMobileNetError(f"{graph.name}: layer names with tabs or line breaks are not supported: {unprintable}")
-
-
-def _check_free(path: Path, overwrite: bool) -> None:
-    if not path.exists():
-        return
-    if not overwrite:
-        raise NpMobileNetError(f"{path} already exists; use overwrite=True (--force) to replace it")
-    if not path.is_dir() or (any(path.iterdir()) and not (path / MANIFEST).is_file()):
-        raise NpMobileNetError(f"{path} already exists and is not golden data; it is not overwritten")
 
 
 def _stages(model: Model, image: "Array | Source", resize: str) -> dict[str, Array]:
@@ -256,31 +222,6 @@ def _as_stored(tensor: Tensor, layout: str) -> Tensor:
     return Tensor(tensor.kind, tensor.name, axes, values)
 
 
-def _entry(tensor: Tensor) -> dict[str, Any]:
-    return {
-        "kind": tensor.kind,
-        "name": tensor.name,
-        "dtype": tensor.dtype,
-        "shape": list(tensor.values.shape),
-        "axes": tensor.axes,
-        "sha256": tensor_hash(tensor.values),
-        "stored": {},
-    }
-
-
-def _write(folder: Path, manifest: dict[str, Any], stored: Sequence[Tensor], progress: Progress) -> None:
-    """Write the tensors in every format, then the manifest, which then has their places and its own hash."""
-    for form in manifest["formats"]:
-        (folder / form).mkdir()
-        written = progress(FORMATS[form].write(folder / form, stored), len(stored), f"writing {form}")
-        for entry, location in zip(manifest["tensors"], written, strict=True):
-            entry["stored"][form] = location
-    if "raw" in manifest["formats"]:
-        (folder / "raw" / "index.tsv").write_text(_index(manifest), encoding="utf-8")
-    manifest["sha256"] = manifest_hash(manifest)
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False), encoding="utf-8")
-
-
 def _index(manifest: Mapping[str, Any]) -> str:
     """The essence of the manifest as tab-separated lines, for programs without a JSON parser.
 
@@ -299,8 +240,3 @@ def _index(manifest: Mapping[str, Any]) -> str:
             columns = ("window", entry["name"], entry["type"], str(entry["stride"]), *zeros, entry["inputs"][0])
             lines.append("\t".join(columns))
     return "\n".join(lines) + "\n"
-
-
-def _name_of(image: object) -> str | None:
-    """The name of the image file, without its directory."""
-    return Path(fspath(image)).name if isinstance(image, str | PathLike) else None

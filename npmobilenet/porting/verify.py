@@ -18,6 +18,7 @@ from npmobilenet.hub.load import load
 from npmobilenet.models.model import Model
 from npmobilenet.models.opening import Loaded, open_stored
 from npmobilenet.models.self_check import synthetic_image
+from npmobilenet.porting.integer_pack import IntegerPack, is_integer_pack
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layer import Layer
 from npmobilenet.reference.layers import Input
@@ -79,7 +80,8 @@ def open_and_check(model: str | PathLike[str]) -> tuple[Loaded, SelfCheck | None
     """Open a model and run its self-check, even if the file's checksum does not match.
 
     Args:
-        model: a converted file, or anything that `load` accepts.
+        model: a converted file, or anything that `load` accepts; or golden data of a quantized network, whose integers
+            are computed again.
 
     Returns:
         The model and the result of its self-check, None if it has none, such as a Keras file.
@@ -87,6 +89,10 @@ def open_and_check(model: str | PathLike[str]) -> tuple[Loaded, SelfCheck | None
     Raises:
         NpMobileNetError: the model cannot be opened.
     """
+    if is_integer_pack(model):
+        pack = IntegerPack.open(model)
+        damaged = pack.damaged()
+        return pack.model(), SelfCheck(len(pack.layers), () if damaged else tuple(pack.differing()), not damaged)
     try:
         opened: Loaded = load(model)
         intact = True

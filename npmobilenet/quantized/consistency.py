@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from npmobilenet.errors import WeightsError
+from npmobilenet.quantized.expected_shapes import shapes_made
 from npmobilenet.quantized.numbers import CEILINGS
 from npmobilenet.quantized.parts import POST_PROCESSING
 from npmobilenet.quantized.running import OPERATORS
@@ -28,6 +29,19 @@ def check_network(network: Network) -> None:
     """
     for problem in _problems(network):
         raise WeightsError(f"{network.name}: {problem}")
+    shapes_made(network)
+
+
+def check_image_input(network: Network) -> None:
+    """Check that a network takes one image.
+
+    Raises:
+        WeightsError: it takes something else.
+    """
+    shape = network.input.shape
+    if len(network.inputs) != 1 or len(shape) != 4 or shape[0] != 1:
+        shapes = ", ".join(str(network.tensors[number].shape) for number in network.inputs)
+        raise WeightsError(f"{network.name}: expected one input of shape (1, H, W, C), got {shapes}")
 
 
 def _problems(network: Network) -> Iterator[str]:
@@ -79,6 +93,8 @@ def _order_problems(network: Network) -> Iterator[str]:
     if unknown := [number for number in (*network.inputs, *network.outputs) if number not in numbers]:
         yield f"there is no tensor {unknown[0]}"
         return
+    if len(set(network.outputs)) < len(network.outputs):
+        yield "an output is listed twice"
     known = {number for number in numbers if network.tensors[number].data is not None}
     if known.intersection(network.inputs):
         yield "an input is a constant"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from npmobilenet.errors import WeightsError
 from npmobilenet.quantized.numbers import round_away
 from npmobilenet.quantized.rescaling import change_of_scale
 from npmobilenet.quantized.rules import Rounding, Rule
@@ -12,6 +13,7 @@ from npmobilenet.quantized.tensors import Ints, Options, Tensor
 from npmobilenet.quantized.weighted_sums import clipped
 from npmobilenet.types import Array
 
+WIDEST_BORDER = 1024  # pixels
 HALF_RANGE = 128  # between the zero points of int8 and uint8
 
 
@@ -91,7 +93,13 @@ def _rectified(x: Tensor, y: Tensor, activation: str, rule: Rule) -> Ints:
 
 
 def pad(inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) -> Ints:
-    """A border of the output's zero point, which stands for 0."""
+    """A border of the output's zero point, which stands for 0.
+
+    Raises:
+        WeightsError: the border is wider than that of any network.
+    """
     amounts = [tuple(map(int, pair)) for pair in inputs[1].integers]
+    if max(map(max, amounts), default=0) > WIDEST_BORDER:
+        raise WeightsError(f"{y.name}: a border of {amounts} pixels; expected at most {WIDEST_BORDER}")
     value = 0 if y.quantization is None else y.zero_point
     return np.pad(inputs[0].integers, amounts, constant_values=value)

@@ -33,10 +33,16 @@ def _sum(inputs: Sequence[Tensor], sign: int, y: Tensor, options: Options, rule:
     if rule.add == "common_shift":
         return clipped(_with_common_shift(x1, sign * x2, s1, s2, float(y.scale[0])) + y.zero_point, y, options)
     rounded = rounded_once if rule.add == "once" else rounded_twice
+    M1, M2, M = sum_factors(inputs, y)
+    a1, a2 = rounded(x1 << HEADROOM, multiplier(M1)), rounded(x2 << HEADROOM, multiplier(M2))
+    return clipped(rounded(a1 + sign * a2, multiplier(M)) + y.zero_point, y, options)
+
+
+def sum_factors(inputs: Sequence[Tensor], y: Tensor) -> tuple[float, float, float]:
+    """What takes each input, 2^20 steps of it, to the common scale, and their sum to the output's steps."""
+    s1, s2 = (float(x.scale[0]) for x in inputs)
     common = 2 * max(s1, s2)
-    a1, a2 = (rounded(x << HEADROOM, multiplier(s / common)) for x, s in ((x1, s1), (x2, s2)))
-    steps = rounded(a1 + sign * a2, multiplier(common / (2**HEADROOM * float(y.scale[0]))))
-    return clipped(steps + y.zero_point, y, options)
+    return s1 / common, s2 / common, common / (2**HEADROOM * float(y.scale[0]))
 
 
 def _with_common_shift(x1: Ints, x2: Ints, s1: float, s2: float, sy: float) -> Ints:

@@ -67,8 +67,10 @@ def _gives_vector(network: Network, operator: Operator) -> bool:
 
 def unique_names(network: Network) -> tuple[str, ...]:
     """A name for every tensor: its own, followed by its number if that is empty or taken by one before."""
-    names: list[str] = []
+    names: dict[str, int] = {}
     for number, tensor in enumerate(network.tensors):
-        taken = not tensor.name or tensor.name in names
-        names.append(f"{tensor.name}:{number}" if taken else tensor.name)
+        name = tensor.name
+        while not name or name in names:
+            name = f"{name}:{number}"
+        names[name] = number
     return tuple(names)

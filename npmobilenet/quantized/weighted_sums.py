@@ -46,7 +46,12 @@ def rescaling(code: str, inputs: Sequence[Tensor], y: Tensor, rule: Rule) -> Res
 
 def weighted_sum(code: str, inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) -> Ints:
     """The operator's output: accumulators, rescaled, in steps from the zero point, clipped to the activation."""
-    steps = rescaling(code, inputs, y, rule)(accumulators(code, inputs, options))
+    return from_accumulators(code, accumulators(code, inputs, options), inputs, y, options, rule)
+
+
+def from_accumulators(code: str, acc: Ints, inputs: Sequence[Tensor], y: Tensor, options: Options, rule: Rule) -> Ints:
+    """The operator's output from its accumulators."""
+    steps = rescaling(code, inputs, y, rule)(acc)
     return clipped(steps + y.zero_point, y, options)
 
 

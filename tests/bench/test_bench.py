@@ -16,6 +16,7 @@ from npmobilenet_kernels.runtime.cpu import host_target, host_targets
 from npmobilenet_kernels.runtime.thread_pool import available_cores
 
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
+from npmobilenet.architectures.ssd import ssd
 from npmobilenet.bench import measure, runtimes
 from npmobilenet.bench.random_weights import random_model, reference_outputs, sample_images
 from npmobilenet.bench.runtimes import RUNTIMES, Runtime
@@ -40,6 +41,7 @@ NETWORKS = {
     "V2 of odd size, without its top": lambda: mobilenet_v2(alpha=0.35, resolution=(65, 97), include_top=False),
     "V3-Large, minimalistic": lambda: mobilenet_v3_large(alpha=0.75, resolution=64, minimalistic=True, classes=11),
     "V3-Small": lambda: mobilenet_v3_small(alpha=0.75, resolution=(65, 97), classes=11),
+    "SSDLite on V2": lambda: ssd("mobilenet_v2", 0.35, 96, slots=5),
     "V2 with its last map": lambda: replace(
         mobilenet_v2(alpha=0.35, resolution=96, classes=11),
         outputs=(("map", "out_relu"), ("classes", "predictions"), ("again", "predictions")),

@@ -18,7 +18,7 @@ from npmobilenet_kernels.runtime import building, native, object_cache
 from npmobilenet_kernels.runtime.job import ENTRY
 
 from npmobilenet import KernelError, Model, NpMobileNetError, load
-from npmobilenet.cli import classify_command
+from npmobilenet.cli import shared
 from npmobilenet.compiler import compilation
 from npmobilenet.compiler.plan import compile_graph
 from tests.helpers.real_files import ROOT
@@ -407,7 +407,7 @@ def test_an_interrupt_before_the_command_waits_ends_the_compilation(monkeypatch:
 
     monkeypatch.setattr(compilation, "compilation", lambda: build)
     monkeypatch.setattr(compilation, "finish_compilation", interrupted)
-    classify_command._finish_compilation()
+    shared.finish_compilation()
     assert build.is_stopped
     build.wait()
 

@@ -1,12 +1,14 @@
 """Fusion: lowering and every pass keep the function, and each does what its name says."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 
 from npmobilenet.architectures import mobilenet_v3_small
+from npmobilenet.architectures.ssd import ssd
 from npmobilenet.compiler import ir, passes
 from npmobilenet.compiler.lowering import lower
 from npmobilenet.reference import rounding
@@ -201,3 +203,30 @@ def test_the_parts_of_a_hard_sigmoid_that_something_else_reads_stay() -> None:
         Add(name="out", inputs=("scale", "shift")),
     )
     assert passes.recognize_hard_sigmoid(ops) == ops
+
+
+def detector_ops(*last: str) -> tuple[Graph, Params, ir.Operations]:
+    """A small SSDLite with its outputs and others, and its operations after all passes."""
+    graph = ssd("mobilenet_v2", 0.35, 96, slots=5)
+    graph = replace(graph, outputs=(*graph.outputs, *((f"again {name}", name) for name in last)))
+    params = random_params(graph, 0)
+    return graph, params, passes.fuse(graph, params)
+
+
+def test_the_outputs_of_a_detector_read_the_maps_of_its_heads() -> None:
+    graph, params, ops = detector_ops()
+    joined = [op for op in ops if isinstance(op, ir.Joined)]
+    assert [op.inputs for op in joined] == [tuple(f"{kind}_{i}_conv" for i in range(1, 7)) for kind in ("box", "class")]
+    assert not any(isinstance(op, ir.Reference) for op in ops)
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 96, 96, 3))
+    exact = {name: array.astype(np.float64) for name, array in params.items()}
+    maps = dict(graph.run(exact, x))
+    for op, (name, _) in zip(joined, graph.outputs, strict=True):
+        np.testing.assert_array_equal(op.evaluate(*(maps[source] for source in op.inputs)), maps[name])
+
+
+def test_what_is_read_elsewhere_is_not_joined() -> None:
+    *_, ops = detector_ops("box_3_reshape")
+    assert [op.name for op in ops if isinstance(op, ir.Joined)] == ["scores (output)"]
+    *_, ops = detector_ops("boxes")
+    assert [op.name for op in ops if isinstance(op, ir.Joined)] == ["scores (output)"]

@@ -156,3 +156,10 @@ def test_nothing_is_assumed_of_a_result() -> None:
     k, o, o_negative = (np.array([value], np.float32) for value in (0.5, 0, 0.25))
     found = FloatRescaling(np.array([5]), k, o, o_negative, 3, np.array([True]))
     assert found(np.array([[-4], [5], [9]])).tolist() == [[-1], [3], [5]]
+
+
+def test_a_rule_whose_left_shift_leaves_32_bits_is_not_proven() -> None:
+    """Such a rule does not rise with the accumulator; the search for its steps would not end."""
+    rescale = Rescaling(np.full(3, 2.0**12), "twice")
+    found = prove(rescale, Reach(np.full(3, -(2**20)), np.full(3, 2**20)), (-128, 127))
+    assert not found.proven.any()

@@ -24,10 +24,12 @@ from npmobilenet.analysis.recounts import recount
 from npmobilenet.analysis.rounding_growth import error_growth
 from npmobilenet.analysis.separable_cost import SeparableCost, count_multiplications
 from npmobilenet.architectures import mobilenet_v1, mobilenet_v2, mobilenet_v3_large
+from npmobilenet.detection.box_coder import decode_tensorflow
 from npmobilenet.errors import NpMobileNetError
 from npmobilenet.figures import ladder_figure
 from npmobilenet.figures.activation_figures import spirals_data
 from npmobilenet.figures.block_figures import residual_graph, residuals_data
+from npmobilenet.figures.detection_figures import anchors_data, encode
 from npmobilenet.figures.edge_figures import padding_data, window_data
 from npmobilenet.figures.figure_catalog import FIGURES
 from npmobilenet.figures.filter_figures import both_ways_data, filters_data
@@ -37,6 +39,7 @@ from npmobilenet.hub.load import load
 from npmobilenet.hub.published_models import KNOWN_MODELS
 from npmobilenet.reference.layers import Conv2D, DepthwiseConv2D
 from tests.helpers.real_files import ROOT, real_file
+from tests.oracles.slow_postprocessing import overlap
 
 
 @cache
@@ -419,6 +422,33 @@ def test_pooling_saves_weights() -> None:
     data = numbers("gap-or-flatten")
     assert (data["flat_weights"], data["pooled_weights"], data["ratio"]) == (50_176_000, 1_024_000, 49)
     assert data["body_weights"] + data["pooled_weights"] == 4_209_088
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_the_boxes_of_one_kind_none_that_remains_overlaps_another(seed: int) -> None:
+    data = anchors_data(seed=seed)
+    left = [one for one in data["boxes"] if one["kept"]]
+    assert [one["score"] for one in data["boxes"]] == sorted((one["score"] for one in data["boxes"]), reverse=True)
+    assert data["kept"] == len(left) == len(data["objects"])
+    for one in data["boxes"]:
+        others = [other for other in left if other["label"] == one["label"] and other is not one]
+        corners = [np.array(found["box"], np.float32) for found in (one, *others)]
+        overlaps = [float(overlap(corners[0], other)) for other in corners[1:]]
+        assert (max(overlaps, default=0) <= data["iou_threshold"]) == one["kept"]
+
+
+def test_the_anchors_of_a_cell_are_those_around_its_center() -> None:
+    data = numbers("anchors")
+    assert (data["anchors"], data["first"], data["made"]) == (1917, 1083, len(data["boxes"]))
+    boxes = np.array(data["cell"])
+    np.testing.assert_allclose((boxes[:, :2] + boxes[:, 2:]) / 2, 0.5, atol=1e-6)
+    np.testing.assert_allclose(boxes[0, 2:] - boxes[0, :2], 0.5, atol=1e-6)
+
+
+def test_a_box_is_read_back_from_its_code() -> None:
+    anchor, box = np.array([[0.4, 0.5, 0.3, 0.2], [0.1, 0.35, 0.62, 0.7]], np.float32)
+    (again,) = decode_tensorflow(encode(box, anchor)[None].astype(np.float32), anchor[None])
+    np.testing.assert_allclose(again, box, atol=1e-6)
 
 
 def test_ssd_heads_are_table_5() -> None:

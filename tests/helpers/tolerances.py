@@ -21,6 +21,10 @@ CONSTANT_MEMORY = 64  # MB more for 600 images, 540 MB of them, than for 20: all
 DIGITS_ACCURACY = 0.98  # of 360 held-out digits: two in a hundred lower than README's figure would be seen by a user
 SKETCHES_ACCURACY = 0.95  # of sketches in ways of writing that training held out: one answer in twenty may be wrong
 SKETCHES_ACCURACY_PER_DIGIT = 0.85  # no digit is much worse than the others
+DRAWN_BOXES = (
+    0.005  # of the photograph's side: a detector with drawn weights makes 1e-2 of its logits of rounding errors
+)
+DRAWN_SCORES = 1e-3  # of certainty, for the same reason; a head that reads another map changes them by some tenths
 END_TO_END = 10  # ratio of two implementations' errors since the input: both are one draw of the same kind of noise
 SMALL = 1e-3  # of the largest output, since the input, in float32: a mistake changes the output by more
 LEAST_DECIBELS = (

@@ -34,10 +34,17 @@ def drawn_networks() -> dict[str, Any]:
 
 def drawn_state_dict(network: str) -> dict[str, Array]:
     """Arrays by the rule of ../shared/README.md."""
-    return {name: _drawn(name, tuple(shape)) for name, shape in drawn_networks()[network]["entries"].items()}
+    return {name: drawn_array(name, tuple(shape)) for name, shape in drawn_networks()[network]["entries"].items()}
 
 
-def _drawn(name: str, shape: Shape) -> Array:
+def drawn_detector() -> dict[str, Array]:
+    """The state dict of torchvision's ssdlite320_mobilenet_v3_large by the rule of ../shared/README.md."""
+    document = json.loads(real_file("detection", "torchvision_ssdlite320.json").read_text())
+    return {name: drawn_array(name, tuple(shape)) for name, shape in document["entries"].items()}
+
+
+def drawn_array(name: str, shape: Shape) -> Array:
+    """An array of a state dict, drawn by the name of its entry."""
     r = np.random.default_rng(int.from_bytes(sha256(name.encode()).digest()[:8], "little"))
     if name.endswith("num_batches_tracked"):
         return np.zeros((), np.int64)

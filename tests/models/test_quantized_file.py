@@ -170,6 +170,12 @@ def network(**changes: Any) -> Change:
         (tensor(3, dtype="float32"), "quantized float32 is not supported"),
         (tensor(3, dtype="uint8"), "a zero point is not one of 0..255"),
         (tensor(10, axis=0), "corrupt description"),
+        (tensor(9, shape=[1, 6, 5, 15]), r"CONV_2D gives shape \(1, 6, 5, 16\), the file says \(1, 6, 5, 15\)"),
+        (tensor(11, shape=[1, 4, 4]), r"MEAN gives shape \(1, 16\), the file says \(1, 4, 4\)"),
+        (operator(2, inputs=[6, 7, 5]), r"expected int32 bias of shape \(16,\), got int32 \(8,\)"),
+        (operator(2, inputs=[6, 1, 8]), r"expected int32 bias of shape \(8,\), got int32 \(16,\)"),
+        (operator(2, inputs=[6, 6, 8]), "depthwise is not a constant"),
+        (operator(1, inputs=[3, 7]), r"weights of shape \(16, 1, 1, 8\) for 8 channels"),
         (lambda document: document["network"]["tensors"][2].pop("axis"), "array 2/scale belongs to no tensor"),
         (network(outputs=[10]), "output axes is not made by an operator"),
         (network(inputs=[1]), "an input is a constant"),
@@ -196,6 +202,22 @@ def test_a_wrong_description_under_a_right_hash_is_refused(
     with_description(saved, wrong, change)
     with pytest.raises(WeightsError, match=rf"wrong\.safetensors: .*{message}"):
         QuantizedModel.open(wrong)
+
+
+def test_a_shape_that_is_left_out_is_filled_in(saved: Path, tmp_path: Path) -> None:
+    """As old converters leave out that of a squeeze; kernels need it."""
+    path = tmp_path / "short.safetensors"
+
+    def without_shapes(document: dict[str, Any]) -> None:
+        for number in (3, 11, 15):
+            tensor(number, shape=[])(document)
+
+    with_description(saved, path, without_shapes)
+    model = QuantizedModel.open(path)
+    assert [model.computed.tensors[number].shape for number in (3, 11, 15)] == [(1, 6, 5, 8), (1, 16), (1, 4)]
+    image = random_pixels(*SIDES, seed=1)
+    for backend in ("reference", "compiled"):
+        assert np.array_equal(model.predict(image, backend=backend), small_model().predict(image))
 
 
 def test_scales_and_zero_points_are_checked(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """The reader of TensorFlow Lite files against LiteRT's generated classes, and on files that are damaged."""
 
 import os
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -12,12 +14,17 @@ from npmobilenet_weights_convert.flatbuffer import DamagedFileError
 from npmobilenet_weights_convert.flexbuffer import read_map
 from npmobilenet_weights_convert.tflite_file import read_tflite
 
+from npmobilenet.architectures import mobilenet_v2, mobilenet_v3_small
+from npmobilenet.bench.export_tflite import write_tflite
+from npmobilenet.bench.random_weights import random_model
+from npmobilenet.compiler.passes import fuse
 from npmobilenet.errors import WeightsError
 from npmobilenet.quantized.consistency import check_network
-from npmobilenet.quantized.tensors import Network
+from npmobilenet.quantized.tensors import Network, Options
+from npmobilenet.reference.graph import Graph
 from tests.helpers.drawn_operators import OPERATORS, SIGNED, UNSIGNED, drawn_operator
 from tests.helpers.real_files import real_file
-from tests.helpers.tflite_files import TYPES, tflite_bytes
+from tests.helpers.tflite_files import FUSED, PADDINGS, TYPES, tflite_bytes
 
 FILES = (
     "mobilenet_v1_0.25_128_quant", "mobilenet_v2_1.0_224_int8", "mobilenet_v2_1.0_224_uint8",
@@ -37,7 +44,18 @@ def theirs(data: bytes) -> Any:
 
 @pytest.mark.parametrize("name", FILES)
 def test_real_files_are_read_as_by_litert(name: str) -> None:
-    data = real_file("tflite", f"{name}.tflite").read_bytes()
+    assert_read_as_by_litert(real_file("tflite", f"{name}.tflite").read_bytes())
+
+
+@pytest.mark.parametrize("graph", [mobilenet_v2(0.35, 32), mobilenet_v3_small(0.75, 32)], ids=lambda graph: graph.name)
+def test_exported_files_are_read_as_by_litert(graph: Graph, tmp_path: Path) -> None:
+    model = random_model(graph)
+    write_tflite(fuse(model.graph, model.params), 1, tmp_path / "exported.tflite")
+    assert_read_as_by_litert((tmp_path / "exported.tflite").read_bytes())
+
+
+def assert_read_as_by_litert(data: bytes) -> None:
+    """Every field of a file is what LiteRT's classes say."""
     network, model = read_tflite(data), theirs(data)
     check_network(network)
     graph = model.subgraphs[0]
@@ -52,8 +70,36 @@ def test_real_files_are_read_as_by_litert(name: str) -> None:
         assert list(scales) == ([] if ours.quantization is None else list(ours.quantization.scale))
         if ours.quantization is not None:
             assert list(ours.quantization.zero_point) == list(other.quantization.zeroPoint)
+            assert ours.quantization.axis == other.quantization.quantizedDimension
     for operator, other in zip(network.operators, graph.operators, strict=True):
         assert (list(operator.inputs), list(operator.outputs)) == (list(other.inputs), list(other.outputs))
+        code = model.operatorCodes[other.opcodeIndex]
+        number = max(code.builtinCode, code.deprecatedBuiltinCode)
+        assert getattr(schema.BuiltinOperator, operator.code.partition(":")[0]) == number
+        if other.builtinOptions is not None:
+            assert_options(operator.options, vars(other.builtinOptions))
+
+
+def assert_options(ours: Options, other: dict[str, Any]) -> None:
+    """Each of LiteRT's options is the same in ours; those that have no meaning for the operator's result are left."""
+    pairs = {
+        "stride": ("strideH", "strideW"), "dilation": ("dilationHFactor", "dilationWFactor"),
+        "filter": ("filterHeight", "filterWidth"),
+        "masks": ("beginMask", "endMask", "ellipsisMask", "newAxisMask", "shrinkAxisMask"),
+    }  # fmt: skip
+    for name, fields in pairs.items():
+        if fields[0] in other:
+            assert getattr(ours, name) == tuple(other[field] for field in fields), name
+    single = {
+        "depthMultiplier": ours.multiplier, "keepDims": ours.keep_dims, "keepNumDims": ours.keep_dims,
+        "beta": ours.beta, "axis": ours.axis, "padding": PADDINGS[ours.padding],
+        "fusedActivationFunction": FUSED[ours.activation],
+    }  # fmt: skip
+    for name, value in single.items():
+        assert other.get(name, value) == value, name
+    for name in ("newShape", "squeezeDims"):
+        if other.get(name) is not None:
+            assert ours.shape == tuple(other[name])
 
 
 @pytest.mark.parametrize("code", sorted(OPERATORS))
@@ -98,8 +144,11 @@ def changed(**changes: object) -> bytes:
         kind, _, attribute = name.partition("_")
         item = {"tensor": graph.tensors[1], "operator": graph.operators[0], "code": model.operatorCodes[0]}.get(kind)
         setattr(model if item is None else item, attribute, value)
-    import flatbuffers
+    return packed(model)
 
+
+def packed(model: Any) -> bytes:
+    """LiteRT's classes as a file."""
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
@@ -113,6 +162,7 @@ def changed(**changes: object) -> bytes:
         ({"tensor_sparsity": schema.SparsityParametersT()}, "sparse weights are not supported"),
         ({"tensor_buffer": 99}, "there is no buffer 99, only"),
         ({"tensor_shape": [-1, 2, 3, 4]}, "expected sides that are not negative"),
+        ({"tensor_shape": [1] * 65}, "65 axes; expected at most 8"),
         ({"operator_opcodeIndex": 7}, "there is no operator code 7"),
         ({"operator_inputs": [0, 77, 2]}, "there is no tensor 77"),
         ({"code_builtinCode": 28, "code_deprecatedBuiltinCode": 28}, "tensor_3: operator TANH is not supported"),
@@ -141,22 +191,87 @@ def test_int16_is_refused_by_name() -> None:
         check_network(read_tflite(tflite_bytes(replace(network, tensors=wide))))
 
 
+def test_a_bias_with_scales_along_another_axis_is_read() -> None:
+    """Files of TensorFlow Lite Micro and of older converters name axis 3, which a bias does not have."""
+    network = next(
+        network for seed in range(20)
+        if (network := drawn_operator("DEPTHWISE_CONV_2D", seed, SIGNED).network).tensors[2].scale.size > 1
+    )  # fmt: skip
+    model = theirs(tflite_bytes(network))
+    model.subgraphs[0].tensors[2].quantization.quantizedDimension = 3
+    back = read_tflite(packed(model))
+    check_network(back)
+    bias = network.tensors[2]
+    assert np.array_equal(back.tensors[2].dequantize(bias.integers), bias.dequantize(bias.integers))
+
+
+def test_an_output_that_is_listed_twice_is_refused() -> None:
+    network = drawn_operator("ADD", 0, SIGNED).network
+    with pytest.raises(WeightsError, match="an output is listed twice"):
+        check_network(replace(network, outputs=network.outputs * 2))
+
+
+def sharing(tables: int, field: str) -> bytes:
+    """A file of a few kilobytes whose tensors, or buffers, all share 60 kB."""
+    builder = flatbuffers.Builder(0)
+    size = 60_000
+    shared = {
+        "data": builder.CreateByteVector(bytes(size)), "name": builder.CreateString("n" * size),
+        "shape": builder.CreateNumpyVector(np.ones(size // 4, np.int32)),
+    }  # fmt: skip
+
+    def table(slots: int, **fields: int) -> int:
+        builder.StartObject(slots)
+        for slot, offset in fields.items():
+            builder.PrependUOffsetTRelativeSlot(int(slot[1:]), offset, 0)
+        return int(builder.EndObject())
+
+    def vector(count: int, offset: int) -> int:
+        builder.StartVector(4, count, 4)
+        for _ in range(count):
+            builder.PrependUOffsetTRelative(offset)
+        return int(builder.EndVector())
+
+    buffers = vector(1, table(3, **({"_0": shared["data"]} if field == "data" else {})))
+    described = {"name": {"_3": shared["name"]}, "shape": {"_0": shared["shape"]}, "data": {}}[field]
+    shape = builder.CreateNumpyVector(np.array([size // 4], np.int32))
+    tensor = table(11, **(described if field == "shape" else described | {"_0": shape}))
+    graph = table(5, _0=vector(tables, tensor))
+    builder.Finish(table(10, _2=vector(1, graph), _4=buffers), b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.mark.parametrize(
+    ("field", "message"), [("name", "its tables share bytes"), ("data", "its tables share bytes"), ("shape", "axes")]
+)
+def test_tables_that_share_bytes_do_not_multiply_them(field: str, message: str) -> None:
+    """1.2 GB in 300 kB."""
+    data = sharing(20_000, field)
+    assert len(data) < 300_000
+    tracemalloc.start()
+    with pytest.raises(WeightsError, match=message):
+        read_tflite(data)
+    assert tracemalloc.get_traced_memory()[1] < 40e6
+    tracemalloc.stop()
+
+
+def test_more_tables_than_a_network_has() -> None:
+    with pytest.raises(DamagedFileError, match="100001 tables"):
+        read_tflite(sharing(100_001, "name"))
+
+
 def test_not_a_tensorflow_lite_file() -> None:
     with pytest.raises(WeightsError, match="expected a TensorFlow Lite file"):
         read_tflite(b"PK\x03\x04something else")
 
 
-def test_constants_behind_the_flatbuffer() -> None:
+def test_constants_after_the_flatbuffer() -> None:
     """Files of more than 2 GB keep constants outside of the FlatBuffer, at an offset."""
     network = drawn_operator("CONV_2D", 1, SIGNED).network
     model = theirs(tflite_bytes(network))
-    behind = bytes(model.buffers[1].data)
-    model.buffers[1].data, model.buffers[1].offset, model.buffers[1].size = None, 10**6, len(behind)
-    import flatbuffers
-
-    builder = flatbuffers.Builder()
-    builder.Finish(model.Pack(builder), b"TFL3")
-    data = bytes(builder.Output()).ljust(10**6, b"\0") + behind
+    content = bytes(model.buffers[1].data)
+    model.buffers[1].data, model.buffers[1].offset, model.buffers[1].size = None, 10**6, len(content)
+    data = packed(model).ljust(10**6, b"\0") + content
     assert_equal(read_tflite(data), network)
     with pytest.raises(WeightsError, match="it is cut off"):
         read_tflite(data[:-1])

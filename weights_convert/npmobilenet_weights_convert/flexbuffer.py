@@ -18,6 +18,7 @@ WIDTHS = {
     (UNSIGNED, 1): "B", (UNSIGNED, 2): "H", (UNSIGNED, 4): "I", (UNSIGNED, 8): "Q",
     (BOOL, 1): "B", (BOOL, 2): "H", (BOOL, 4): "I", (BOOL, 8): "Q", (FLOAT, 4): "f", (FLOAT, 8): "d",
 }  # fmt: skip
+MOST_VALUES, LONGEST_NAME = 256, 256
 
 
 def read_map(data: bytes) -> dict[str, Any]:
@@ -33,8 +34,8 @@ def read_map(data: bytes) -> dict[str, Any]:
     place, width = _follow(data, len(data) - 2 - data[-1], data[-1]), 1 << (data[-2] & 3)
     keys, key_width = _follow(data, place - 3 * width, width), _unsigned(data, place - 2 * width, width)
     count = _unsigned(data, place - width, width)
-    if count > len(data):
-        raise DamagedFileError(f"options of an operator: {count} values in {len(data)} bytes")
+    if count > MOST_VALUES:
+        raise DamagedFileError(f"options of an operator: {count} values, expected at most {MOST_VALUES}")
     found = {}
     for number in range(count):
         key = _text(data, _follow(data, keys + number * key_width, key_width))
@@ -67,7 +68,7 @@ def _unsigned(data: bytes, place: int, width: int) -> int:
 
 
 def _text(data: bytes, start: int) -> str:
-    end = data.find(b"\0", start) if 0 <= start < len(data) else -1
+    end = data.find(b"\0", start, start + LONGEST_NAME) if 0 <= start < len(data) else -1
     if end < 0:
-        raise DamagedFileError("options of an operator: a name leads outside")
+        raise DamagedFileError("options of an operator: a name leads outside, or has no end")
     return data[start:end].decode("utf-8", "replace")

@@ -34,7 +34,8 @@ CODES = {
     70: "EXPAND_DIMS", 77: "SHAPE", 83: "PACK", 114: "QUANTIZE", 117: "HARD_SWISH",
 }  # fmt: skip
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-IN_THE_FLATBUFFER = 1  # offsets up to this mean that a buffer's bytes are not behind the FlatBuffer
+MOST_AXES = 8
+IN_THE_FLATBUFFER = 1  # offsets up to this mean that a buffer's bytes do not follow the FlatBuffer
 
 
 def read_tflite(data: bytes, name: str = "network") -> Network:
@@ -55,7 +56,7 @@ def read_tflite(data: bytes, name: str = "network") -> Network:
         )
     if model.tables(9):
         raise WeightsError("constants in other files (external buffers) are not supported; export a file of its own")
-    buffers = [_buffer(data, buffer) for buffer in model.tables(4)]
+    buffers = model.tables(4)
     tensors = tuple(_tensor(tensor, buffers) for tensor in graphs[0].tables(0))
     codes = model.tables(1)
     operators = tuple(_operator(operator, codes, tensors) for operator in graphs[0].tables(3))
@@ -63,14 +64,15 @@ def read_tflite(data: bytes, name: str = "network") -> Network:
     return Network(graphs[0].string(4) or name, tensors, operators, inputs, outputs)
 
 
-def _buffer(data: bytes, buffer: Table) -> bytes:
-    """A constant's bytes: in the FlatBuffer, or behind it in a file of more than 2 GB."""
+def _content(buffer: Table) -> bytes:
+    """A constant's bytes: in the FlatBuffer, or after it in a file of more than 2 GB."""
     offset, size = buffer.number(1, "Q"), buffer.number(2, "Q")
     if offset <= IN_THE_FLATBUFFER:
         return buffer.numbers(0, "u1").tobytes()
-    if offset + size > len(data):
-        raise WeightsError(f"{size} bytes of a constant at {offset}, in a file of {len(data)}: it is cut off")
-    return data[offset : offset + size]
+    if offset + size > len(buffer.data):
+        raise WeightsError(f"{size} bytes of a constant at {offset}, in a file of {len(buffer.data)}: it is cut off")
+    buffer.allowance.take(size)
+    return buffer.data[offset : offset + size]
 
 
 def _chosen(items: Sequence[Item], number: int, what: str) -> Item:
@@ -93,16 +95,19 @@ def _code(code: Table, tensor: str) -> str:
     return CODES[number] if CODES[number] != "CUSTOM" else f"CUSTOM:{code.string(1)}"
 
 
-def _tensor(tensor: Table, buffers: Sequence[bytes]) -> Tensor:
-    name, shape, number = tensor.string(3), tuple(map(int, tensor.numbers(0, "i4"))), tensor.number(1, "b")
+def _tensor(tensor: Table, buffers: Sequence[Table]) -> Tensor:
+    name, sides, number = tensor.string(3), tensor.numbers(0, "i4"), tensor.number(1, "b")
     if number not in TYPES:
         raise WeightsError(f"tensor {name}: values of type {type_name(number)} are not supported")
     if tensor.table(6) is not None:
         raise WeightsError(f"tensor {name}: sparse weights are not supported; export the model without sparsity")
+    if sides.size > MOST_AXES:
+        raise WeightsError(f"tensor {name}: {sides.size} axes; expected at most {MOST_AXES}")
+    shape = tuple(map(int, sides))
     if min(shape, default=0) < 0:
         raise WeightsError(f"tensor {name}: shape {shape}; expected sides that are not negative")
     dtype = np.dtype(TYPES[number])
-    content = _chosen(buffers, tensor.number(2, "I"), "buffer")
+    content = _content(_chosen(buffers, tensor.number(2, "I"), "buffer"))
     quantization = _quantization(tensor.table(4)) if dtype.kind in "iu" else None
     return Tensor(name, shape, dtype, quantization, _values(name, content, dtype, shape))
 
@@ -128,7 +133,8 @@ def _quantization(table: Table | None) -> Quantization | None:
 
 def _operator(operator: Table, codes: Sequence[Table], tensors: Sequence[Tensor]) -> Operator:
     inputs, outputs = (tuple(map(int, operator.numbers(slot, "i4"))) for slot in (1, 2))
-    made = _chosen(tensors, outputs[0], "tensor").name if outputs else "an operator without output"
+    names = _chosen(tensors, outputs[0], "tensor").name if outputs else "an operator without output"
+    made = names.partition(";")[0]  # of several layers that became one operator
     code = _code(_chosen(codes, operator.number(0, "I"), "operator code"), made)
     for number in inputs:
         if number != -1:

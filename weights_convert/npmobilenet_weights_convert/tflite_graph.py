@@ -16,9 +16,10 @@ import numpy as np
 
 from npmobilenet.architectures.builder import Builder
 from npmobilenet.errors import ShapeError, WeightsError
+from npmobilenet.quantized.consistency import check_image_input
 from npmobilenet.quantized.parts import network_to, without_post_processing
 from npmobilenet.quantized.running import compute
-from npmobilenet.quantized.tensors import Network, Operator, Options
+from npmobilenet.quantized.tensors import Network, Operator, Options, Tensor
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layer import Layer
 from npmobilenet.reference.layers import (
@@ -46,6 +47,12 @@ ACTIVATIONS = {
     "RELU": "relu", "RELU6": "relu6", "HARD_SWISH": "hard_swish", "LOGISTIC": "sigmoid", "SOFTMAX": "softmax",
 }  # fmt: skip
 MAP_AXES = {1, 2}  # rows and columns
+FOLDED = (
+    "QUANTIZE", "DEQUANTIZE", "SHAPE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "STRIDED_SLICE", "PACK",
+    "CONCATENATION",
+)  # fmt: skip
+FOLDED_AT_MOST = 8  # values made of constants, for each value of the file's
+WITHOUT_NAME = re.compile(r"(StatefulPartitionedCall|PartitionedCall|Identity)[\w:]*")  # outputs, by TensorFlow
 SCOPE = re.compile(r"^(StatefulPartitionedCall/|model/)+")
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_./-]+")
 
@@ -56,6 +63,7 @@ def network_graph(network: Network) -> tuple[Graph, dict[str, Array]]:
     Raises:
         WeightsError: an operator is not supported, or is used in a way that is not; the message names it.
     """
+    check_image_input(network)
     network = network_to(network, without_post_processing(network).outputs)
     layers = _Layers(network)
     for operator in network.operators:
@@ -81,6 +89,7 @@ class _Layers:
         self.builder = Builder(network.name, (H, W, C))
         self.params: dict[str, Array] = {}
         self.constants = {number: tensor for number, tensor in enumerate(network.tensors) if tensor.data is not None}
+        self.foldable = FOLDED_AT_MOST * sum(tensor.data.size for tensor in network.tensors if tensor.data is not None)
         self.layers = {network.inputs[0]: self.builder.last}
         self.names = {self.builder.last}
         self.operations: dict[str, Callable[[Operator, str], str]] = {
@@ -100,15 +109,23 @@ class _Layers:
             shape = np.array((1, *self._shape(variables[0])), self.network.tensors[number].dtype)
             self.constants[number] = replace(self.network.tensors[number], data=shape)
         elif not variables:
-            output = self.network.tensors[number]
-            data = compute(operator, [self.constants[index] for index in inputs], output)
-            self.constants[number] = replace(output, data=data)
+            self.constants[number] = self._folded(operator, [self.constants[index] for index in inputs])
         elif operator.code in PASSES_ON:
             self.layers[number] = self.layers[variables[0]]
         elif operator.code in self.operations:
-            self.layers[number] = self.operations[operator.code](operator, self._name(number))
+            self.layers[number] = self.operations[operator.code](operator, self._name(number, operator.code))
         else:
             raise self.refusal(operator, "is not supported")
+
+    def _folded(self, operator: Operator, inputs: Sequence[Tensor]) -> Tensor:
+        """The constant that an operator makes of constants: it has no more values than they have."""
+        if operator.code not in FOLDED:
+            raise self.refusal(operator, "of constants is not supported")
+        self.foldable -= sum(tensor.data.size for tensor in inputs if tensor.data is not None)
+        if self.foldable < 0:
+            raise self.refusal(operator, f"and others make of each constant more than {FOLDED_AT_MOST}")
+        output = self.network.tensors[operator.outputs[0]]
+        return replace(output, data=compute(operator, inputs, output))
 
     def graph(self) -> Graph:
         """The layers so far, with the outputs of the network."""
@@ -122,9 +139,14 @@ class _Layers:
         kept = (first, *(layer for layer in others if layer.name in needed))
         return Graph(self.builder.name, kept, tuple((layer, layer) for layer in outputs))
 
-    def _name(self, number: int) -> str:
-        """A name for the layer that makes a tensor: the first of those in the tensor's name, in plain characters."""
+    def _name(self, number: int, code: str) -> str:
+        """A name for the layer that makes a tensor: the first of those in the tensor's name, in plain characters.
+
+        The others may be of other layers, with which the layer shares a constant.
+        """
         first = SCOPE.sub("", self.network.tensors[number].name.partition(";")[0])
+        if WITHOUT_NAME.fullmatch(first):
+            first = code.lower()
         name = NOT_IN_NAMES.sub("_", first).strip("_/.") or f"tensor_{number}"
         if name in self.names:
             name = f"{name}_{number}"

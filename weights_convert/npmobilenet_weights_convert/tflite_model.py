@@ -1,11 +1,15 @@
-"""A TensorFlow Lite file to a model: a float one to a `Model`, a quantized one to a `QuantizedModel`."""
+"""A TensorFlow Lite file to a model: a float one to a `Model`, a quantized one to a `QuantizedModel`.
+
+A detector becomes a `Detector` or a `QuantizedDetector` (`tflite_detector`).
+"""
 
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from npmobilenet.errors import ArgumentError, LabelFileError, ShapeError, WeightsError
-from npmobilenet.models.class_names import LabelsLike, class_count, with_labels
+from npmobilenet.models.class_names import LabelsLike, class_count
+from npmobilenet.models.detects import Detects, relabeled
 from npmobilenet.models.image_model import ImageModel
 from npmobilenet.models.labels import imagenet_labels
 from npmobilenet.models.model import Model
@@ -18,6 +22,7 @@ from npmobilenet_weights_convert.assumptions import LOGITS, unspecified_range
 from npmobilenet_weights_convert.keras_file import ZIP_MAGIC
 from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
 from npmobilenet_weights_convert.teachable_machine import TEACHABLE_MACHINE_NOTES, TEACHABLE_MACHINE_RESIZE
+from npmobilenet_weights_convert.tflite_detector import as_detector
 from npmobilenet_weights_convert.tflite_export import is_tflite_export, open_export
 from npmobilenet_weights_convert.tflite_file import IDENTIFIER, read_tflite
 from npmobilenet_weights_convert.tflite_graph import network_graph
@@ -67,13 +72,14 @@ def read_tflite_model(
             model: Loaded = QuantizedModel(network, scaling, source=source)  # type: ignore[arg-type]
         else:
             model = _float_model(network, scaling, metadata, source, is_export)
+        model = as_detector(model, network)
     except WeightsError as error:
         raise WeightsError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     if _gives_logits(model):
         model = model.changed(source={**model.source, "notes": LOGITS})
     resize = resize or (TEACHABLE_MACHINE_RESIZE if is_export else None)
     named = _with_own_labels(model.changed(resize=resize), own_labels or metadata.labels)
-    return named if labels is None else with_labels(named, labels)
+    return named if labels is None else relabeled(named, labels)
 
 
 def _named(network: Network, file: str) -> Network:
@@ -114,7 +120,8 @@ def _with_own_labels(model: Loaded, labels: LabelsLike | None) -> Loaded:
     if classes - background == IMAGENET_CLASSES:
         model = model.changed(labels=imagenet_labels(), background=background, resize=model.resize or "crop")
     try:
-        return model if labels is None or not classes else with_labels(model, labels)
+        has_classes = classes or isinstance(model, Detects)
+        return model if labels is None or not has_classes else relabeled(model, labels)
     except (LabelFileError, ShapeError):
         return model
 

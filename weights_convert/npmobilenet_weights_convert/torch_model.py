@@ -7,7 +7,7 @@ else the file's name, as published; else it is assumed, and the assumption repor
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from math import floor
 from pathlib import Path
@@ -15,11 +15,14 @@ from typing import Any
 
 from npmobilenet.errors import WeightsError
 from npmobilenet.models.class_names import LabelsLike, with_labels
+from npmobilenet.models.detector import Detector
 from npmobilenet.models.labels import Label, imagenet_labels
 from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Scaling
 from npmobilenet.models.resizing import torch_resize
+from npmobilenet.types import Array
 from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES
+from npmobilenet_weights_convert.torch_detector import is_torch_detector, torch_detector
 from npmobilenet_weights_convert.torch_file import read_state_dict
 from npmobilenet_weights_convert.torch_names import NetworkNames
 from npmobilenet_weights_convert.torch_networks import Convention, is_minimal, recognize_torch, torch_network
@@ -94,6 +97,8 @@ def read_torch_model(
     """
     try:
         arrays = read_state_dict(data)
+        if is_torch_detector(arrays):
+            return _detector(path, data, arrays, scaling, labels, resize)
         names = recognize_torch(arrays)
         published = _published(path, names)
         convention = _convention(names, published)
@@ -125,6 +130,25 @@ def read_torch_model(
         source["resize"] = transform.resize_note(names.world)
     model = Model(graph, params, scaling, own, source=source, resize=resize)
     return model if labels is None else with_labels(model, labels)
+
+
+def _detector(
+    path: Path, data: bytes, arrays: Mapping[str, Array], scaling: Scaling | None, labels: LabelsLike | None,
+    resize: str | None,
+) -> Detector:  # fmt: skip
+    source = {
+        "file": path.name,
+        "sha256": sha256(data).hexdigest(),
+        "keras_version": "",
+        "matched_by": "torchvision's names",
+        "notes": "torchvision's detector: symmetric padding, softmax, suppression per class; images are stretched",
+    }
+    found = torch_detector(arrays, source)
+    if scaling is not None:
+        found = replace(found, scaling=scaling)
+    if resize is not None:
+        found = replace(found, resize=resize)
+    return found if labels is None else found.with_labels(labels)
 
 
 def _published(path: Path, names: NetworkNames) -> Published:

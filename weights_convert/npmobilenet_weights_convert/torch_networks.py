@@ -103,6 +103,25 @@ def _rows(names: NetworkNames) -> Iterator[InvertedResidual]:
         yield from (replace(row, K=3, se=False, act="relu") if minimal else row for row in table)
 
 
+def checked_array(arrays: Mapping[str, Array], name: str, shape: Shape) -> Array:
+    """An array of a state dict as float32.
+
+    Raises:
+        WeightsError: it is missing, of another shape, not finite, or a negative variance.
+    """
+    if name not in arrays:
+        raise WeightsError(f"missing: {name}")
+    if arrays[name].shape != shape:
+        raise WeightsError(f"wrong shape: expected {name} {shape}, got {arrays[name].shape}")
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(arrays[name], np.float32)
+    if not np.isfinite(values).all():
+        raise WeightsError(f"not finite: {name} has {np.count_nonzero(~np.isfinite(values))} NaN or infinite values")
+    if name.endswith(".running_var") and (values < 0).any():
+        raise WeightsError(f"negative: {name} has variances down to {values.min():g}")
+    return values
+
+
 class _Network:
     """The graph and the parameters while they are built."""
 
@@ -255,15 +274,7 @@ class _Network:
         if self._shape(name, len(shape)) != shape:
             raise WeightsError(f"wrong shape: expected {name} {shape}, got {self.arrays[name].shape}")
         self.used.add(name)
-        with np.errstate(over="ignore"):
-            values = np.ascontiguousarray(self.arrays[name], np.float32)
-        if not np.isfinite(values).all():
-            raise WeightsError(
-                f"not finite: {name} has {np.count_nonzero(~np.isfinite(values))} NaN or infinite values"
-            )
-        if name.endswith(".running_var") and (values < 0).any():
-            raise WeightsError(f"negative: {name} has variances down to {values.min():g}")
-        return values
+        return checked_array(self.arrays, name, shape)
 
     def check_left_over(self) -> None:
         """Raise WeightsError if an array of the file has no place in the network."""

@@ -28,10 +28,22 @@ def to_blocks(x: ArrayLike, lanes: int, blocks: int | None = None) -> Floats:
     return np.ascontiguousarray(padded.reshape(H * W, count, lanes).transpose(1, 0, 2))
 
 
-def from_blocks(x: Floats, shape: tuple[int, ...]) -> Floats:
-    """(blocks, pixels, lanes) -> a new array of `shape`, whose last axis is C."""
-    blocks, pixels, lanes = x.shape
-    return np.array(x.transpose(1, 0, 2).reshape(pixels, blocks * lanes)[:, : shape[-1]], order="C").reshape(shape)
+def from_blocks(x: Floats, shape: tuple[int, ...], out: Floats | None = None) -> Floats:
+    """(blocks, pixels, lanes) -> an array of `shape`, whose last axis is C.
+
+    Args:
+        x: the blocks.
+        shape: of the result.
+        out: contiguous floats of that shape to write to; by default a new array.
+    """
+    _, pixels, lanes = x.shape
+    y = np.empty(shape, x.dtype) if out is None else out
+    rows = y.reshape(pixels, shape[-1])
+    whole, rest = divmod(shape[-1], lanes)
+    rows[:, : whole * lanes].reshape(pixels, whole, lanes)[...] = x[:whole].transpose(1, 0, 2)
+    if rest:
+        rows[:, whole * lanes :] = x[whole, :, :rest]
+    return y
 
 
 def packed_size(shape: tuple[int, ...], lanes: int) -> int:

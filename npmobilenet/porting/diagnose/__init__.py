@@ -9,6 +9,13 @@ In reading order:
     mistakes           known mistakes: in layers, in the input, in precision, and fitted ones
     dump_matching      names of a dump, matched to layers
     dumps              files of arrays, Keras and ONNX models, golden data
+
+and for quantized networks
+
+    port_integers      a port's arrays as integers of the network's tensors
+    integer_parts      a piece of the network, computed from them
+    integer_walk       the walk over the operators, under every rule
+    mistakes           known mistakes: in sums, in other operators
 """
 
 from npmobilenet.porting.diagnose.explain import Explanation

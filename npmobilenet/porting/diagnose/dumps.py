@@ -1,7 +1,7 @@
 """Dumps of a port's layers: array files, directories of arrays, golden data, and Keras or ONNX models to run."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from npmobilenet.models.model import Model
 from npmobilenet.porting.diagnose.tflite_outputs import tflite_outputs
 from npmobilenet.porting.golden import GoldenData
 from npmobilenet.porting.golden_manifest import MANIFEST
+from npmobilenet.porting.integer_pack import IntegerPack, is_integer_pack
 from npmobilenet.types import Array
 
 RUNNABLE = (".tflite", ".onnx", ".h5", ".hdf5", ".keras")
@@ -42,19 +43,31 @@ def read_dump(path: Path, model: Model, x: Array) -> Dump:
         DumpError: the file does not exist, is none of these, or nothing in it can be read.
         NpMobileNetError: a model requires a framework that is not installed.
     """
+    suffix = path.suffix.lower()
+    if suffix not in RUNNABLE or not path.is_file():
+        return read_arrays(path, RUNNABLE)
+    if suffix == ".tflite":
+        return _checked(path, tflite_outputs(path, x))
+    return _checked(path, _run_onnx(path, model, x) if suffix == ".onnx" else _run_keras(path, model, x))
+
+
+def read_arrays(path: Path, others: Sequence[str] = ()) -> Dump:
+    """Another implementation's arrays from files.
+
+    Args:
+        path: `.npz`, `.npy` or `.safetensors`; a directory of `.npy` files; golden data.
+        others: suffixes that a message names as well.
+
+    Raises:
+        DumpError: the file does not exist, is none of these, or nothing in it can be read.
+    """
     if not path.exists():
         raise DumpError(f"{path}: no such file or directory")
     if path.is_dir():
         return _read_golden(path) if (path / MANIFEST).is_file() else _read_folder(path)
     suffix = path.suffix.lower()
-    if suffix == ".onnx":
-        return _checked(path, _run_onnx(path, model, x))
-    if suffix == ".tflite":
-        return _checked(path, tflite_outputs(path, x))
-    if suffix in RUNNABLE:
-        return _checked(path, _run_keras(path, model, x))
     if suffix not in _READERS:
-        known = ", ".join((*_READERS, *RUNNABLE))
+        known = ", ".join((*_READERS, *others))
         raise DumpError(f"{path}: unsupported suffix {suffix!r}, expected a directory or one of {known}")
     return _checked(path, _read(path, _READERS[suffix]))
 
@@ -127,6 +140,9 @@ def _read_folder(path: Path) -> Dump:
 
 
 def _read_golden(path: Path) -> Dump:
+    if is_integer_pack(path):
+        pack = IntegerPack.open(path)
+        return _checked(path, {name: _attempt(partial(pack.output, name)) for name in pack.layers})
     golden = GoldenData.open(path)
     return _checked(path, {name: _attempt(partial(golden.output, name)) for name in golden.layers})
 
