@@ -72,13 +72,7 @@ def compare(
         )
         dump, matched = _matched(network, x, other, mapping)
         comparison = walk.diagnose(
-            network,
-            x,
-            matched.arrays,
-            image=recorded,
-            dtype=np.dtype(dtype),
-            progress=progress_bar,
-            seconds=effort,
+            network, x, matched.arrays, image=recorded, dtype=np.dtype(dtype), progress=progress_bar, seconds=effort
         )
     notes = (*dump.notes, *comparison.notes, *_unused(comparison))
     if as_json:

@@ -39,12 +39,13 @@ def network(family: str) -> tuple[Model, Array, dict[str, Array]]:
 
 @dataclass
 class Row:
-    """Counts of one kind: mistakes made, layers and causes named."""
+    """Counts of one kind: mistakes made, layers and causes named, other layers called wrong."""
 
     set: str
     made: int = 0
     layers: int = 0
     causes: int = 0
+    others: int = 0
 
 
 def drawn(name: str, kind: Kind, family: str, repeats: int) -> Iterable[tuple[str, dict[str, Array]]]:
@@ -76,17 +77,25 @@ def is_dumped(graph: Graph, name: str) -> bool:
     )
 
 
-def judged(family: str, dump: Mapping[str, Array], layer: str, kind: Kind, **options: Any) -> tuple[bool, bool, str]:
-    """(layer named, cause named, message); for a layer that is not dumped, the next dumped one is to be named."""
+def judged(
+    family: str, dump: Mapping[str, Array], layer: str, kind: Kind, **options: Any
+) -> tuple[bool, bool, int, str]:
+    """(layer named, cause named, other layers called wrong, message); for a layer that is not dumped, the next dumped one is to be named."""
     model, x, _ = network(family)
-    first = diagnose(model, x, dump, **options).first
+    diagnosis = diagnose(model, x, dump, **options)
+    first = diagnosis.first
     if first is None:
-        return False, False, "no difference found"
+        return False, False, 0, "no difference found"
     best = first.explanations[0] if first.explanations else None
     message = f"{first.layer}: " + (f"{best.cause}, {best.what}, left {best.left:.2g}" if best else "no explanation")
     named = first.layer == layer if layer in dump else layer in first.covers
     here = layer not in dump or bool(best and layer in best.layers)
-    return named, bool(named and here and best and best.fits and best.cause in kind.causes), message
+    return (
+        named,
+        bool(named and here and best and best.fits and best.cause in kind.causes),
+        len(diagnosis.wrong) - 1,
+        message,
+    )
 
 
 def measured(
@@ -111,8 +120,9 @@ def measured(
                     dump = {n: y for n, y in everything.items() if not fused or is_dumped(graph, n)}
                     if fused and all(np.array_equal(y, network(family)[2][n]) for n, y in dump.items()):
                         continue
-                    found, named, message = judged(family, dump, layer, kind)
+                    found, named, others, message = judged(family, dump, layer, kind)
                     row.made, row.layers, row.causes = row.made + 1, row.layers + found, row.causes + named
+                    row.others += others
                     if not named:
                         misses.append(f"{which} | {name} | {family} {layer} | {message}")
     return rows, misses
@@ -120,11 +130,13 @@ def measured(
 
 def table(rows: Mapping[str, Row]) -> str:
     """Markdown: a line per kind, and the sums of both sets."""
-    lines = ["| mistake | made | layer named | cause named |", "|---|---|---|---|"]
+    lines = ["| mistake | made | layer named | cause named | other layers called wrong |", "|---|---|---|---|---|"]
     for which in ("before", "after"):
         of_set = {name: row for name, row in rows.items() if row.set == which}
-        lines += [f"| {name} | {row.made} | {row.layers} | {row.causes} |" for name, row in of_set.items()]
-        sums = [sum(getattr(row, field) for row in of_set.values()) for field in ("made", "layers", "causes")]
+        lines += [
+            f"| {name} | {row.made} | {row.layers} | {row.causes} | {row.others} |" for name, row in of_set.items()
+        ]
+        sums = [sum(getattr(row, field) for row in of_set.values()) for field in ("made", "layers", "causes", "others")]
         lines.append(
             f"| **{len(of_set)} kinds written {which} the explanations** | " + " | ".join(map(str, sums)) + " |"
         )

@@ -73,7 +73,7 @@ def match(
 def _how(mapped: Mapping[str, str], named: int, found: int) -> str:
     ways = ["by the mapping"] * bool(mapped) + ["by name"] * (named > len(mapped))
     ways += ["by order and shape"] * (found > named)
-    return " and ".join(ways) or "by name"
+    return ", ".join(ways) or "by name"
 
 
 def read_mapping(path: Path) -> dict[str, str]:

@@ -1,0 +1,74 @@
+"""`npmobilenet dump`: the layers of a model file, from its own runtime, as `compare` reads them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from npmobilenet import load
+from npmobilenet.compiler.passes import fuse
+from tests.helpers.command_line import Result, run
+from tests.helpers.real_files import ROOT, real_file
+
+IMAGE = ROOT / "examples" / "digits" / "3.png"
+
+
+def dumped(file: Path, output: Path, *options: object) -> Result:
+    return run("dump", file, IMAGE, "-o", output, *options)
+
+
+def test_a_file_of_tensorflow_lite_is_equal_to_itself(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert", reason="requires ai-edge-litert: pip install npmobilenet[bench]")
+    file = real_file("tflite", "vww_96_float.tflite")
+    result = dumped(file, tmp_path / "dump.npz")
+    assert result.exit_code == 0, result.stderr
+    with np.load(tmp_path / "dump.npz") as arrays:
+        assert len(arrays.files) == 31
+        assert arrays[arrays.files[-1]].shape == (1, 2)
+    compared = run("compare", "-m", file, "-i", IMAGE, tmp_path / "dump.npz")
+    assert compared.exit_code == 0, compared.stdout
+
+
+def test_an_onnx_file_is_equal_to_the_network_that_it_was_exported_from(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="requires onnxruntime: pip install npmobilenet[test]")
+    from npmobilenet.bench.export_onnx import write_onnx
+
+    model = load("digits")
+    write_onnx(fuse(model.graph, model.params), 1, tmp_path / "digits.onnx")
+    result = dumped(tmp_path / "digits.onnx", tmp_path / "dump.npz", "-m", "digits")
+    assert result.exit_code == 0, result.stderr
+    compared = run("compare", "-m", "digits", "-i", IMAGE, tmp_path / "dump.npz")
+    assert compared.exit_code == 0, compared.stdout
+    assert "equal: every layer" in compared.stdout
+
+
+def test_a_keras_file_is_equal_to_itself(tmp_path: Path, keras: Any) -> None:
+    built = keras.applications.MobileNet((32, 32, 3), alpha=0.25, weights=None, classes=5)
+    built.save(tmp_path / "network.keras")
+    result = dumped(tmp_path / "network.keras", tmp_path / "dump.npz")
+    assert result.exit_code == 0, result.stderr
+    compared = run("compare", "-m", tmp_path / "network.keras", "-i", IMAGE, tmp_path / "dump.npz")
+    assert compared.exit_code == 0, compared.stdout
+
+
+def test_wrong_files_are_refused_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    existing = tmp_path / "dump.npz"
+    existing.write_bytes(b"kept")
+    network = tmp_path / "network.onnx"
+    network.write_bytes(b"no model")
+    for file, output, complaint in (
+        (network, existing, "--force overwrites it"),
+        (network, tmp_path / "dump.csv", "ends in .npz"),
+        (tmp_path / "network.pth", tmp_path / "new.npz", "expected one of .tflite"),
+        (network, tmp_path / "new.npz", str(network)),
+    ):
+        result = dumped(file, output)
+        assert result.exit_code == 2
+        assert complaint in result.stderr
+    assert existing.read_bytes() == b"kept"
+    assert not (tmp_path / "new.npz").exists()
+
+
+def test_compare_takes_the_effort_in_seconds(tmp_path: Path) -> None:
+    assert run("compare", tmp_path, tmp_path, "--effort", "-1").exit_code == 2
