@@ -537,7 +537,7 @@ def test_what_broken_ports_produce_is_named_and_the_rest_compared(kind: str) -> 
 
 def test_a_dump_of_flattened_arrays_is_compared_as_far_as_it_goes() -> None:
     model, x, y = network("V1")
-    found = diagnose(model, x, {name: array.ravel() for name, array in y.items()})
+    found = diagnose(model, x, {name: array.ravel() for name, array in y.items()}, seconds=2)
     assert first_wrong(found).layer == "input_layer"
     assert found.exit_code == 1
 

@@ -24,6 +24,8 @@ from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.rounding import gamma
 from npmobilenet.types import Array
 
+ROUNDINGS = 4
+"""Roundings of a value that make no difference between two distances."""
 CLOSER = 2.0
 """Factor within which two distances count as equal: both are rounding."""
 
@@ -195,7 +197,8 @@ class _Walk:
                     continue
                 readers += 1
                 without = segment_to(self.graph, self.params, later, self.given, self.errors)
-                if distance(array.values, without.y) > CLOSER * distance(array.values, reading.y):
+                rounding = ROUNDINGS * np.finfo(self.dtype).eps * float(np.sqrt((array.values**2).mean()))
+                if not distance(array.values, without.y) <= CLOSER * distance(array.values, reading.y) + rounding:
                     return False
                 if excess(array.values, without.y, without.tolerance(self.dtype) + array.rounding) > 1:
                     return False
