@@ -24,7 +24,7 @@ def test_the_mode_is_what_the_umask_gives(tmp_path: Path) -> None:
 
 
 def test_the_umask_of_other_threads_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that creates a file meanwhile must not get one that everybody can write."""
+    """A thread that creates a file meanwhile must not get one that any user can write."""
     monkeypatch.setattr(os, "umask", lambda mask: pytest.fail(f"the umask was set to {mask:o}"))
     thread = threading.Thread(target=write_atomically, args=(tmp_path / "file", b"content"))
     thread.start()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from math import isfinite
-from typing import Any
+from typing import Any, cast
 
 from npmobilenet.errors import WeightsError
 from npmobilenet.reference.graph import Graph
@@ -33,7 +33,7 @@ def check_digests(check: Any, graph: Graph) -> None:
     for name, digest in check["layers"].items():
         if name not in names:
             raise WeightsError(f"self_check in the header: the network has no layer {_shown(name)}")
-        if not (isinstance(digest, list) and len(digest) == 3 and all(map(is_number, digest))):
+        if not (isinstance(digest, list) and len(digest) == 3 and all(map(_is_real, digest))):
             raise WeightsError(f"self_check in the header, {name}: expected three numbers, got {_shown(digest)}")
 
 
@@ -54,9 +54,13 @@ def check_hashes(check: Any, names: Collection[str]) -> None:
             raise WeightsError(f"self_check in the header, {name}: expected a text, got {_shown(digest)}")
 
 
-def is_number(value: object) -> bool:
-    """Whether a value is a finite number, and not a truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+def _is_real(value: object) -> bool:
+    """Whether a value is a number, which a network with such weights may make infinite or NaN; not a truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return _is_real(value) and isfinite(cast("float", value))
 
 
 def _is_scaling(value: object) -> bool:
@@ -64,7 +68,7 @@ def _is_scaling(value: object) -> bool:
 
 
 def _is_per_channel(value: object) -> bool:
-    return is_number(value) or (isinstance(value, list) and bool(value) and all(map(is_number, value)))
+    return _is_finite(value) or (isinstance(value, list) and bool(value) and all(map(_is_finite, value)))
 
 
 def _is_labels(value: object) -> bool:

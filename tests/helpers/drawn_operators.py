@@ -88,7 +88,7 @@ class Drawing:
         return self.constant(b, Quantization(steps, np.zeros(len(steps), np.int64)))
 
     def result_scale(self, scales: Array, x: int, terms: int) -> float:
-        """A scale with which sums of so many terms mostly fit the output's range, and sometimes do not."""
+        """A scale with which sums of `terms` terms mostly fit the output's range, and sometimes do not."""
         spread = float(self.tensors[x].scale[0]) * float(np.median(scales)) * 74 * 74 * np.sqrt(terms)
         return float(spread / 64 * np.exp(self.rng.normal(0, 0.7)))
 

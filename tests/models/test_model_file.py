@@ -98,7 +98,7 @@ NAN = float("nan")
         ({"self_check": []}, 'self_check in the header: expected {"output", "layers"} or null'),
         ({"self_check": {"output": None, "layers": {"other": [1, 2, 3]}}}, "the network has no layer 'other'"),
         ({"self_check": {"output": None, "layers": {"conv1": [1, 2]}}}, "conv1: expected three numbers"),
-        ({"self_check": {"output": None, "layers": {"conv1": [1, NAN, 3]}}}, "conv1: expected three numbers"),
+        ({"self_check": {"output": None, "layers": {"conv1": [1, True, 3]}}}, "conv1: expected three numbers"),
     ],
 )
 def test_a_wrong_description_behind_a_right_hash_is_refused_on_opening(

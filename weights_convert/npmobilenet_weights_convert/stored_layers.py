@@ -167,7 +167,7 @@ def _datasets(group: Any, depth: int) -> Iterator[Any]:
 
 
 def check_sizes(layers: tuple[StoredLayer, ...], file_bytes: int) -> None:
-    """Check the number of layers and the total size of their arrays, in a file of so many bytes.
+    """Check the number of layers and the total size of their arrays, in a file of `file_bytes` bytes.
 
     Raises:
         NpMobileNetError: one exceeds its limit.
