@@ -80,7 +80,10 @@ def is_dumped(graph: Graph, name: str) -> bool:
 def judged(
     family: str, dump: Mapping[str, Array], layer: str, kind: Kind, **options: Any
 ) -> tuple[bool, bool, int, str]:
-    """(layer named, cause named, other layers called wrong, message); for a layer that is not dumped, the next dumped one is to be named."""
+    """(layer named, cause named, other layers called wrong, message).
+
+    For a layer that is not dumped, the next dumped one is to be named.
+    """
     model, x, _ = network(family)
     diagnosis = diagnose(model, x, dump, **options)
     first = diagnosis.first
