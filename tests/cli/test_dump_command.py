@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from npmobilenet import load
 from npmobilenet.compiler.passes import fuse
@@ -72,3 +73,22 @@ def test_wrong_files_are_refused_and_nothing_is_overwritten(tmp_path: Path) -> N
 
 def test_compare_takes_the_effort_in_seconds(tmp_path: Path) -> None:
     assert run("compare", tmp_path, tmp_path, "--effort", "-1").exit_code == 2
+
+
+def test_compare_says_what_is_known_where_no_mistake_fits(tmp_path: Path) -> None:
+    """Half of the difference is a wrong epsilon, the rest is noise."""
+    model = load("digits")
+    pixels = np.random.default_rng(0).integers(0, 256, model.graph.input_shape, dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    outputs = dict(model.trace(model.scale(pixels[None])))
+    y = outputs["conv1_bn"]
+    arrays: dict[str, Any] = {"conv1": outputs["conv1"]}
+    arrays["conv1_bn"] = y * 1.5 + 0.02 * np.random.default_rng(1).normal(size=y.shape)
+    np.savez(tmp_path / "dump.npz", **arrays)
+    result = run("compare", "-m", "digits", "-i", tmp_path / "image.png", tmp_path / "dump.npz")
+    assert result.exit_code == 1
+    assert "first wrong layer: conv1_bn" in result.stdout
+    assert "no known mistake explains the difference" in result.stdout
+    assert "nearest, not explaining: " in result.stdout
+    assert "dump next: what the port passes to conv1_bn" in result.stdout
+    assert result.stdout.index("no known mistake") < result.stdout.index("nearest, not explaining")

@@ -97,7 +97,7 @@ def _least(f: Callable[[float], float], a: float, b: float) -> float:
 
 
 def _candidates(*exact: float) -> list[tuple[float, ...]]:
-    """Fitted numbers as somebody would have written them, and as they were fitted."""
+    """Fitted numbers as they stand in source code, and as they were fitted."""
     rounded = tuple(float(f"{number:.{DIGITS}g}") for number in exact)
     return list(dict.fromkeys((rounded, tuple(map(float, exact)))))
 
