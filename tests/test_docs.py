@@ -95,7 +95,14 @@ def copy_quantized(folder: Path) -> None:
     shutil.copy(real_file("images", "parrot.jpg"), folder / "photo.jpg")
 
 
+def copy_float(folder: Path) -> None:
+    """Copy a real float file of TensorFlow Lite and a photograph."""
+    shutil.copy(real_file("tflite", "vww_96_float.tflite"), folder / "network.tflite")
+    shutil.copy(real_file("images", "parrot.jpg"), folder / "photo.jpg")
+
+
 FILES = {
+    "dump.md": copy_float,
     "detect.md": write_detector,
     "explain.md": copy_quantized,
     "features.md": write_photos,

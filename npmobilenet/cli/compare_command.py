@@ -17,6 +17,7 @@ from npmobilenet.output import print_json, print_line, print_table, progress_bar
 from npmobilenet.porting.diagnose import walk
 from npmobilenet.porting.diagnose.dump_matching import Matched, match, read_mapping
 from npmobilenet.porting.diagnose.dumps import RUNNABLE, Dump, read_dump
+from npmobilenet.porting.diagnose.explain import SECONDS
 from npmobilenet.porting.diagnose.mistakes.input_mistakes import InputImage
 from npmobilenet.porting.diagnose.walk import Diagnosis, Finding
 from npmobilenet.types import Array
@@ -37,6 +38,9 @@ def compare(
         Path | None, Option("--map", metavar="FILE", help="JSON or CSV that maps names to layers.")
     ] = None,
     dtype: Annotated[str, Option(help="Arithmetic of the port: float16, float32 or float64.")] = "float32",
+    effort: Annotated[
+        float, Option(metavar="SECONDS", min=0, help="Time for explanations; what was not tried by then is counted.")
+    ] = SECONDS,
     rule: Annotated[
         str, Option(help="Rule that the port of a quantized network should follow; any: the one that fits best.")
     ] = ANY_RULE,
@@ -45,8 +49,8 @@ def compare(
 ) -> None:
     """Find the first layer that another implementation computes wrongly, and name the mistake.
 
-    OTHER is a dump of its layers (.npz, .safetensors, a folder of .npy), a golden pack, or a model that is run: .onnx
-    with onnxruntime installed, .h5 or .keras with Keras.
+    OTHER is a dump of its layers (.npz, .safetensors, a folder of .npy), a golden pack, or a model that is run: .tflite
+    with ai-edge-litert installed, .onnx with onnxruntime, .h5 or .keras with Keras.
     """
     if len(sources) != (2 if model is None else 1):
         raise UsageError("expected PACK OTHER, or --model M [--image IMAGE] OTHER")
@@ -68,14 +72,9 @@ def compare(
         )
         dump, matched = _matched(network, x, other, mapping)
         comparison = walk.diagnose(
-            network,
-            x,
-            matched.arrays,
-            image=recorded,
-            dtype=np.dtype(dtype),
-            progress=progress_bar,
+            network, x, matched.arrays, image=recorded, dtype=np.dtype(dtype), progress=progress_bar, seconds=effort
         )
-    notes = (*dump.notes, *comparison.notes)
+    notes = (*dump.notes, *comparison.notes, *_unused(comparison))
     if as_json:
         print_json(_document(comparison, matched, notes))
     else:
@@ -92,6 +91,7 @@ def _matched(network: Model, x: Array, other: Path, mapping: Path | None) -> tup
         dump.arrays,
         None if mapping is None else read_mapping(mapping),
         network.graph.outputs,
+        network,
     )
     if not matched.arrays:
         raise NpMobileNetError(
@@ -155,15 +155,21 @@ def _print_first(first: Finding) -> None:
     print_line(f"first wrong layer: {first.layer} ({first.type}){f'; {first.note}' if first.note else ''}")
     if len(first.covers) > 1:
         print_line(f"computed from the nearest preceding arrays, through {', '.join(first.covers)}")
-    for explanation in first.explanations:
-        rest = "residual within tolerance" if explanation.fits else "residual exceeds tolerance"
-        print_line(f"  {explanation.cause}: {explanation.what}")
-        print_line(f"    in {_some(explanation.layers)}; {explanation.left:.2g} of the difference remains: {rest}")
-    if not first.explanations:
+        print_line(f"{first.layer} is the next dumped layer: the mistake may be in any of these {len(first.covers)}")
+    if not first.explained:
         print_line("  no known mistake explains the difference")
+        for fact in first.facts:
+            print_line(f"  {fact}")
+    for explanation in first.explanations:
+        if explanation.fits == first.explained:
+            nearest = "" if explanation.fits else "nearest, not explaining: "
+            rest = "residual within tolerance" if explanation.fits else "residual exceeds tolerance"
+            print_line(f"  {nearest}{explanation.cause}: {explanation.what}")
+            print_line(f"    in {_some(explanation.layers)}; {explanation.left:.2g} of the difference remains: {rest}")
     if first.untried:
         print_line(
-            f"  {first.untried} more were not tried, to save time; a dump with more layers is faster to diagnose"
+            "  the time was over before everything was tried; --effort SECONDS allows more, a dump with more layers "
+            "takes less"
         )
 
 
@@ -184,6 +190,10 @@ def _left_over(matched: Matched) -> list[str]:
         return []
     names = ", ".join(matched.left_over[:3]) + (", ..." if len(matched.left_over) > 3 else "")
     return [f"{len(matched.left_over)} arrays match no layer and were ignored: {names}"]
+
+
+def _unused(comparison: Diagnosis) -> list[str]:
+    return [f"{f.layer}: {f.note}; it differs, but is not wrong" for f in comparison.findings if f.status == "unused"]
 
 
 def _document(comparison: Diagnosis, matched: Matched, notes: tuple[str, ...]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ SUMMARIES = {
     "trace": "Write test vectors: every tensor computed from an image, with its tolerance.",
     "bounds": "Show how rounding errors grow through a network: measured, and bounded.",
     "compare": "Find the first layer that another implementation computes wrongly, and name the mistake.",
+    "dump": "Run a model file in its own runtime, and write the outputs of all its layers to a file, for `compare`.",
     "explain": "Show one value of a layer from its terms.",
     "verify": "Run the self-check of a file, and compare its layers with the engine and with Keras.",
     "page": "Write the page: a real MobileNet, number by number, in one HTML file that needs no network.",

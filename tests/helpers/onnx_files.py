@@ -15,7 +15,12 @@ from npmobilenet.reference.layers import (
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Dropout,
+    Flatten,
     GlobalAveragePooling2D,
+    Multiply,
+    Rescaling,
+    Reshape,
     ZeroPadding2D,
 )
 from npmobilenet.types import Params
@@ -59,8 +64,29 @@ def onnx_file(
             case Activation(activation="relu6"):
                 limits = [builder.constant(f"low/{name}", 0), builder.constant(f"high/{name}", 6)]
                 builder.node("Clip", inputs + limits, output)
+            case Activation(activation="relu"):
+                builder.node("Relu", inputs, output)
+            case Activation(activation="hard_swish"):
+                builder.node("HardSwish", inputs, output)
+            case Rescaling(scale=scale, offset=offset):
+                product = builder.node("Mul", [*inputs, builder.constant(f"scale/{name}", scale)], f"{output}/product")
+                builder.node("Add", [product, builder.constant(f"offset/{name}", offset)], output)
+            case GlobalAveragePooling2D(keepdims=True):
+                builder.node("GlobalAveragePool", inputs, output)
             case GlobalAveragePooling2D():
                 builder.node("Flatten", [builder.node("GlobalAveragePool", inputs, f"{output}/map")], output)
+            case Dropout():
+                builder.node("Identity", inputs, output)
+            case Flatten():
+                builder.node("Flatten", inputs, output)
+            case Reshape(target_shape=target):
+                H, W, C = target if len(target) == 3 else (0, 0, target[0])
+                sides = [-1, C, H, W] if len(target) == 3 else [-1, C]
+                builder.node("Reshape", [*inputs, builder.constant(f"shape/{name}", sides, np.int64)], output)
+            case Multiply():
+                builder.node("Mul", inputs, output)
+            case Activation(activation="softmax"):
+                builder.node("Softmax", inputs, output)
             case Dense():
                 inputs += [builder.constant(constants[array], params[array]) for array in ("kernel", "bias")]
                 builder.node("Softmax", [builder.node("Gemm", inputs, f"{output}/logits")], output)

@@ -184,7 +184,9 @@ def test_an_error_of_twice_the_tolerance_in_one_value_is_detected() -> None:
     bound = model.graph["conv_pw_3"].error_bound(arrays, outputs["conv_dw_3_relu"])
     y = outputs["conv_pw_3"].astype(np.float64)
     y[0, 2, 3, 4] += 2 * bound[0, 2, 3, 4]
-    diagnosis = diagnose(model, x, outputs | {"conv_pw_3": y})
+    names = list(outputs)
+    dump = {name: outputs[name] for name in names[: names.index("conv_pw_3")]} | {"conv_pw_3": y}
+    diagnosis = diagnose(model, x, dump)
     first = first_wrong(diagnosis)
     assert first.layer == "conv_pw_3"
     assert first.times_tolerance is not None
@@ -207,7 +209,9 @@ def test_layers_after_a_wrong_one_inherit_and_are_not_wrong() -> None:
 def test_an_unknown_mistake_is_reported_without_a_cause() -> None:
     model, x, outputs = network("V1")
     noise = np.random.default_rng(0).normal(0, 0.1, outputs["conv_pw_6_bn"].shape)
-    diagnosis = diagnose(model, x, outputs | {"conv_pw_6_bn": outputs["conv_pw_6_bn"] + noise})
+    wrong = dict(model.trace(x)) | {"conv_pw_6_bn": outputs["conv_pw_6_bn"] + noise}
+    wrong["conv_pw_6_relu"] = np.clip(wrong["conv_pw_6_bn"], 0, 6)
+    diagnosis = diagnose(model, x, {name: y for name, y in wrong.items() if "_7" not in name})
     assert first_wrong(diagnosis).layer == "conv_pw_6_bn"
     assert not first_wrong(diagnosis).explained
     assert diagnosis.exit_code == 1
@@ -279,6 +283,14 @@ def test_an_additional_first_class_is_explained_as_background() -> None:
     with_background = np.concatenate([np.full((1, 1), 0.25, np.float32), p * np.float32(0.75)], axis=1)
     first = first_wrong(diagnose(model, x, outputs | {"predictions": with_background}))
     assert (first.status, first.explanations[0].cause) == ("shape", "class-offset")
+
+
+def test_an_array_that_nothing_after_it_was_computed_from_is_not_wrong() -> None:
+    """As a hook dumps it in PyTorch, where `ReLU6(inplace=True)` overwrites the output of the batch norm."""
+    model, x, outputs = network("V1")
+    diagnosis = diagnose(model, x, outputs | {"conv_pw_6_bn": outputs["conv_pw_6_relu"]})
+    found = next(finding for finding in diagnosis.findings if finding.layer == "conv_pw_6_bn")
+    assert (diagnosis.exit_code, found.status) == (0, "unused")
 
 
 # Matching by name, order and mapping.
@@ -525,7 +537,7 @@ def test_what_broken_ports_produce_is_named_and_the_rest_compared(kind: str) -> 
 
 def test_a_dump_of_flattened_arrays_is_compared_as_far_as_it_goes() -> None:
     model, x, y = network("V1")
-    found = diagnose(model, x, {name: array.ravel() for name, array in y.items()})
+    found = diagnose(model, x, {name: array.ravel() for name, array in y.items()}, seconds=2)
     assert first_wrong(found).layer == "input_layer"
     assert found.exit_code == 1
 

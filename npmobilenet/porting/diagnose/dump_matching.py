@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from npmobilenet.errors import DumpError
-from npmobilenet.porting.diagnose.axes import arrange, can_be_arranged
+from npmobilenet.models.model import Model
+from npmobilenet.porting.diagnose.axes import can_be_arranged
+from npmobilenet.porting.diagnose.pairing import Pairing
 from npmobilenet.types import Array
-
-SAMPLE = 4096  # values by which two arrays are compared
-PAIR_SCORE = 0.25  # score of a pair in addition to the agreement of its values, so that more pairs beat better ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +23,7 @@ class Matched:
     Attributes:
         arrays: by layer name.
         names: layer name -> name in the dump.
-        how: "by name", "by the mapping" or "by order and shape".
+        how: "by the mapping", "by name", "by order and shape", or several of these.
         left_over: names in the dump that match no layer.
     """
 
@@ -39,33 +38,42 @@ def match(
     dump: Mapping[str, Array],
     mapping: Mapping[str, str] | None = None,
     outputs: Sequence[tuple[str, str]] = (),
+    model: Model | None = None,
 ) -> Matched:
     """Match the arrays of a dump to the layers of a network.
 
-    With a mapping, by the mapping, and by name for the arrays that it does not mention. Otherwise by name, if that
-    places at least half of the dump: a name is a layer's if it equals the layer's or that of an output which the layer
-    computes, or has the layer's between slashes (`outputs/conv1`, `model/conv1/Relu6:0`). Otherwise by order and shape:
-    the longest order-preserving pairing with equal shapes, and among equally long ones the one whose values agree best.
+    A mapping is followed. Then names are: those that equal a layer's or that of an output which it computes, then those
+    that have a layer's between slashes (`outputs/conv1`, `model/conv1/Relu6:0`). The other arrays are placed between
+    these, by order, shape and values; see `pairing`.
 
     Args:
         reference: every layer's output (N, ...) by its name, in the order of the graph.
         dump: arrays by name, in their order.
         mapping: {name in the dump: layer name}.
         outputs: of the network, as in its graph.
+        model: the network, to recognize nameless arrays that were computed from wrong ones.
 
     Raises:
         DumpError: the mapping has an unknown name, or maps two arrays to one layer.
     """
     mapped = _by_mapping(reference, dump, mapping or {})
     rest = {name: array for name, array in dump.items() if name not in mapped}
-    found = mapped | _by_name({name: y for name, y in reference.items() if name not in mapped.values()}, rest, outputs)
-    how = "by the mapping" if mapped else "by name"
-    if not mapped and 2 * len(found) < len(dump):
-        found, how = _by_order(reference, dump), "by order and shape"
+    anchors = mapped | _by_name(
+        {name: y for name, y in reference.items() if name not in mapped.values()}, rest, outputs
+    )
+    hints = _hints(reference, dump, anchors)
+    found = Pairing(reference, dump, model).run(anchors, hints)
     names = {layer: name for name, layer in found.items()}
     ordered = {layer: names[layer] for layer in reference if layer in names}
     arrays = {layer: dump[name] for layer, name in ordered.items()}
-    return Matched(arrays, ordered, how, tuple(name for name in dump if name not in found))
+    named = sum(name in anchors or name in hints for name in found)
+    return Matched(arrays, ordered, _how(mapped, named, len(found)), tuple(name for name in dump if name not in found))
+
+
+def _how(mapped: Mapping[str, str], named: int, found: int) -> str:
+    ways = ["by the mapping"] * bool(mapped) + ["by name"] * (named > len(mapped))
+    ways += ["by order and shape"] * (found > named)
+    return ", ".join(ways) or "by name"
 
 
 def read_mapping(path: Path) -> dict[str, str]:
@@ -107,65 +115,37 @@ def _by_mapping(
 def _by_name(
     reference: Mapping[str, Array], dump: Mapping[str, Array], outputs: Sequence[tuple[str, str]]
 ) -> dict[str, str]:
-    """{name in the dump: layer}: equal names first, then those of outputs; of several with a layer between slashes, the
-    last that fits.
-    """
+    """{name in the dump: layer} of equal names first, then of those of outputs."""
     found = {name: name for name in dump if name in reference}
     for name, layer in outputs:
         if name in dump and name not in found and layer in reference and layer not in found.values():
             found[name] = layer
-    inside: dict[str, str] = {}
+    return found
+
+
+def _hints(
+    reference: Mapping[str, Array], dump: Mapping[str, Array], anchors: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """Names in the dump with layers in them, and these layers, of a shape that fits and without an array of their own.
+
+    `model/conv1/Conv2D:0` has conv1 in it. Of the layers between slashes in one name only the longest counts:
+    `expanded_conv_project/conv` belongs to the former, and not to the layer `conv`. A name of TensorFlow Lite lists
+    what an operator was fused from, between semicolons.
+    """
+    taken = set(anchors.values())
+    hints: dict[str, tuple[str, ...]] = {}
     for name, array in dump.items():
-        for part in reversed(re.split(r"[/:]", name)):
-            if (
-                name not in found
-                and part in reference
-                and part not in found
-                and can_be_arranged(np.shape(array), reference[part].shape)
-            ):
-                inside[part] = name
-                break
-    return found | {name: layer for layer, name in inside.items()}
+        if name in anchors:
+            continue
+        named = [max(inside, key=len) for part in name.split(";") if (inside := _between_slashes(part, reference))]
+        free = [y for y in named if y not in taken and can_be_arranged(np.shape(array), reference[y].shape)]
+        if free:
+            hints[name] = tuple(dict.fromkeys(free))
+    return hints
 
 
-def _by_order(reference: Mapping[str, Array], dump: Mapping[str, Array]) -> dict[str, str]:
-    """The order-preserving pairing with the highest total score, by dynamic programming over prefixes."""
-    names, layers = list(dump), list(reference)
-    score = np.zeros((len(names), len(layers)))
-    for i, name in enumerate(names):
-        for j, layer in enumerate(layers):
-            if can_be_arranged(np.shape(dump[name]), reference[layer].shape):
-                score[i, j] = PAIR_SCORE + _agreement(dump[name], reference[layer])
-    best = np.zeros((len(names) + 1, len(layers) + 1))
-    for i in range(len(names)):
-        for j in range(len(layers)):
-            pair = best[i, j] + score[i, j] if score[i, j] else 0.0
-            best[i + 1, j + 1] = max(best[i, j + 1], best[i + 1, j], pair)
-    found: dict[str, str] = {}
-    i, j = len(names), len(layers)
-    while i and j:
-        if best[i, j] == best[i, j - 1]:
-            j -= 1
-        elif best[i, j] == best[i - 1, j]:
-            i -= 1
-        else:
-            i, j = i - 1, j - 1
-            found[names[i]] = layers[j]
-    return dict(reversed(found.items()))
-
-
-def _agreement(actual: Array, expected: Array) -> float:
-    """Between 0 and 1: half the correlation of the values, which survives mistakes, half their closeness."""
-    a, b = arrange(actual, expected).values.ravel(), expected.ravel()
-    some = slice(None, None, max(1, b.size // SAMPLE))
-    a, b = a[some], b[some]
-    usable = np.isfinite(a) & np.isfinite(b)
-    a, b = a[usable], b[usable]
-    if a.size == 0:
-        return 0.0
-    with np.errstate(over="ignore"):
-        difference = float(np.linalg.norm(a - b))
-        closeness = 1.0 if difference == 0 else 1 - difference / (difference + float(np.linalg.norm(b)))
-        a, b = a - a.mean(), b - b.mean()
-        size = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return (closeness + max(float(a @ b) / size, 0.0)) / 2 if 0 < size < np.inf else closeness / 2
+def _between_slashes(name: str, reference: Mapping[str, Array]) -> list[str]:
+    """The layers whose names are one or several consecutive parts of a path."""
+    parts = re.split(r"[/:]", name)
+    paths = ("/".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1))
+    return [path for path in paths if path in reference]

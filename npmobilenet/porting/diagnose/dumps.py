@@ -12,12 +12,13 @@ import numpy as np
 from npmobilenet.errors import DumpError, NpMobileNetError
 from npmobilenet.limits import check_inflated
 from npmobilenet.models.model import Model
+from npmobilenet.porting.diagnose.tflite_outputs import tflite_outputs
 from npmobilenet.porting.golden import GoldenData
 from npmobilenet.porting.golden_manifest import MANIFEST
 from npmobilenet.porting.integer_pack import IntegerPack, is_integer_pack
 from npmobilenet.types import Array
 
-RUNNABLE = (".onnx", ".h5", ".hdf5", ".keras")
+RUNNABLE = (".tflite", ".onnx", ".h5", ".hdf5", ".keras")
 """Suffixes of models that are run on the network's input; other files hold arrays."""
 
 
@@ -33,8 +34,8 @@ def read_dump(path: Path, model: Model, x: Array) -> Dump:
     """Another implementation's arrays, read from files or computed.
 
     Args:
-        path: `.npz`, `.npy` or `.safetensors`; a directory of `.npy` files; golden data; or an `.onnx` or Keras model,
-            which is run on x.
+        path: `.npz`, `.npy` or `.safetensors`; a directory of `.npy` files; golden data; or a model (`.tflite`, `.onnx`
+            or Keras's), which is run on x.
         model: the network that it implements.
         x: (N, H, W, C) the scaled input.
 
@@ -45,6 +46,8 @@ def read_dump(path: Path, model: Model, x: Array) -> Dump:
     suffix = path.suffix.lower()
     if suffix not in RUNNABLE or not path.is_file():
         return read_arrays(path, RUNNABLE)
+    if suffix == ".tflite":
+        return _checked(path, tflite_outputs(path, x))
     return _checked(path, _run_onnx(path, model, x) if suffix == ".onnx" else _run_keras(path, model, x))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from time import monotonic
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -10,13 +11,20 @@ from numpy.typing import DTypeLike
 from npmobilenet.analysis.segments import Segment, distance, excess
 from npmobilenet.porting.diagnose.axes import Arranged
 from npmobilenet.porting.diagnose.mistakes.fitted_mistakes import fitted
+from npmobilenet.porting.diagnose.mistakes.foreign_mistakes import Surroundings
+from npmobilenet.porting.diagnose.mistakes.further_mistakes import further
 from npmobilenet.porting.diagnose.mistakes.input_mistakes import InputImage, other_inputs
 from npmobilenet.porting.diagnose.mistakes.layer_mistakes import alone, everywhere
 from npmobilenet.porting.diagnose.mistakes.precision_mistakes import roundings
-from npmobilenet.porting.diagnose.mistakes.variants import SHORT, Altered
+from npmobilenet.porting.diagnose.mistakes.variants import Altered
+from npmobilenet.porting.progress import Progress, no_progress
 
+SECONDS = 30.0
+"""Time spent on all explanations of a diagnosis, unless another is asked for; mistakes left untried are counted."""
+SHARE = 0.5
+"""Share of the time left that one layer may take, so that something is left for the next one."""
 EFFORT_PER_LAYER = 6e10
-"""Limit on the multiply-adds spent on one layer, about half a minute; mistakes left untried are counted."""
+"""Limit on the multiply-adds spent on one layer."""
 TOTAL_EFFORT = 2e11
 """Limit for all layers of a diagnosis together: a dump of another network cannot be explained."""
 CALL_OVERHEAD = 3e5
@@ -68,39 +76,58 @@ class Explainer:
         input_name: name of the network's input layer.
         image: source of the network's input.
         dtype: of the port's arithmetic.
+        seconds: time for all explanations together.
+        progress: reports the progress over the mistakes tried on a layer.
     """
 
-    def __init__(self, input_name: str, image: InputImage, dtype: DTypeLike) -> None:
+    def __init__(
+        self,
+        input_name: str,
+        image: InputImage,
+        dtype: DTypeLike,
+        seconds: float = SECONDS,
+        progress: Progress = no_progress,
+    ) -> None:
+        self._seconds_left = seconds
+        self._progress = progress
         self._input_name = input_name
         self._image = image
         self._dtype = dtype
         self._known: set[tuple[str, str]] = set()
         self._effort_left = TOTAL_EFFORT
 
-    def explain(self, segment: Segment, actual: Arranged, *, own_input: bool) -> tuple[tuple[Explanation, ...], int]:
+    def explain(
+        self, segment: Segment, actual: Arranged, surroundings: Surroundings, *, own_input: bool
+    ) -> tuple[tuple[Explanation, ...], int]:
         """Explanations of the difference between a segment's output and the port's, the best first.
 
         Args:
             segment: up to the wrong layer, from the port's arrays.
             actual: the port's output of the wrong layer.
+            surroundings: the network, its parameters and the port's arrays before the layer.
             own_input: whether the segment starts at the reference's input, because the dump does not include the
                 port's.
 
         Returns:
-            The explanations, and the number of mistakes left untried to save time.
+            The explanations, and a lower bound on the number of mistakes left untried to save time.
         """
+        started = monotonic()
         trial = _Trial(segment, actual, self._dtype, min(EFFORT_PER_LAYER, self._effort_left))
+        trial.ends = started + self._seconds_left * SHARE
         candidates = list(everywhere(segment))
         tried = trial.run(altered for altered in candidates if (altered.cause, altered.what) in self._known)
-        if not _fits(tried):
-            from_input = other_inputs(segment, self._input_name, self._image) if own_input else ()
-            tried += trial.run(chain(from_input, candidates, roundings(segment, actual.values)))
-            if len(segment.steps) <= SHORT or not _fits(tried):
-                tried += trial.run(alone(segment))
-        if not _fits(tried) and trial.effort_left > 0:
-            tried += trial.run(fitted(segment, actual.values))
+        from_input = other_inputs(segment, self._input_name, self._image) if own_input else ()
+        for some in (
+            chain(from_input, candidates, roundings(segment, actual.values)),
+            alone(segment),
+            fitted(segment, actual.values),
+            further(segment, actual.values, surroundings),
+        ):
+            if not _fits(tried):
+                tried += trial.run(self._progress(some, len(candidates), f"explaining {segment.output}"))
         if not _fits(tried):
             tried += trial.run(_pairs(tried))
+        self._seconds_left -= monotonic() - started
         self._effort_left -= trial.effort
         explanations = _ranked(tried)
         self._known |= {(best.cause, best.what) for best in explanations[:1] if best.fits}
@@ -118,20 +145,21 @@ class _Trial:
         self._macs = _macs(segment)
         self._allowed = effort
         self.effort = 0.0
+        self.ends = float("inf")
         self.untried = 0
 
     @property
     def effort_left(self) -> float:
-        """Remaining multiply-adds."""
-        return self._allowed - self.effort
+        """Remaining multiply-adds; none after the time is over."""
+        return self._allowed - self.effort if monotonic() < self.ends else 0.0
 
     def run(self, candidates: Iterable[Altered]) -> list[_Tried]:
-        """The candidates that reduce the difference."""
+        """The candidates that reduce the difference; without effort left, not even the next one is asked for."""
         tried = []
         for altered in candidates:
             if self.effort_left <= 0:
                 self.untried += 1
-                continue
+                break
             explanation = self._judged(altered)
             altered.segment.forget()  # hundreds of outputs would not fit into memory
             if explanation is not None:

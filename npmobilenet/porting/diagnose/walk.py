@@ -11,16 +11,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import DTypeLike
 
-from npmobilenet.analysis.segments import Segment, excess, segment_to
+from npmobilenet.analysis.segments import Segment, distance, excess, segment_to
 from npmobilenet.errors import ShapeError
 from npmobilenet.models.model import Model
 from npmobilenet.porting.diagnose.axes import Arranged, arrange, is_channels_first, layout_note
-from npmobilenet.porting.diagnose.explain import Explainer, Explanation
+from npmobilenet.porting.diagnose.explain import SECONDS, Explainer, Explanation
+from npmobilenet.porting.diagnose.known import facts
+from npmobilenet.porting.diagnose.mistakes.foreign_mistakes import Surroundings
 from npmobilenet.porting.diagnose.mistakes.input_mistakes import InputImage
 from npmobilenet.porting.progress import Progress, no_progress
 from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.rounding import gamma
 from npmobilenet.types import Array
+
+ROUNDINGS = 4
+"""Roundings of a value that make no difference between two distances."""
+CLOSER = 2.0
+"""Factor within which two distances count as equal: both are rounding."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +38,16 @@ class Finding:
         layer: its name.
         type: its type.
         status: "same" (within its tolerance), "inherits" (correct on its inputs, which are wrong), "wrong" (outside its
-            tolerance on its own inputs), "shape" (wrong shape), "missing" (not in the dump).
+            tolerance on its own inputs), "shape" (wrong shape), "unused" (outside, but what follows was not computed
+            from it), "missing" (not in the dump).
         difference: maximum difference from the reference's output in float64, None if nothing can be compared.
         times_tolerance: maximum difference from the layer computed on the port's inputs, as a multiple of the
             tolerance of its value.
         covers: the layers that were computed for it: itself, and those before it that the dump does not include.
         note: further remarks.
         explanations: for a wrong layer, the best first.
-        untried: number of explanations left untried to save time.
+        untried: number of groups of explanations that were cut short, or left untried, to save time.
+        facts: for a wrong layer that nothing explains, what is known of the difference.
     """
 
     layer: str
@@ -50,6 +59,7 @@ class Finding:
     note: str = ""
     explanations: tuple[Explanation, ...] = ()
     untried: int = 0
+    facts: tuple[str, ...] = ()
 
     @property
     def explained(self) -> bool:
@@ -96,6 +106,7 @@ def diagnose(
     image: InputImage | None = None,
     dtype: DTypeLike = np.float32,
     progress: Progress = no_progress,
+    seconds: float = SECONDS,
 ) -> Diagnosis:
     """Compare a port's arrays with the outputs that the network should have, and explain the differences.
 
@@ -107,6 +118,7 @@ def diagnose(
         image: source of x, for mistakes made before the network; None for pixels by the model's scaling.
         dtype: of the port's arithmetic.
         progress: reports the progress over the layers, such as `output.progress_bar`.
+        seconds: time for the explanations; mistakes that were not tried by then are counted.
 
     Raises:
         ShapeError: x does not fit the network.
@@ -117,7 +129,7 @@ def diagnose(
     first = is_channels_first(shapes, model.graph.shapes)
     traced = ((name, y) for name, y in model.trace(x) if name in dump)
     arrays = {name: arrange(dump[name], y, channels_first=first) for name, y in traced}
-    walk = _Walk(model, x, arrays, image, dtype)
+    walk = _Walk(model, x, arrays, image, dtype, Explainer(model.graph.layers[0].name, image, dtype, seconds))
     findings = {name: walk.judge(name) for name in progress(list(arrays), len(arrays), "comparing")}
     missing = (Finding(layer.name, layer.type, "missing") for layer in model.graph.layers)
     everything = tuple(findings.get(finding.layer, finding) for finding in missing)
@@ -128,7 +140,13 @@ class _Walk:
     """State of one walk: the port's arrays so far, and bounds on their errors."""
 
     def __init__(
-        self, model: Model, x: Array, arrays: Mapping[str, Arranged], image: InputImage, dtype: DTypeLike
+        self,
+        model: Model,
+        x: Array,
+        arrays: Mapping[str, Arranged],
+        image: InputImage,
+        dtype: DTypeLike,
+        explainer: Explainer,
     ) -> None:
         self.graph: Graph = model.graph
         self.params = {name: array.astype(np.float64) for name, array in model.params.items()}
@@ -137,18 +155,24 @@ class _Walk:
         self.given: dict[str, Array] = {self.input_name: x}
         self.errors: dict[str, Array] = {self.input_name: _scaling_error(x, image)}
         self.dtype = dtype
-        self.explainer = Explainer(self.input_name, image, dtype)
+        self.explainer = explainer
         self.tainted: set[str] = set()  # wrong layers, and those computed from them
 
     def judge(self, name: str) -> Finding:
         """The finding on one layer; its array is taken as given for the layers that follow."""
         actual = self.arrays[name]
         finding, segment = self._compared(name, actual)
+        if segment is not None and finding.status == "wrong" and not actual.note and self._is_unused(name, segment):
+            return replace(finding, status="unused", note="the layers after it were not computed from this array")
         if segment is not None and finding.status in ("wrong", "shape"):
             dumped = self.input_name in self.arrays and name != self.input_name
             own_input = self.input_name in segment.inputs and not dumped
-            explanations, untried = self.explainer.explain(segment, actual, own_input=own_input)
+            around = Surroundings(self.graph, self.params, self.given)
+            explanations, untried = self.explainer.explain(segment, actual, around, own_input=own_input)
             finding = replace(finding, explanations=explanations, untried=untried)
+            if not finding.explained:
+                tolerance = segment.tolerance(self.dtype) + actual.rounding
+                finding = replace(finding, facts=facts(segment, actual.values, tolerance))
         if finding.status != "same":
             self.tainted.add(name)
         if name == self.input_name and not actual.fits:
@@ -156,6 +180,31 @@ class _Walk:
         self.given[name] = actual.values
         self.errors[name] = np.broadcast_to(actual.rounding, actual.values.shape)
         return finding
+
+    def _is_unused(self, name: str, segment: Segment) -> bool:
+        """Whether every array that reads this one agrees, at least as closely, with what follows from those before.
+
+        Then the port's layer is right, and the array is another one: dumped too early, or overwritten in place.
+        """
+        given = self.given | {name: self.arrays[name].values}
+        readers = 0
+        for later, array in self.arrays.items():
+            if not array.fits or later in given or self.graph.layers[0].name == later:
+                continue
+            try:
+                reading = segment_to(self.graph, self.params, later, given, self.errors)
+                if name not in reading.inputs:
+                    continue
+                readers += 1
+                without = segment_to(self.graph, self.params, later, self.given, self.errors)
+                rounding = ROUNDINGS * np.finfo(self.dtype).eps * float(np.sqrt((array.values**2).mean()))
+                if not distance(array.values, without.y) <= CLOSER * distance(array.values, reading.y) + rounding:
+                    return False
+                if excess(array.values, without.y, without.tolerance(self.dtype) + array.rounding) > 1:
+                    return False
+            except (ShapeError, ValueError):
+                return False
+        return readers > 0
 
     def _compared(self, name: str, actual: Arranged) -> tuple[Finding, Segment | None]:
         """The finding without explanations, and the segment that leads to the layer."""

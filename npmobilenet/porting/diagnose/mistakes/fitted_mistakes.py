@@ -24,6 +24,7 @@ DIGITS = 3  # of an epsilon in source code; the rounded value is taken if it fit
 MINIMUM_PIXELS = 64  # for fitting the order of depthwise filters; all pixels if affordable
 FILTER_OUTPUTS = 3e7  # of all filters at all channels and pixels compared for that, which bounds the time
 CHANNELS = 32  # compared at once for that, which bounds the memory
+NEGLIGIBLE = 1e-3  # share of the port's range below which a factor counts as zero
 
 Norms = tuple[BatchNormalization, ...]
 
@@ -40,7 +41,6 @@ def fitted(segment: Segment, actual: Array) -> Iterator[Altered]:
                 yield from permuted_filters(segment, step, step.layer, actual)
             if isinstance(step.layer, GlobalAveragePooling2D | AveragePooling2D):
                 yield from factors(segment, step, actual)
-    yield from affine(segment, actual)
 
 
 def moved(segment: Segment, actual: Array) -> Iterator[Altered]:
@@ -164,9 +164,16 @@ def affine(segment: Segment, actual: Array) -> Iterator[Altered]:
     if segment.output not in segment or y.size < 8 or np.ptp(y) == 0:
         return
     slope = float(y @ t / (y @ y))
-    yield _affine(segment, slope, 0.0, f"the output times {slope:.6g}")
+    if not _is_negligible(slope, y, t):
+        yield _affine(segment, slope, 0.0, f"the output times {slope:.6g}")
     slope, offset = (float(number) for number in np.polyfit(y, t, 1))
-    yield _affine(segment, slope, offset, f"the output times {slope:.6g} plus {offset:.6g}")
+    if not _is_negligible(slope, y, t):
+        yield _affine(segment, slope, offset, f"the output times {slope:.6g} plus {offset:.6g}")
+
+
+def _is_negligible(slope: float, y: Array, t: Array) -> bool:
+    """Whether the factor is so small that the port's values t do not depend on y."""
+    return bool(abs(slope) * np.ptp(y) < NEGLIGIBLE * max(np.ptp(t), np.abs(t).max()))
 
 
 def _affine(segment: Segment, slope: float, offset: float, what: str) -> Altered:
