@@ -76,7 +76,7 @@ def raw(data: bytes, random: Random) -> bytes:
         return random.randbytes(random.randrange(40))
     near = min(size, 300)
     place = random.choice((random.randrange(size), random.randrange(near), size - 1 - random.randrange(near)))
-    length = min(random.choice((1, 2, 4, 8, 16, 64, HOLE, size // 3)), size - place)
+    length = min(random.choice((1, 2, 4, 8, 16, 64, HOLE, max(1, size // 3))), size - place)
     before, piece, after = data[:place], data[place : place + length], data[place + length :]
     match random.randrange(9):
         case 0 | 1:
