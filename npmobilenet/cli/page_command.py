@@ -41,7 +41,7 @@ def _read_ladder(path: Path) -> dict[str, Any]:
     """The document that `npmobilenet ladder --json` has written."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NpMobileNetError(f"{path}: expected the output of npmobilenet ladder --json: {error}") from None
     if not isinstance(document, dict):
         raise NpMobileNetError(f"{path}: expected the output of npmobilenet ladder --json, an object")

@@ -217,7 +217,7 @@ def _hashes() -> dict[str, str]:
         hashes = json.loads(_hashes_file().read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DownloadError(f"{_hashes_file()}: corrupt ({error}); delete it to start over") from error
     if not isinstance(hashes, dict) or not all(isinstance(digest, str) for digest in hashes.values()):
         raise DownloadError(f"{_hashes_file()}: corrupt (not a JSON object of texts); delete it to start over")

@@ -13,7 +13,8 @@ from npmobilenet.models.labels import Label
 NEXT_TO_A_MODEL = ("labels.txt", "metadata.json")  # names that Teachable Machine gives
 MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 LEGACY = ("cp949", "cp932", "gb18030", "big5", "cp1251", "cp1252")  # what Windows wrote before UTF-8
-NUMBERED = re.compile(r"\s*(\d+)[\s:,;]+(\S.*)")
+MOST_DIGITS = 9  # of a class number
+NUMBERED = re.compile(rf"\s*(\d{{1,{MOST_DIGITS}}})[\s:,;]+(\S.*)")
 MAX_BYTES = 16 << 20
 
 
@@ -65,7 +66,7 @@ def find_labels(model: str | PathLike[str]) -> Path | None:
 def _holds_labels(path: Path) -> bool:
     try:
         return "labels" in json.loads(path.read_bytes())
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 
@@ -115,7 +116,7 @@ def _from_lines(where: Path, text: str) -> list[str | Label]:
 def _from_json(where: Path, text: str) -> list[str | Label]:
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LabelFileError(f"{where}: not valid JSON: {error}") from error
     if isinstance(document, dict) and isinstance(document.get("labels"), list):
         document = document["labels"]
@@ -127,7 +128,7 @@ def _by_number(where: Path, document: dict[str, Any]) -> list[Any]:
     """Names of an object that maps numbers to names, or names to numbers."""
     if document and all(isinstance(value, int) for value in document.values()):
         found: dict[int, Any] = {number: name for name, number in document.items()}
-    elif all(key.isdecimal() for key in document):
+    elif all(key.isdecimal() and len(key) <= MOST_DIGITS for key in document):
         found = {int(key): value for key, value in document.items()}
     else:
         raise LabelFileError(

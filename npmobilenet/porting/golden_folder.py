@@ -16,8 +16,11 @@ from npmobilenet.porting.golden_manifest import (
     manifest_hash,
     tensor_hash,
 )
+from npmobilenet.porting.json_schema import schema_named, violations
 from npmobilenet.porting.progress import Progress
 from npmobilenet.types import Array
+
+SCHEMAS = {PACK_FORMAT: "pack.schema.json", INTEGER_PACK_FORMAT: "integer_pack.schema.json"}
 
 
 def check_choices(formats: Sequence[str], layout: str) -> None:
@@ -105,6 +108,9 @@ def read_manifest(path: Path, version: int = PACK_FORMAT) -> dict[str, Any]:
         raise WeightsError(f"{path}: unsupported pack_format, expected {version}, got {found}{of}")
     if manifest.get("sha256") != manifest_hash(manifest):
         raise WeightsError(f"{path}: checksum mismatch: the file is corrupt or was edited")
+    schema = schema_named(SCHEMAS[version])
+    if wrong := next(violations(manifest, schema, schema), None):
+        raise WeightsError(f"{path}: corrupt: {wrong}")
     return dict(manifest)
 
 

@@ -21,14 +21,20 @@ LARGEST_DILATION = 64
 PADDINGS = ("same", "valid")
 
 
-def check_network(network: Network) -> None:
+def check_network(network: Network, *, takes_image: bool = False) -> None:
     """Check a network.
+
+    Args:
+        network: as read from a file.
+        takes_image: whether it must take one image.
 
     Raises:
         WeightsError: something does not fit; the message names the tensor or operator.
     """
     for problem in _problems(network):
         raise WeightsError(f"{network.name}: {problem}")
+    if takes_image:
+        check_image_input(network)
     shapes_made(network)
 
 

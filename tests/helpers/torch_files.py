@@ -137,6 +137,7 @@ class _TensorPickler(pickle.Pickler):
         super().__init__(stream, PROTOCOL)
         self._torch = torch
         self._storages = storages
+        self._known: dict[tuple[int, int], _Storage] = {}  # by place in memory and size
 
     def persistent_id(self, thing: Any) -> Any:
         if not isinstance(thing, _Storage):
@@ -144,11 +145,20 @@ class _TensorPickler(pickle.Pickler):
         kind = getattr(self._torch, STORAGES[thing.values.dtype.str[1:]])
         return "storage", kind, str(thing.key), "cpu", thing.values.size
 
+    def _storage(self, values: Array) -> _Storage:
+        """The storage of an array; views of the same values share it, as in PyTorch."""
+        storage = _Storage(np.ascontiguousarray(values).reshape(-1), len(self._storages))
+        if values.flags.c_contiguous and values.size:
+            known = self._known.setdefault((values.ctypes.data, values.nbytes), storage)
+            if known is not storage:
+                return known
+        self._storages.append(storage.values)
+        return storage
+
     def reducer_override(self, thing: Any) -> Any:
         if not isinstance(thing, np.ndarray):
             return NotImplemented
-        storage = _Storage(np.ascontiguousarray(thing).reshape(-1), len(self._storages))
-        self._storages.append(storage.values)
+        storage = self._storage(thing)
         strides = tuple(step // thing.itemsize for step in np.ascontiguousarray(thing).strides[: thing.ndim])
         shape = thing.shape
         rebuild = sys.modules["torch._utils"]._rebuild_tensor_v2

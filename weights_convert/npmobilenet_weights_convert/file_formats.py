@@ -168,7 +168,7 @@ def _text_format(data: bytes) -> UnreadableFormat | None:
 def _json_format(text: str) -> UnreadableFormat | None:
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if "cells" in document:
         return UnreadableFormat("a Jupyter notebook, not a model", SCRIPT.advice)

@@ -25,7 +25,7 @@ from typing import Any
 from npmobilenet.errors import NpMobileNetError, WeightsError
 from npmobilenet.limits import check_inflated
 from npmobilenet_weights_convert.file_formats import unknown_format
-from npmobilenet_weights_convert.global_heap import check_global_heaps
+from npmobilenet_weights_convert.global_heap import check_global_heaps, check_lengths
 from npmobilenet_weights_convert.stored_layers import (
     MAX_BYTES,
     StoredLayer,
@@ -47,7 +47,7 @@ CORRUPTION = (
     ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError, RecursionError,
     RuntimeError, TypeError, ValueError, lzma.LZMAError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-"""Exceptions that h5py, zipfile and json raise on a corrupt file."""
+"""Exceptions that h5py, zipfile, json, and the readers of what these return, raise on a corrupt file."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,7 @@ def open_contents(path: Path, data: bytes) -> Iterator[Contents]:
         import h5py
 
         check_global_heaps(where, data)
+        check_lengths(where, data)
         with h5py.File(BytesIO(data), "r") as file:
             version = version or text(file.attrs.get("keras_version"))
             root = file
@@ -159,7 +160,7 @@ def open_contents(path: Path, data: bytes) -> Iterator[Contents]:
 
 @contextmanager
 def corruption_reported(where: str) -> Iterator[None]:
-    """Raise a WeightsError that names the file in place of the errors of h5py, zipfile and json."""
+    """Raise a WeightsError that names the file in place of whatever a corrupt file makes its readers raise."""
     try:
         yield
     except NpMobileNetError as error:
@@ -168,9 +169,7 @@ def corruption_reported(where: str) -> Iterator[None]:
         raise WeightsError(text if text.startswith(where) else f"{where}: {text}", details) from error
     except CORRUPTION as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise WeightsError(
-            f"{where}: corrupt, truncated or not a Keras file ({reason}); save or download it again"
-        ) from error
+        raise WeightsError(f"{where}: corrupt or truncated ({reason}); save or download it again") from error
 
 
 def _unzip(where: str, data: bytes) -> tuple[str, dict[str, Any], bytes]:

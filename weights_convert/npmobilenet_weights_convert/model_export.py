@@ -74,7 +74,8 @@ def open_model(path: Path) -> Iterator[tuple[Contents, Labels]]:
         LabelFileError: the class names of an export cannot be read.
     """
     if (export := _folder(path)) is not None:
-        yield _tfjs(export)
+        with corruption_reported(str(export.path)):
+            yield _tfjs(export)
         return
     data = read_bytes(path)
     if (found := file_format(path, data)) is not None:

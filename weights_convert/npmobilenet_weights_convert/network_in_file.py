@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ from npmobilenet_weights_convert.recognize import (
     resolution_in,
 )
 
+MOST_PIXELS = 512 * 512  # of an image for which two networks are compared
 SAME_FUNCTION = 1e-3  # of the largest value: above float32 rounding, below another stride or activation
 
 
@@ -213,10 +215,18 @@ def arguments_in(graph: Graph, found: RecognizedNetwork) -> dict[str, Any]:
 
 
 def _same_function(own: FileNetwork, other: FileNetwork) -> bool:
-    """Whether two networks compute the same for a random image."""
+    """Whether two networks compute the same for a random image; one of moderate size, unless they fix their own."""
     shapes = [[network.graph.input_shape, *network.graph.output_shapes.values()] for network in (own, other)]
     if shapes[0] != shapes[1]:
         return False
+    if prod(own.graph.input_shape[:2]) > MOST_PIXELS:
+        try:
+            own, other = (
+                replace(network, graph=network.graph.with_input(DEFAULT_RESOLUTION, DEFAULT_RESOLUTION))
+                for network in (own, other)
+            )
+        except ShapeError:
+            return False
     scaling = choose_scaling(own.graph)
     pixels = np.random.default_rng(0).uniform(0, 255, (1, *own.graph.input_shape)).astype(np.float32)
     x = scaling.apply(pixels)

@@ -3,7 +3,7 @@
 from hashlib import sha256
 from pathlib import Path
 
-from npmobilenet.errors import ArgumentError, WeightsError
+from npmobilenet.errors import ArgumentError
 from npmobilenet.models.class_names import LabelsLike, class_output, with_labels
 from npmobilenet.models.labels import imagenet_labels
 from npmobilenet.models.model import Model
@@ -11,6 +11,7 @@ from npmobilenet.models.preprocessing import SYMMETRIC, TORCH, Scaling, choose_s
 from npmobilenet.reference.graph import Graph
 from npmobilenet.types import Shape
 from npmobilenet_weights_convert.assumptions import LOGITS, unspecified_range
+from npmobilenet_weights_convert.keras_file import corruption_reported
 from npmobilenet_weights_convert.onnx_file import open_onnx
 from npmobilenet_weights_convert.onnx_network import CHANNELS_FIRST, onnx_network
 from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES
@@ -32,11 +33,9 @@ def read_onnx_model(
     Raises:
         WeightsError: onnx is not installed, or the file is corrupt or not supported.
     """
-    try:
+    with corruption_reported(str(path)):
         file = open_onnx(data)
         graph, params, axes = onnx_network(file, DEFAULT_RESOLUTION)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
     own = imagenet_labels() if _classes(graph) == (IMAGENET_CLASSES,) else ()
     notes, assumed = [f"written by {file.producer or 'an unnamed program'}"], ""
     if 0 in file.input_shape[1:]:

@@ -108,7 +108,10 @@ class _Network:
         if all(name in self.constants for name in used):
             self.constants |= dict(evaluated(self.file, node, self.constants))
             return
-        first = next(self.values[name] for name in used if name in self.values)
+        computed = [self.values[name] for name in used if name in self.values]
+        if len(computed) + sum(name in self.constants for name in used) < len(used):
+            raise WeightsError(f"{node.name}: {node.op} reads {', '.join(used)}, of which not all are computed before")
+        first = computed[0]
         if node.op == "Shape":
             self.constants[node.outputs[0]] = np.array(self._file_shape(first), np.int64)
         elif node.op in PASSES_ON:

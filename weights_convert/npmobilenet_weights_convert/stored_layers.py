@@ -216,7 +216,7 @@ def _array(dataset: Any, leaf: str) -> StoredArray:
     def read() -> Array:
         if prod(shape) and not dataset.id.get_storage_size():
             raise WeightsError(f"{dataset.name}: declares {shape}, but the file contains no values for it")
-        if bfloat16:
+        if bfloat16 and dataset.dtype.itemsize == 2:
             return np.asarray((dataset[()].view(np.uint16).astype(np.uint32) << 16).view(np.float32))
         if dataset.dtype.kind != "f":
             raise WeightsError(f"{dataset.name}: expected floating-point weights, got {dataset.dtype}")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from npmobilenet.errors import ArgumentError, LabelFileError, ShapeError, WeightsError
+from npmobilenet.errors import ArgumentError, LabelFileError, ShapeError
 from npmobilenet.models.class_names import LabelsLike, class_count
 from npmobilenet.models.detects import Detects, relabeled
 from npmobilenet.models.image_model import ImageModel
@@ -19,7 +19,7 @@ from npmobilenet.models.quantized_model import QuantizedModel
 from npmobilenet.quantized.consistency import check_network
 from npmobilenet.quantized.tensors import Network
 from npmobilenet_weights_convert.assumptions import LOGITS, unspecified_range
-from npmobilenet_weights_convert.keras_file import ZIP_MAGIC
+from npmobilenet_weights_convert.keras_file import ZIP_MAGIC, corruption_reported
 from npmobilenet_weights_convert.recognize import IMAGENET_CLASSES
 from npmobilenet_weights_convert.teachable_machine import TEACHABLE_MACHINE_NOTES, TEACHABLE_MACHINE_RESIZE
 from npmobilenet_weights_convert.tflite_detector import as_detector
@@ -63,9 +63,9 @@ def read_tflite_model(
     if is_export:
         data, own_labels = open_export(path, data)
         source["resize"] = TEACHABLE_MACHINE_NOTES["resize"]
-    try:
+    with corruption_reported(str(path)):
         network = _named(read_tflite(data, path.stem), path.stem)
-        check_network(network)
+        check_network(network, takes_image=True)
         metadata = read_metadata(path, data)
         if network.is_quantized:
             scaling = scaling or _by_channel(metadata)
@@ -73,8 +73,6 @@ def read_tflite_model(
         else:
             model = _float_model(network, scaling, metadata, source, is_export)
         model = as_detector(model, network)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     if _gives_logits(model):
         model = model.changed(source={**model.source, "notes": LOGITS})
     resize = resize or (TEACHABLE_MACHINE_RESIZE if is_export else None)

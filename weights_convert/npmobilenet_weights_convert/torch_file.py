@@ -10,10 +10,12 @@ by its name.
 
 import io
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -120,9 +122,13 @@ def _load_zip(data: bytes) -> Any:
 
         def storage(kind: str, key: str, _: int) -> _Storage:
             dtype = np.dtype(STORAGES[kind]).newbyteorder(">" if big else "<")
-            return _Storage(kind, lambda: np.frombuffer(archive.read(f"{folder}data/{key}"), dtype))
+            return _Storage(kind, lambda: np.frombuffer(content(key), dtype))
 
-        return _TensorUnpickler(io.BytesIO(archive.read(name)), storage).load()
+        @cache
+        def content(key: str) -> bytes:
+            return archive.read(f"{folder}data/{key}")
+
+        return _unpickled(io.BytesIO(archive.read(name)), storage, len(data))
 
 
 def _load_legacy(data: bytes) -> Any:
@@ -136,7 +142,7 @@ def _load_legacy(data: bytes) -> Any:
         return _Storage(kind, lambda: values[key])
 
     def load() -> Any:
-        return _TensorUnpickler(stream, storage, lazy=True).load()
+        return _unpickled(stream, storage, len(data), lazy=True)
 
     _magic, _version, _system = load(), load(), load()
     found = load()
@@ -149,19 +155,43 @@ def _load_legacy(data: bytes) -> Any:
     return _resolved(found)
 
 
+ReadStorage = Callable[[str, str, int], _Storage]
+"""(kind, key, number of values) to the storage."""
+
+
+def _unpickled(stream: io.BytesIO, storage: ReadStorage, file_bytes: int, *, lazy: bool = False) -> Any:
+    """What a pickle in a file of this size holds; see `_TensorUnpickler`.
+
+    The unpickler allocates a list as long as the highest number under which a pickle keeps an object, which is
+    therefore checked before.
+
+    Raises:
+        WeightsError: that number is higher than the pickle has bytes.
+    """
+    start = stream.tell()
+    for operation, number, _ in pickletools.genops(stream):
+        if operation.name.endswith("PUT") and number is not None and int(number) > file_bytes:
+            raise WeightsError(f"corrupt: the pickle keeps an object under the number {number}")
+    stream.seek(start)
+    return _TensorUnpickler(stream, storage, file_bytes, lazy=lazy).load()
+
+
 class _TensorUnpickler(pickle.Unpickler):
     """Unpickler of dictionaries, lists, numbers, text and tensors.
 
     Args:
         stream: the pickle.
-        storage: (kind, key, number of values) to the storage.
+        storage: to the storage of a tensor.
+        file_bytes: size of the file, which bounds that of all tensors.
         lazy: keep tensors as functions, for storages that follow the pickle; see `_resolved`.
     """
 
-    def __init__(self, stream: io.BytesIO, storage: Callable[[str, str, int], _Storage], *, lazy: bool = False) -> None:
+    def __init__(self, stream: io.BytesIO, storage: ReadStorage, file_bytes: int, *, lazy: bool) -> None:
         super().__init__(stream)
         self._storage = storage
+        self._file_bytes = file_bytes
         self._lazy = lazy
+        self._declared = 0  # bytes of the tensors so far
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -184,6 +214,9 @@ class _TensorUnpickler(pickle.Unpickler):
         return self._storage(kind.name, str(key), int(size))
 
     def _tensor(self, storage: _Storage, offset: int, shape: Shape, strides: tuple[int, ...]) -> Any:
+        self._declared += prod(shape) * np.dtype(STORAGES[storage.kind]).itemsize
+        check_inflated("its tensors", self._declared, self._file_bytes)
+
         def build() -> Array:
             return _strided(storage, offset, tuple(shape), tuple(strides))
 

@@ -21,6 +21,7 @@ from npmobilenet.models.model import Model
 from npmobilenet.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Scaling
 from npmobilenet.models.resizing import torch_resize
 from npmobilenet.types import Array
+from npmobilenet_weights_convert.keras_file import corruption_reported
 from npmobilenet_weights_convert.recognize import DEFAULT_RESOLUTION, IMAGENET_CLASSES
 from npmobilenet_weights_convert.torch_detector import is_torch_detector, torch_detector
 from npmobilenet_weights_convert.torch_file import read_state_dict
@@ -95,17 +96,17 @@ def read_torch_model(
     Raises:
         WeightsError: the file is corrupt, contains anything but tensors, or is no MobileNet of torchvision or timm.
     """
-    try:
+    with corruption_reported(str(path)):
         arrays = read_state_dict(data)
-        if is_torch_detector(arrays):
-            return _detector(path, data, arrays, scaling, labels, resize)
-        names = recognize_torch(arrays)
-        published = _published(path, names)
-        convention = _convention(names, published)
-        transform = _transform(names, published, path.name)
-        graph, params = torch_network(names, arrays, convention, transform.crop)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
+        detector = _detector(path, data, arrays) if is_torch_detector(arrays) else None
+        if detector is None:
+            names = recognize_torch(arrays)
+            published = _published(path, names)
+            convention = _convention(names, published)
+            transform = _transform(names, published, path.name)
+            graph, params = torch_network(names, arrays, convention, transform.crop)
+    if detector is not None:
+        return _as_asked(detector, scaling, labels, resize)
     classes = graph.output_shape[-1] if names.classifier else 0
     own: Sequence[str | Label] = published.labels if len(published.labels) == classes else ()
     own = own or (imagenet_labels() if classes == IMAGENET_CLASSES else ())
@@ -132,10 +133,7 @@ def read_torch_model(
     return model if labels is None else with_labels(model, labels)
 
 
-def _detector(
-    path: Path, data: bytes, arrays: Mapping[str, Array], scaling: Scaling | None, labels: LabelsLike | None,
-    resize: str | None,
-) -> Detector:  # fmt: skip
+def _detector(path: Path, data: bytes, arrays: Mapping[str, Array]) -> Detector:
     source = {
         "file": path.name,
         "sha256": sha256(data).hexdigest(),
@@ -143,7 +141,11 @@ def _detector(
         "matched_by": "torchvision's names",
         "notes": "torchvision's detector: symmetric padding, softmax, suppression per class; images are stretched",
     }
-    found = torch_detector(arrays, source)
+    return torch_detector(arrays, source)
+
+
+def _as_asked(found: Detector, scaling: Scaling | None, labels: LabelsLike | None, resize: str | None) -> Detector:
+    """A detector with what the caller specified."""
     if scaling is not None:
         found = replace(found, scaling=scaling)
     if resize is not None:
@@ -156,7 +158,7 @@ def _published(path: Path, names: NetworkNames) -> Published:
     name = path.name.lower() if names.arch.replace("_", "") in path.name.lower().replace("_", "") else ""
     try:
         document = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return Published(name)
     if names.world != "timm" or not isinstance(document, dict) or "architecture" not in document:
         return Published(name)
