@@ -12,17 +12,21 @@ from npmobilenet.cli.shared import (
     Force,
     RangeOption,
     ResizeOption,
-    load_with_notes,
+    load_any_with_notes,
     reported,
     with_range,
 )
 from npmobilenet.errors import DumpError
 from npmobilenet.files import write_atomically
-from npmobilenet.models.preprocessing import Reading, decode, network_pixels
+from npmobilenet.models.image_model import ImageModel
+from npmobilenet.models.model import Model
 from npmobilenet.output import print_json, print_table
-from npmobilenet.porting.diagnose.dumps import RUNNABLE, read_dump
+from npmobilenet.porting.diagnose.dumps import RUNNABLE, Dump, read_dump
+from npmobilenet.porting.diagnose.tflite_outputs import tflite_outputs
+from npmobilenet.types import Array
 
 NOTHING_DONE = 2
+TFLITE = ".tflite"
 
 
 def dump(
@@ -50,10 +54,8 @@ def dump(
         if file.suffix.lower() not in RUNNABLE:
             raise DumpError(f"{file}: expected one of {', '.join(RUNNABLE)}")
         given = {"range": pixels, "resize": resize}
-        network = with_range(load_with_notes(str(file) if model is None else model, given), pixels)
-        decoded = decode(image, channels=network.graph.input_shape[-1])
-        x = network.scale(network_pixels(decoded, network.graph, Reading(network.resize_rule(resize)))[None])
-        outputs = read_dump(file, network, x)
+        network = with_range(load_any_with_notes(str(file) if model is None else model, given), pixels)
+        outputs = _outputs(file, network, network.scale(network.pixels(image, resize)[None]))
         content, arrays = io.BytesIO(), dict[str, Any](outputs.arrays)
         np.savez(content, **arrays)
         write_atomically(output, content.getvalue())
@@ -62,3 +64,12 @@ def dump(
             print_json(document | {"notes": list(outputs.notes)})
         else:
             print_table(("", ""), list(document.items()))
+
+
+def _outputs(file: Path, network: ImageModel, x: Array) -> Dump:
+    """What a file's own runtime computes: real numbers, or the integers of a quantized file."""
+    if isinstance(network, Model):
+        return read_dump(file, network, x)
+    if file.suffix.lower() != TFLITE:
+        raise DumpError(f"{file}: only the layers of {TFLITE} files can be dumped as integers")
+    return Dump(tflite_outputs(file, x))

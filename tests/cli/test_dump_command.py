@@ -31,6 +31,24 @@ def test_a_file_of_tensorflow_lite_is_equal_to_itself(tmp_path: Path) -> None:
     assert compared.exit_code == 0, compared.stdout
 
 
+def test_a_quantized_file_of_tensorflow_lite_is_equal_to_itself(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert", reason="requires ai-edge-litert: pip install npmobilenet[bench]")
+    file = real_file("tflite", "vww_96_int8.tflite")
+    result = dumped(file, tmp_path / "dump.npz")
+    assert result.exit_code == 0, result.stderr
+    with np.load(tmp_path / "dump.npz") as arrays:
+        assert {arrays[name].dtype.name for name in arrays.files} == {"int8"}
+    compared = run("compare", "-m", file, "-i", IMAGE, tmp_path / "dump.npz", "--rule", "tflite")
+    assert compared.exit_code == 0, compared.stdout
+
+
+def test_the_integers_of_another_file_are_not_dumped(tmp_path: Path) -> None:
+    network = tmp_path / "network.onnx"
+    network.write_bytes(b"")
+    result = dumped(network, tmp_path / "dump.npz", "-m", real_file("tflite", "vww_96_int8.tflite"))
+    assert "only the layers of .tflite files can be dumped as integers" in result.stderr
+
+
 def test_an_onnx_file_is_equal_to_the_network_that_it_was_exported_from(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="requires onnxruntime: pip install npmobilenet[test]")
     from npmobilenet.bench.export_onnx import write_onnx

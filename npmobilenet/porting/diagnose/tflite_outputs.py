@@ -12,11 +12,12 @@ from npmobilenet.types import Array
 def tflite_outputs(path: Path, x: Array) -> dict[str, Array]:
     """What every operator of a file computes, by tensor name in the order of the operators.
 
-    The reference kernels of LiteRT run, without delegates, and keep every tensor. Integers are returned as they are.
+    LiteRT's own kernels run, without delegates, so that every tensor is kept; for a quantized file its reference
+    kernels, whose rounding is the rule `tflite`. Integers are returned as they are.
 
     Args:
         path: the file.
-        x: (N, H, W, C) the scaled input; quantized here if the file's input is.
+        x: (N, H, W, C) the scaled input, or the integers of a quantized file's.
 
     Raises:
         NpMobileNetError: LiteRT is not installed.
@@ -30,11 +31,12 @@ def tflite_outputs(path: Path, x: Array) -> dict[str, Array]:
 
     data = path.read_bytes()
     network = read_tflite(data, path.stem)  # for the order of its operators; refuses a file that is damaged
+    kernels = OpResolverType.BUILTIN_REF if network.is_quantized else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         interpreter = Interpreter(
             model_content=data,
             experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_op_resolver_type=kernels,
         )
         (entry,) = interpreter.get_input_details()
         interpreter.resize_tensor_input(entry["index"], x.shape)
@@ -51,7 +53,7 @@ def tflite_outputs(path: Path, x: Array) -> dict[str, Array]:
 def _input(entry: dict[str, Any], x: Array) -> Array:
     """The input in the dtype of the file's."""
     dtype = np.dtype(entry["dtype"])
-    if dtype.kind == "f":
+    if dtype.kind == "f" or x.dtype == dtype:
         return x.astype(dtype)
     scale, zero_point = entry["quantization"]
     limits = np.iinfo(dtype)
