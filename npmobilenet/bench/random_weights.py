@@ -13,7 +13,7 @@ from npmobilenet.reference.graph import Graph
 from npmobilenet.reference.layers import BatchNormalization, DepthwiseConv2D
 from npmobilenet.types import Array
 
-FEW_PIXELS = 64  # of all images together, from which no channel's statistics can be taken
+FEW_PIXELS = 16  # of all images together, from which no channel's statistics can be taken
 
 
 def random_model(graph: Graph, seed: int = 0) -> Model:

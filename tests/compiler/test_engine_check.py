@@ -134,7 +134,7 @@ def test_without_an_engine_the_check_is_refused_or_left_out(tmp_path: Path, monk
 
     file = tmp_path / "some.safetensors"
     some_model("v1").save(file)
-    monkeypatch.setattr("npmobilenet.compiler.plan.compiled_kernels", missing)
+    monkeypatch.setattr("npmobilenet.compiler.native_plan.compiled_kernels", missing)
     with pytest.raises(KernelError, match="no compiled kernels: no Numba"):
         check_engine(load(file))
     assert run("verify", file, "--backend", "auto")[0] == 0

@@ -9,12 +9,11 @@ a pixel times four weights of each of 16 channels are one `dot`:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from inspect import signature
 from typing import Any
 
 from llvmlite import ir
 
-from npmobilenet_kernels.microkernels.emitter import I8, I32, I64, Emit, Emitter, Value, Values, declared
+from npmobilenet_kernels.microkernels.emitter import I8, I32, I64, Emit, Emitter, Value, Values, declared, module_of
 from npmobilenet_kernels.runtime.cpu import ByteTarget
 
 LANES = 16  # channels of a vector
@@ -359,13 +358,5 @@ class ByteEmitter(Emitter):
 
 
 def build_byte_module(kernels: Mapping[str, Emit], target: ByteTarget) -> str:
-    """LLVM assembly of a module with one function per kernel, (int64, ...) -> void; see `emitter.build_module`."""
-    module = ir.Module("npmobilenet")
-    for name, emit in kernels.items():
-        arguments = len(signature(emit).parameters) - 1
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * arguments), name)
-        function.attributes.add("nounwind")
-        builder = ir.IRBuilder(function.append_basic_block("entry"))
-        emit(ByteEmitter(builder, target), *function.args)
-        builder.ret_void()
-    return str(module)
+    """LLVM assembly of a module with one function per kernel on bytes; see `emitter.module_of`."""
+    return module_of(kernels, lambda builder: ByteEmitter(builder, target))

@@ -284,11 +284,16 @@ class Emitter:
 
 
 def build_module(kernels: Mapping[str, Emit], width: int) -> str:
+    """LLVM assembly of a module with one function per kernel, for vectors of `width` lanes; see `module_of`."""
+    return module_of(kernels, lambda builder: Emitter(builder, width))
+
+
+def module_of(kernels: Mapping[str, Emit], emitter: Callable[[ir.IRBuilder], Emitter]) -> str:
     """LLVM assembly of a module with one function per kernel, (int64, ...) -> void.
 
     Args:
         kernels: by symbol; emit(e, *values) emits the function body, `values` being the function's arguments.
-        width: L, lanes of a vector.
+        emitter: of one function, from its builder.
 
     Returns:
         LLVM assembly.
@@ -299,7 +304,7 @@ def build_module(kernels: Mapping[str, Emit], width: int) -> str:
         function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * arguments), name)
         function.attributes.add("nounwind")
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        emit(Emitter(builder, width), *function.args)
+        emit(emitter(builder), *function.args)
         builder.ret_void()
     return str(module)
 
