@@ -30,10 +30,13 @@ def mutated(name: str, data: bytes, random: Random) -> bytes:
 
     Its name, or the end of it, says which format it has.
     """
+    change = STRUCTURED.get(name) or STRUCTURED.get(name[name.rfind(".") :], raw)
     for _ in range(random.choice((1, 1, 1, 2, 3))):
-        change = STRUCTURED.get(name) or STRUCTURED.get(name[name.rfind(".") :], raw)
+        is_raw = random.random() < 0.4
         try:
-            data = raw(data, random) if random.random() < 0.4 else change(data, random)
+            data = raw(data, random) if is_raw else change(data, random)
+            if is_raw and change is hdf5_changed:  # HDF5 itself may never end on what is damaged
+                change = raw
         except Exception:  # a format's own library gives up on what was changed before
             data = raw(data, random)
     return data
